@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Argument of ichmod. The struct has no tag in iRODS, so its RTTI name is the typedef's.
+#ifndef IRODS_ABI_MOD_ACCESS_CONTROL_H
+#define IRODS_ABI_MOD_ACCESS_CONTROL_H
+
+#include "irods/rcConnect.h"
+
+typedef struct {
+    int recursiveFlag;
+    char* accessLevel;
+    char* userName;
+    char* zone;
+    char* path;
+} modAccessControlInp_t;
+
+#endif // IRODS_ABI_MOD_ACCESS_CONTROL_H
