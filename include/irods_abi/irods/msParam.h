@@ -27,4 +27,16 @@ typedef struct MsParamArray {
     msParam_t** msParam;
 } msParamArray_t;
 
+extern "C" {
+
+// Appends a parameter; label and type are copied, the two pointers are taken over unless `replFlag` is set.
+int addMsParamToArray(msParamArray_t* msParamArray,
+                      const char* label,
+                      const char* type,
+                      void* inOutStruct,
+                      bytesBuf_t* inpOutBuf,
+                      int replFlag);
+
+} // extern "C"
+
 #endif // IRODS_ABI_MS_PARAM_H

@@ -1,0 +1,77 @@
+//! Compiles the C++ shim and makes Rust declarations of the boundary header.
+//!
+//! `IRODS_INCLUDE_DIR` names the directory that holds `irods/` of a real iRODS development tree; the same shim
+//! is then compiled against that instead of our own declarations. `OMERO_SHIM_CXXFLAGS` adds flags (blank
+//! separated), e.g. `-std=c++20 -stdlib=libc++`.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    for watched in ["include", "src/shim"] {
+        println!("cargo:rerun-if-changed={watched}");
+    }
+    for watched in ["IRODS_INCLUDE_DIR", "OMERO_SHIM_CXXFLAGS"] {
+        println!("cargo:rerun-if-env-changed={watched}");
+    }
+    compile_shim();
+    generate_bindings();
+}
+
+fn compile_shim() {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .files(["src/shim/host.cpp", "src/shim/operations.cpp"])
+        .include("include");
+    match env::var_os("IRODS_INCLUDE_DIR") {
+        Some(dir) => {
+            // The server's headers are not ours to mend: no warnings from them.
+            let dir = PathBuf::from(dir);
+            build
+                .flag("-isystem")
+                .flag(dir.as_os_str())
+                .flag("-isystem")
+                .flag(dir.join("irods").as_os_str());
+            build.std("c++20");
+        }
+        None => {
+            build.std("c++17");
+        }
+    }
+    build
+        .include("include/irods_abi")
+        .warnings(true)
+        .extra_warnings(true)
+        .flag_if_supported("-fvisibility=hidden");
+    for flag in env::var("OMERO_SHIM_CXXFLAGS")
+        .unwrap_or_default()
+        .split_whitespace()
+    {
+        build.flag(flag);
+    }
+    build.compile("omero_shim");
+}
+
+fn generate_bindings() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("boundary.rs");
+    let bindings = bindgen::Builder::default()
+        .header("include/omero_plugin.h")
+        .allowlist_item("(omero|OMERO)_.*")
+        .blocklist_function("omero_.*")
+        .newtype_enum("omero_.*")
+        .derive_default(true)
+        .layout_tests(false)
+        .generate();
+    match bindings
+        .map_err(|e| e.to_string())
+        .and_then(|b| b.write_to_file(&out).map_err(|e| e.to_string()))
+    {
+        Ok(()) => {}
+        Err(message) => {
+            println!(
+                "cargo:error=cannot read include/omero_plugin.h with bindgen (libclang needed): {message}"
+            );
+        }
+    }
+}

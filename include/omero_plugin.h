@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The boundary between the C++ shim (src/shim) and the Rust core (src/ffi), in both directions.
+ *
+ * Rules for every pointer here
+ *  - An omero_text is borrowed: its bytes belong to the caller and live until the call returns. It is not
+ *    NUL-terminated and need not be UTF-8. A null pointer with length 0 is the empty text.
+ *  - An omero_buffer is filled by the shim and must be given back with omero_host.release exactly once,
+ *    whether the call succeeded or not; releasing an empty buffer does nothing.
+ *  - omero_session and omero_plugin are opaque. A session lives for the call it is passed to; a plugin from
+ *    omero_plugin_new to omero_plugin_free.
+ *  - No function here throws or panics across the boundary. The functions of omero_host return an iRODS error
+ *    code (negative) or a value >= 0.
+ */
+#ifndef OMERO_PLUGIN_H
+#define OMERO_PLUGIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Borrowed bytes. */
+typedef struct omero_text {
+    const char* data;
+    size_t size;
+} omero_text;
+
+/* Bytes allocated by the shim. `size` does not count a terminating NUL. */
+typedef struct omero_buffer {
+    char* data;
+    size_t size;
+} omero_buffer;
+
+/* One client connection, seen during one call: the server's ruleExecInfo_t. */
+typedef struct omero_session omero_session;
+
+/* One configured instance of the plugin. */
+typedef struct omero_plugin omero_plugin;
+
+/* What an operation's argument is. */
+typedef enum omero_argument_kind {
+    OMERO_ARGUMENT_NONE = 0,
+    OMERO_ARGUMENT_DATA_OBJECT = 1, /* DataObjInp*: text[0] objPath, number openFlags, condition */
+    OMERO_ARGUMENT_COPY = 2,        /* DataObjCopyInp*: text[0] source, text[1] destination, condition of it */
+    OMERO_ARGUMENT_DESCRIPTOR = 3,  /* OpenedDataObjInp*: number l1descInx */
+    OMERO_ARGUMENT_COLLECTION = 4,  /* CollInp*: text[0] collName, condition */
+    OMERO_ARGUMENT_BYTES = 5,       /* BytesBuf*: text[0] its bytes */
+    OMERO_ARGUMENT_AVU = 6,         /* ModifyAVUMetadataInput*: text[0..5] arg0..arg5 */
+    OMERO_ARGUMENT_BULK = 7,        /* BulkOperationInp*: text[0] objPath, condition */
+    OMERO_ARGUMENT_STRUCT_FILE = 8  /* StructFileExtAndRegInp*: text[0] objPath, text[1] collection, condition */
+} omero_argument_kind;
+
+/* The first argument of an operation after instance name and plugin context. */
+typedef struct omero_argument {
+    omero_argument_kind kind;
+    omero_text text[6];
+    int32_t number;
+    /* The server's KeyValPair, for omero_host.keyword; null where there is none. */
+    const void* condition;
+} omero_argument;
+
+/* On what an AVU stands. */
+typedef enum omero_entity {
+    OMERO_ENTITY_DATA_OBJECT = 0,
+    OMERO_ENTITY_COLLECTION = 1
+} omero_entity;
+
+/* The columns of omero_host.list, in this order; the shim translates them to GenQuery1 numbers. */
+#define OMERO_REPLICA_COLUMNS 11
+#define OMERO_METADATA_COLUMNS 4
+
+/* Levels of omero_host.log. */
+typedef enum omero_level {
+    OMERO_LEVEL_ERROR = 0,
+    OMERO_LEVEL_WARN = 1,
+    OMERO_LEVEL_INFO = 2,
+    OMERO_LEVEL_DEBUG = 3
+} omero_level;
+
+/* Receives one row; the texts are valid during the call only. Returning false ends the listing. */
+typedef bool (*omero_row)(void* context, const omero_text* columns, size_t count);
+
+/* What the core asks of the server. All functions may be called during a call that passed `session`, and only
+ * from that thread. `privileged` raises the session's rights to those of the local administrator for the
+ * length of the call. */
+typedef struct omero_host {
+    /* One line into the server's log. */
+    void (*log)(omero_level level, omero_text line);
+
+    /* GenQuery2: rows as a JSON array of arrays of strings in `json`. `query` must be without NUL. */
+    int64_t (*query)(omero_session* session, bool privileged, omero_text query, omero_buffer* json);
+
+    /* GenQuery1: the replicas of the data objects directly in collection `id` (decimal digits). Columns:
+     * DATA_ID, DATA_NAME, DATA_REPL_NUM, DATA_REPL_STATUS, DATA_SIZE, DATA_MODIFY_TIME, DATA_PATH,
+     * DATA_RESC_HIER, DATA_CHECKSUM, DATA_OWNER_NAME, DATA_OWNER_ZONE. Bytes as they are in the catalog. */
+    int64_t (*list_replicas)(omero_session* session, omero_text id, omero_row row, void* context);
+
+    /* GenQuery1: the AVUs whose attribute is one of `attributes` on the data objects directly in collection
+     * `id`. Columns: DATA_ID, attribute, value, units. */
+    int64_t (*list_metadata)(omero_session* session,
+                             omero_text id,
+                             const omero_text* attributes,
+                             size_t attribute_count,
+                             omero_row row,
+                             void* context);
+
+    /* GenQuery1: the path of collection `id`, as one row of one column; none if it is gone. */
+    int64_t (*list_collection)(omero_session* session, omero_text id, omero_row row, void* context);
+
+    /* rs_atomic_apply_metadata_operations with the JSON `request` (privileged). */
+    int64_t (*apply_metadata)(omero_session* session, omero_text request);
+
+    /* rsModAVUMetadata `operation` ("add", "rm") of one AVU (privileged). Adding one that is there gives
+     * CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME (-809000). Names may hold any byte but NUL. */
+    int64_t (*modify_avu)(omero_session* session,
+                          omero_text operation,
+                          omero_entity entity,
+                          omero_text name,
+                          omero_text attribute,
+                          omero_text value,
+                          omero_text units);
+
+    /* Queues `text` for delayed execution as the session's user under `conditions`. */
+    int64_t (*delay)(omero_session* session, omero_text text, omero_text conditions);
+
+    /* rs_get_file_descriptor_info: JSON about an open descriptor. */
+    int64_t (*descriptor)(omero_session* session, int32_t descriptor, omero_buffer* json);
+
+    /* The session's client user: name and zone (borrowed from the session), and whether an administrator. */
+    int64_t (*client)(omero_session* session, omero_text* name, omero_text* zone, bool* is_admin);
+
+    /* The value of `key` in a KeyValPair; gives 1 and a borrowed text, or 0 where the key is not there. */
+    int64_t (*keyword)(const void* condition, omero_text key, omero_text* value);
+
+    /* Puts a sentence on the error stack the client prints. */
+    void (*client_message)(omero_session* session, int64_t code, omero_text sentence);
+
+    /* Gives a buffer back. */
+    void (*release)(omero_buffer* buffer);
+} omero_host;
+
+/* ---- the core's functions, called by the shim ---- */
+
+/* A plugin for an instance name. `host` must outlive it. Never null. */
+omero_plugin* omero_plugin_new(const omero_host* host, omero_text instance);
+
+/* Ends a plugin; null does nothing. */
+void omero_plugin_free(omero_plugin* plugin);
+
+/* Reads the configuration from `directory`/server_config.json. Always 0: a plugin whose configuration is wrong
+ * loads, says so in the log, and declines every rule. */
+int64_t omero_plugin_setup(omero_plugin* plugin, omero_text directory);
+
+/* A new client connection begins, or ends. */
+int64_t omero_plugin_start(omero_plugin* plugin);
+int64_t omero_plugin_stop(omero_plugin* plugin);
+
+/* The regular expression that names our PEPs, for RuleExistsHelper; empty where the plugin does nothing.
+ * Borrowed from the plugin. */
+omero_text omero_plugin_regex(const omero_plugin* plugin);
+
+/* Whether `rule` is ours. No allocation, no call to the host. */
+bool omero_plugin_rule_exists(const omero_plugin* plugin, omero_text rule);
+
+/* The i-th of our rules (borrowed, static); the empty text after the last. */
+omero_text omero_plugin_rule_name(const omero_plugin* plugin, size_t i);
+
+/* A PEP with its operation's first argument. Gives the code exec_rule ends with: RULE_ENGINE_CONTINUE, or a
+ * negative code from a guard. */
+int64_t omero_plugin_pep(omero_plugin* plugin,
+                         omero_session* session,
+                         omero_text rule,
+                         const omero_argument* argument);
+
+/* Rule text sent by a client (irule) or by the delay server. `output` receives what the client is to read; the
+ * core calls `write` at most once with it. Gives 0, RULE_ENGINE_CONTINUE where the text is not ours, or a
+ * negative code. */
+typedef void (*omero_write)(void* context, omero_text text);
+int64_t omero_plugin_rule_text(omero_plugin* plugin,
+                               omero_session* session,
+                               omero_text text,
+                               omero_write write,
+                               void* context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* OMERO_PLUGIN_H */

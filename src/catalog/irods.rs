@@ -1,0 +1,383 @@
+//! The catalog of the server we are loaded into.
+//!
+//! Look-ups by path use GenQuery2, which has a real string syntax; listings by id use the older GenQuery, which
+//! hands out bytes as they are (GenQuery2's JSON cannot carry names that are not UTF-8) and knows the owner of
+//! a data object, for which GenQuery2 of 5.0.2 has no column.
+
+use super::{Catalog, CatalogError, Mark, Replica, ReplicaStatus};
+use crate::config::Attributes;
+use crate::ffi::{Entity, Session};
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
+use crate::record::{Record, Triple};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// `CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME`
+const ALREADY_THERE: i64 = -809_000;
+/// `CAT_NO_ROWS_FOUND`, `CAT_SUCCESS_BUT_WITH_NO_INFO`: there was nothing to remove.
+const NOTHING_THERE: [i64; 2] = [-808_000, -819_000];
+
+/// How often and when a sweep that died or failed is started again; at most 64 bytes.
+const REPEAT: &str = "1m DOUBLE UNTIL SUCCESS OR 8 TIMES";
+
+/// The catalog, asked through one session.
+pub struct IrodsCatalog<'a> {
+    session: &'a Session<'a>,
+    names: &'a Attributes,
+    instance: &'a str,
+}
+
+impl<'a> IrodsCatalog<'a> {
+    /// `instance` is where queued rules are addressed to.
+    pub fn new(session: &'a Session<'a>, names: &'a Attributes, instance: &'a str) -> Self {
+        Self {
+            session,
+            names,
+            instance,
+        }
+    }
+
+    fn rows(&self, query: &[u8], subject: &str) -> Result<Vec<Vec<String>>, CatalogError> {
+        let call = "rs_genquery2";
+        let json = self
+            .session
+            .query_bytes(true, query)
+            .map_err(|code| failed(call, subject, code))?;
+        rows_of(&json).map_err(|detail| unreadable(call, subject, &detail))
+    }
+
+    fn avu(&self, operation: &str, path: &LogicalPath, entity: Entity, avu: [&str; 3]) -> Result<(), i64> {
+        self.session.modify_avu(operation, entity, path.as_bytes(), avu)
+    }
+
+    fn apply(
+        &self,
+        path: &LogicalPath,
+        entity: Entity,
+        changes: &[(&str, &Triple)],
+    ) -> Result<(), CatalogError> {
+        let Some(name) = path.as_utf8() else {
+            return self.apply_one_by_one(path, entity, changes);
+        };
+        let operations: Vec<Value> = changes
+            .iter()
+            .map(|(operation, t)| {
+                json!({"operation": operation, "attribute": t.attribute, "value": t.value, "units": t.units})
+            })
+            .collect();
+        let entity_type = match entity {
+            Entity::DataObject => "data_object",
+            Entity::Collection => "collection",
+        };
+        let request = json!({
+            "admin_mode": true, "entity_name": name, "entity_type": entity_type, "operations": operations,
+        });
+        let call = "rs_atomic_apply_metadata_operations";
+        self.session
+            .apply_metadata(&request.to_string())
+            .map_err(|code| failed(call, &path.display(), code))
+    }
+
+    /// For paths JSON cannot carry: not atomic, so removals come first and the new state last.
+    fn apply_one_by_one(
+        &self,
+        path: &LogicalPath,
+        entity: Entity,
+        changes: &[(&str, &Triple)],
+    ) -> Result<(), CatalogError> {
+        let mut ordered: Vec<_> = changes.iter().collect();
+        ordered.sort_by_key(|(operation, t)| (*operation != "remove", t.attribute == self.names.state));
+        for (operation, t) in ordered {
+            let word = if *operation == "remove" { "rm" } else { "add" };
+            match self.avu(word, path, entity, [&t.attribute, &t.value, &t.units]) {
+                Ok(()) | Err(ALREADY_THERE) => {}
+                Err(code) if NOTHING_THERE.contains(&code) => {}
+                Err(code) => return Err(failed("rsModAVUMetadata", &path.display(), code)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Catalog for IrodsCatalog<'_> {
+    fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
+        let call = "rsGenQuery";
+        let mut found = None;
+        self.session
+            .list_collection(&id.to_string(), &mut |cells| {
+                found = cells.first().map(|c| c.to_vec());
+                false
+            })
+            .map_err(|code| failed(call, &format!("collection {id}"), code))?;
+        found
+            .map(|bytes| LogicalPath::parse(&bytes))
+            .transpose()
+            .map_err(|e| unreadable(call, &format!("collection {id}"), &e.to_string()))
+    }
+
+    fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
+        let query = [
+            b"select COLL_ID where COLL_NAME = ".as_slice(),
+            &quoted(path.as_bytes()),
+        ]
+        .concat();
+        let rows = self.rows(&query, &path.display())?;
+        rows.first()
+            .and_then(|row| row.first())
+            .map(|id| CollectionId::parse(id))
+            .transpose()
+            .map_err(|e| unreadable("rs_genquery2", &path.display(), &e.to_string()))
+    }
+
+    fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+        match self.avu("add", collection, Entity::Collection, [attribute, value, ""]) {
+            Ok(()) => Ok(true),
+            Err(ALREADY_THERE) => Ok(false),
+            Err(code) => Err(failed("rsModAVUMetadata", &collection.display(), code)),
+        }
+    }
+
+    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<Mark>, CatalogError> {
+        let query = [
+            b"select META_COLL_ATTR_VALUE, META_COLL_ATTR_CREATE_TIME where COLL_ID = ".as_slice(),
+            &quoted(id.to_string().as_bytes()),
+            b" and META_COLL_ATTR_NAME = ",
+            &quoted(attribute.as_bytes()),
+            b" limit 1000",
+        ]
+        .concat();
+        let rows = self.rows(&query, &format!("collection {id}"))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| match row.as_slice() {
+                [value, since] if !value.is_empty() => Some(Mark {
+                    value: value.clone(),
+                    since: since.parse().unwrap_or(0),
+                }),
+                _ => None,
+            })
+            .collect())
+    }
+
+    fn remove_mark(
+        &self,
+        collection: &LogicalPath,
+        attribute: &str,
+        value: &str,
+    ) -> Result<(), CatalogError> {
+        match self.avu("rm", collection, Entity::Collection, [attribute, value, ""]) {
+            Ok(()) => Ok(()),
+            Err(code) if NOTHING_THERE.contains(&code) => Ok(()),
+            Err(code) => Err(failed("rsModAVUMetadata", &collection.display(), code)),
+        }
+    }
+
+    fn renew_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
+        let mark = Triple::new(attribute, value, "");
+        self.apply(
+            collection,
+            Entity::Collection,
+            &[("remove", &mark), ("add", &mark)],
+        )
+    }
+
+    fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
+        let (call, subject) = ("rsGenQuery", format!("collection {id}"));
+        let mut wrong = None;
+        self.session
+            .list_replicas(&id.to_string(), &mut |cells| match replica_of(cells) {
+                Ok(replica) => {
+                    visit(replica);
+                    true
+                }
+                Err(detail) => {
+                    wrong = Some(detail);
+                    false
+                }
+            })
+            .map_err(|code| failed(call, &subject, code))?;
+        wrong.map_or(Ok(()), |detail| Err(unreadable(call, &subject, &detail)))
+    }
+
+    fn records(&self, id: CollectionId) -> Result<HashMap<DataId, Record>, CatalogError> {
+        let mut records: HashMap<DataId, Record> = HashMap::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.session
+            .list_metadata(&id.to_string(), &self.names.record(), &mut |cells| {
+                if let [data_id, attribute, value, units] = cells
+                    && let Ok(data_id) = DataId::parse(&text(data_id))
+                {
+                    let triple = Triple::new(&text(attribute), text(value), text(units));
+                    records.entry(data_id).or_default().triples.push(triple);
+                }
+                true
+            })
+            .map_err(|code| failed("rsGenQuery", &format!("collection {id}"), code))?;
+        Ok(records)
+    }
+
+    fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError> {
+        let removed = remove.iter().filter(|t| !add.contains(t)).map(|t| ("remove", t));
+        let added = add.iter().filter(|t| !remove.contains(t)).map(|t| ("add", t));
+        let changes: Vec<_> = removed.chain(added).collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.apply(object, Entity::DataObject, &changes)
+    }
+
+    fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
+        let conditions = format!(
+            "<INST_NAME>{}</INST_NAME><PLUSET>{}s</PLUSET><EF>{REPEAT}</EF>",
+            self.instance,
+            delay.as_secs().max(1)
+        );
+        self.session
+            .delay(text, &conditions)
+            .map_err(|code| failed("_delayExec", text, code))
+    }
+
+    fn client(&self) -> Option<IrodsUser> {
+        let (name, zone, _) = self.session.client().ok()?;
+        IrodsUser::new(&name, &zone).ok()
+    }
+
+    fn client_is_admin(&self) -> bool {
+        self.session.client().is_ok_and(|(_, _, admin)| admin)
+    }
+}
+
+fn failed(call: &'static str, subject: &str, code: i64) -> CatalogError {
+    CatalogError::Call {
+        call,
+        subject: subject.to_owned(),
+        code,
+    }
+}
+
+fn unreadable(call: &'static str, subject: &str, detail: &str) -> CatalogError {
+    CatalogError::Answer {
+        call,
+        subject: subject.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+/// A GenQuery2 string literal.
+fn quoted(bytes: &[u8]) -> Vec<u8> {
+    let mut text = vec![b'\''];
+    for b in bytes {
+        if *b == b'\'' {
+            text.push(b'\'');
+        }
+        text.push(*b);
+    }
+    text.push(b'\'');
+    text
+}
+
+/// The rows of a GenQuery2 answer: an array of arrays of strings.
+fn rows_of(json: &[u8]) -> Result<Vec<Vec<String>>, String> {
+    serde_json::from_slice::<Value>(json)
+        .ok()
+        .as_ref()
+        .and_then(Value::as_array)
+        .and_then(|rows| {
+            rows.iter()
+                .map(|row| {
+                    row.as_array()?
+                        .iter()
+                        .map(|cell| cell.as_str().map(str::to_owned))
+                        .collect()
+                })
+                .collect::<Option<Vec<Vec<String>>>>()
+        })
+        .ok_or_else(|| "not a JSON array of rows".to_owned())
+}
+
+fn replica_of(cells: &[&[u8]]) -> Result<Replica, String> {
+    let [
+        id,
+        name,
+        number,
+        status,
+        size,
+        modified,
+        path,
+        hierarchy,
+        checksum,
+        owner,
+        zone,
+    ] = cells
+    else {
+        return Err(format!("{} columns instead of 11", cells.len()));
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let number_of = |what: &str, bytes: &[u8]| {
+        text(bytes)
+            .parse::<u64>()
+            .map_err(|_| format!("{what} '{}' is not a number", text(bytes)))
+    };
+    Ok(Replica {
+        data_id: DataId::parse(&text(id)).map_err(|e| e.to_string())?,
+        name: name.to_vec(),
+        number: u32::try_from(number_of("replica number", number)?).unwrap_or(u32::MAX),
+        status: ReplicaStatus::parse(&text(status)),
+        // A size of -1 marks a replica whose writing never ended.
+        size: number_of("size", size).unwrap_or(0),
+        modify_time: number_of("modify time", modified)?,
+        physical_path: path.to_vec(),
+        hierarchy: text(hierarchy),
+        checksum: Some(text(checksum)).filter(|c| !c.is_empty()),
+        owner_name: text(owner),
+        owner_zone: text(zone),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_in_a_path_ends_no_literal() {
+        assert_eq!(quoted(b"it's"), b"'it''s'");
+    }
+
+    #[test]
+    fn answers_that_are_not_rows_are_refused() {
+        assert_eq!(rows_of(br#"[["a","b"],["","c"]]"#).unwrap().len(), 2);
+        for bad in ["", "{}", "[1]", "[[1]]", "[[\"a\"]"] {
+            assert!(rows_of(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_replica_row_is_read_by_position() {
+        let cells: Vec<&[u8]> = vec![
+            b"10",
+            b"a\xff",
+            b"0",
+            b"1",
+            b"5",
+            b"01700000000",
+            b"/v/a",
+            b"r;u",
+            b"",
+            b"alice",
+            b"z",
+        ];
+        let replica = replica_of(&cells).unwrap();
+        assert_eq!(
+            (replica.modify_time, replica.status),
+            (1_700_000_000, ReplicaStatus::Good)
+        );
+        assert_eq!(replica.checksum, None);
+        assert!(replica_of(&cells[1..]).is_err());
+    }
+
+    #[test]
+    fn the_repeat_text_fits_the_servers_buffer() {
+        assert!(REPEAT.len() < 64);
+    }
+}

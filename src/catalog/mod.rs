@@ -1,0 +1,142 @@
+//! What we ask of the iRODS catalog, in our words. The sweep and the due mark know this trait only.
+
+pub mod irods;
+
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
+use crate::record::{Record, Triple};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Seconds since 1970-01-01 UTC, as the catalog counts.
+pub type UnixTime = u64;
+
+/// Why the catalog did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// A server call returned an error code.
+    #[error("{call} on {subject} returned iRODS error {code}")]
+    Call {
+        /// Name of the server's function.
+        call: &'static str,
+        /// The path or id it was about.
+        subject: String,
+        /// iRODS error code (negative).
+        code: i64,
+    },
+    /// The answer was not of the form the server documents.
+    #[error("{call} on {subject} gave an answer that cannot be read: {detail}")]
+    Answer {
+        /// Name of the server's function.
+        call: &'static str,
+        /// The path or id it was about.
+        subject: String,
+        /// What was wrong.
+        detail: String,
+    },
+}
+
+/// `DATA_REPL_STATUS`, as `irods::replica_status` numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaStatus {
+    /// 1: complete and current.
+    Good,
+    /// 0: superseded, or left by a failed write.
+    Stale,
+    /// 2: being written.
+    Intermediate,
+    /// 3 and 4: another replica is being written or read under a lock.
+    Locked,
+    /// A number this version does not know: not to be touched.
+    Unknown,
+}
+
+impl ReplicaStatus {
+    /// From the digit in the catalog.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "0" => Self::Stale,
+            "1" => Self::Good,
+            "2" => Self::Intermediate,
+            "3" | "4" => Self::Locked,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// One replica of one data object, as the catalog holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Which data object.
+    pub data_id: DataId,
+    /// Name of the data object within its collection.
+    pub name: Vec<u8>,
+    /// Replica number.
+    pub number: u32,
+    /// Its status.
+    pub status: ReplicaStatus,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification.
+    pub modify_time: UnixTime,
+    /// Physical path on the host of the resource.
+    pub physical_path: Vec<u8>,
+    /// Resource hierarchy, `root;child;leaf`.
+    pub hierarchy: String,
+    /// Checksum, if one is registered.
+    pub checksum: Option<String>,
+    /// Name of the data object's owner.
+    pub owner_name: String,
+    /// Zone of the data object's owner.
+    pub owner_zone: String,
+}
+
+/// A mark on a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The AVU's value.
+    pub value: String,
+    /// When it was set, by the catalog's clock.
+    pub since: UnixTime,
+}
+
+/// The catalog. Every write is made with the server's own privilege: a user who may only read still gets a
+/// record, and none of these calls fires an API PEP.
+pub trait Catalog {
+    /// The path of a collection; `None` if it is gone.
+    fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError>;
+
+    /// The id of a collection; `None` if there is none of that path.
+    fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError>;
+
+    /// Test-and-set: gives true if the mark was not there before, false if somebody else has set it.
+    fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError>;
+
+    /// The marks of one attribute on a collection.
+    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<Mark>, CatalogError>;
+
+    /// Removes a mark; one that is gone already is no error.
+    fn remove_mark(&self, collection: &LogicalPath, attribute: &str, value: &str)
+    -> Result<(), CatalogError>;
+
+    /// Sets a mark's time to now, without a moment in which it is not there.
+    fn renew_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError>;
+
+    /// Calls `visit` for every replica of the data objects directly in a collection. Replicas of one object
+    /// need not follow each other.
+    fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError>;
+
+    /// The records of the data objects directly in a collection.
+    fn records(&self, id: CollectionId) -> Result<HashMap<DataId, Record>, CatalogError>;
+
+    /// Replaces AVUs of a data object in one step.
+    fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError>;
+
+    /// Queues a rule text for our own instance, as the session's user.
+    fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError>;
+
+    /// Who the session's user is.
+    fn client(&self) -> Option<IrodsUser>;
+
+    /// Whether the session's user is a rodsadmin (or the service account).
+    fn client_is_admin(&self) -> bool;
+}

@@ -1,0 +1,586 @@
+//! The stanza `plugin_specific_configuration`, read once in `setup` into values the rest need not check again.
+//!
+//! All mistakes are found in one reading, each with its JSON pointer and a remedy. An empty stanza is valid:
+//! the plugin then loads and does nothing but answer operations.
+
+mod form;
+
+pub use form::{Problem, check_host_path, suggestion};
+
+use crate::identity::Identities;
+use crate::names::{IrodsUser, LogicalPath, OmeroName};
+use crate::target::Template;
+use crate::visibility::{Mount, Vault, Visibility};
+use crate::watch::CollectionPattern;
+use form::{Form, Problems, text_of};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration of one plugin instance.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What to watch; empty means nothing is ever imported.
+    pub watches: Vec<Watch>,
+    /// How iRODS users become OMERO users.
+    pub identities: Identities,
+    /// How replicas become paths the importer can read.
+    pub visibility: Visibility,
+    /// How OMERO is reached and the importer is run; `None` as long as nothing is watched.
+    pub omero: Option<Omero>,
+    /// The names of our AVUs.
+    pub attributes: Attributes,
+    /// A `sweeping` mark older than this belongs to a sweep that died.
+    pub sweep_expiry: Duration,
+    /// What has been quiet for this long is imported even if its collection never settles.
+    pub max_wait: Duration,
+    /// The first wait before an import is tried again while OMERO is away; it doubles up to an hour.
+    pub retry_wait: Duration,
+    /// At most this many data objects go to OMERO in one sweep; the rest follow in the next.
+    pub max_files_per_sweep: usize,
+}
+
+/// One watched collection pattern with its options.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// The collections meant.
+    pub pattern: CollectionPattern,
+    /// How long nothing may have changed before the data counts as complete.
+    pub quiet_period: Duration,
+    /// Where in OMERO the images go.
+    pub target: Template,
+}
+
+/// The OMERO server and the importer that reaches it.
+#[derive(Debug, Clone)]
+pub struct Omero {
+    /// The server and the account that opens sessions for others.
+    pub server: Server,
+    /// The command that imports.
+    pub importer: ImporterCommand,
+}
+
+/// The OMERO server, and the account that opens sessions for others.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Host name or URL of the OMERO server.
+    pub host: String,
+    /// Port of the OMERO server.
+    pub port: u16,
+    /// A restricted administrator with the one privilege `Sudo`.
+    pub sudo_user: OmeroName,
+    /// The file that holds that account's password; mode 0600 is demanded when it is read.
+    pub password_file: PathBuf,
+    /// Namespace of the map annotation that ties a fileset to its data object.
+    pub namespace: String,
+}
+
+/// The `omero` command on this host and how it is run.
+#[derive(Debug, Clone)]
+pub struct ImporterCommand {
+    /// The `omero` command.
+    pub command: PathBuf,
+    /// Directory of the importer's jars (`--clientdir`).
+    pub jars: Option<PathBuf>,
+    /// Logback file that sends the importer's log to standard error (`--logback`).
+    pub logback: Option<PathBuf>,
+    /// How long one importer run may take.
+    pub timeout: Duration,
+    /// How long any other `omero` command may take.
+    pub command_timeout: Duration,
+    /// How the bytes get into OMERO's repository (`--transfer`).
+    pub transfer: &'static str,
+    /// Further words for the importer's command line, each from the allow-list.
+    pub options: Vec<String>,
+    /// `JAVA_OPTS` of the importer.
+    pub java_options: String,
+    /// Further environment of the `omero` command.
+    pub environment: Vec<(String, String)>,
+    /// Where sessions, temporary files and logs of running imports are kept (mode 0700).
+    pub work_directory: PathBuf,
+}
+
+/// The names of the AVUs we write and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// Tag of a collection to watch.
+    pub import: String,
+    /// Durable note that a collection holds something to look at.
+    pub due: String,
+    /// Lock of the sweep that is at work in a collection.
+    pub sweeping: String,
+    /// What became of a data object.
+    pub state: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Fileset id.
+    pub fileset: String,
+    /// Image id, one AVU for each image.
+    pub image: String,
+    /// Plate id, one AVU for each plate.
+    pub plate: String,
+    /// Fileset id on the other files of a multi-file fileset.
+    pub member_of: String,
+    /// OMERO user and group.
+    pub owner: String,
+    /// Modify time and size that were imported.
+    pub version: String,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        let name = |last: &str| format!("irods::omero::{last}");
+        Self {
+            import: name("import"),
+            due: name("due"),
+            sweeping: name("sweeping"),
+            state: name("state"),
+            reason: name("reason"),
+            fileset: name("fileset"),
+            image: name("image"),
+            plate: name("plate"),
+            member_of: name("member_of"),
+            owner: name("owner"),
+            version: name("version"),
+        }
+    }
+}
+
+impl Attributes {
+    /// The attributes that together are the record of a data object.
+    pub fn record(&self) -> [&str; 8] {
+        [
+            &self.state,
+            &self.reason,
+            &self.fileset,
+            &self.image,
+            &self.plate,
+            &self.member_of,
+            &self.owner,
+            &self.version,
+        ]
+    }
+}
+
+/// Importer options a site may add, by what stands before `=`. Everything else could change who imports,
+/// where to, or what we can read from the output.
+const ALLOWED_OPTIONS: &[&str] = &[
+    "--skip",
+    "--checksum-algorithm",
+    "--parallel-upload",
+    "--parallel-fileset",
+    "--depth",
+    "--encrypted",
+    "--readers",
+];
+
+/// The transfer kinds that leave the source in place or copy it; those that delete it are not offered.
+const TRANSFERS: &[&str] = &["ln_s", "ln", "cp", "upload"];
+
+/// Environment names that are ours to set, or that change what the `omero` command prints.
+const FORBIDDEN_ENVIRONMENT: &[&str] = &[
+    "OMERO_PASSWORD",
+    "OMERO_SESSIONDIR",
+    "OMERO_USERDIR",
+    "OMERO_TMPDIR",
+    "DEBUG",
+    "LC_ALL",
+    "JAVA_OPTS",
+    "LD_PRELOAD",
+];
+
+impl Config {
+    /// Reads the value of `plugin_specific_configuration`.
+    ///
+    /// # Errors
+    /// Every problem found, each with its JSON pointer below the stanza.
+    pub fn parse(value: &Value) -> Result<Self, Vec<Problem>> {
+        let problems = Problems::default();
+        let config = Form::open(String::new(), value, &problems).map(|form| read(form));
+        match (config, problems.into_inner()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// The watch that covers a logical path, if any: the first in the order of the configuration.
+    /// Gives the number of leading elements that name the watched root.
+    pub fn watch_of(&self, path: &[u8]) -> Option<(&Watch, usize)> {
+        self.watches
+            .iter()
+            .find_map(|w| w.pattern.matches(path).map(|depth| (w, depth)))
+    }
+}
+
+fn read(form: Form<'_>) -> Config {
+    let quiet = form.seconds("quiet_period_in_seconds", 30, 0..=86_400);
+    let target = template(&form, "target").unwrap_or_default();
+    let watches: Vec<Watch> = form
+        .list("watch")
+        .into_iter()
+        .filter_map(|(pointer, value)| watch(&pointer, value, quiet, &target, form.problems()))
+        .collect();
+    let identities = form.form("users").map(identities).unwrap_or_default();
+    let visibility = form.form("visibility").map(visibility).unwrap_or_default();
+    let omero = omero(&form, !watches.is_empty());
+    let attributes = form.form("attributes").map(attributes).unwrap_or_default();
+    let sweep_expiry = form.seconds("sweep_expiry_in_seconds", 300, 10..=86_400);
+    let max_wait = form.seconds("max_wait_in_seconds", 3_600, 1..=2_592_000);
+    let retry_wait = form.seconds("retry_wait_in_seconds", 60, 1..=3_600);
+    let max_files = form.number("max_files_per_sweep", 10_000, 1..=1_000_000);
+    if !watches.is_empty() {
+        if visibility.is_empty() {
+            form.missing(
+                "visibility",
+                "say under which path the importer sees a vault (vaults) or a zone's collections (mounts)",
+            );
+        }
+        if identities.is_empty() {
+            form.missing(
+                "users",
+                "say which OMERO user an iRODS user is (table), or for which zones the \
+                                   names are the same (same_name)",
+            );
+        }
+    }
+    form.close();
+    Config {
+        watches,
+        identities,
+        visibility,
+        omero,
+        attributes,
+        sweep_expiry,
+        max_wait,
+        retry_wait,
+        max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
+    }
+}
+
+fn template(form: &Form<'_>, key: &'static str) -> Option<Template> {
+    let text = form.text(key)?;
+    Template::parse(text).map_err(|m| form.problem(key, m)).ok()
+}
+
+fn watch(
+    pointer: &str,
+    value: &Value,
+    quiet: Duration,
+    target: &Template,
+    problems: &Problems,
+) -> Option<Watch> {
+    if let Some(text) = value.as_str() {
+        let pattern = CollectionPattern::parse(text)
+            .map_err(|m| problems.add(pointer, m))
+            .ok()?;
+        return Some(Watch {
+            pattern,
+            quiet_period: quiet,
+            target: target.clone(),
+        });
+    }
+    let form = Form::open(pointer.to_owned(), value, problems)?;
+    let text = form.text("collection");
+    if text.is_none() && form.value("collection").is_none() {
+        form.missing(
+            "collection",
+            "name the collection to watch, e.g. \"/tempZone/home/*/microscopy\"",
+        );
+    }
+    let pattern = text.and_then(|t| {
+        CollectionPattern::parse(t)
+            .map_err(|m| form.problem("collection", m))
+            .ok()
+    });
+    let quiet_period = form.seconds("quiet_period_in_seconds", quiet.as_secs(), 0..=86_400);
+    let target = template(&form, "target").unwrap_or_else(|| target.clone());
+    form.close();
+    Some(Watch {
+        pattern: pattern?,
+        quiet_period,
+        target,
+    })
+}
+
+fn identities(form: Form<'_>) -> Identities {
+    let mut identities = Identities::default();
+    for (name, pointer, value) in form.map("table") {
+        let add = |message: String| form.problems().add(&pointer, message);
+        let user = match IrodsUser::parse(name) {
+            Ok(user) => user,
+            Err(e) => {
+                add(e.to_string());
+                continue;
+            }
+        };
+        let entry = if let Some(text) = value.as_str() {
+            OmeroName::parse(text)
+                .map(|u| (u, None))
+                .map_err(|e| add(e.to_string()))
+                .ok()
+        } else {
+            Form::open(pointer.clone(), value, form.problems()).and_then(|entry| {
+                let user = omero_name(&entry, "user", true);
+                let group = omero_name(&entry, "group", false);
+                entry.close();
+                user.map(|u| (u, group))
+            })
+        };
+        if let Some((omero_user, group)) = entry
+            && let Err(message) = identities.insert(user, omero_user, group)
+        {
+            add(message);
+        }
+    }
+    for (pointer, value) in form.list("same_name") {
+        match text_of(value) {
+            Ok(zone) if !zone.contains(['/', '#']) => identities.same_name_in(zone),
+            Ok(zone) => form
+                .problems()
+                .add(&pointer, format_args!("'{zone}' is not the name of a zone")),
+            Err(message) => form.problems().add(&pointer, message),
+        }
+    }
+    for (pointer, value) in form.list("denied") {
+        match text_of(value).and_then(|t| OmeroName::parse(t).map_err(|e| e.to_string())) {
+            Ok(name) => identities.deny(name),
+            Err(message) => form.problems().add(&pointer, message),
+        }
+    }
+    if let Some(group) = omero_name(&form, "default_group", false) {
+        identities.set_default_group(group);
+    }
+    form.close();
+    identities
+}
+
+fn omero_name(form: &Form<'_>, key: &'static str, needed: bool) -> Option<OmeroName> {
+    if form.value(key).is_none() {
+        if needed {
+            form.missing(key, "name the OMERO user");
+        }
+        return None;
+    }
+    let text = form.text(key)?;
+    OmeroName::parse(text).map_err(|e| form.problem(key, e)).ok()
+}
+
+fn visibility(form: Form<'_>) -> Visibility {
+    let mut visibility = Visibility::default();
+    for (pointer, value) in form.list("vaults") {
+        let Some(entry) = Form::open(pointer, value, form.problems()) else {
+            continue;
+        };
+        let prefix = needed_path(&entry, "prefix", "the vault's path on the iRODS server");
+        let importer = if entry.value("importer_prefix").is_none() {
+            prefix // the same path on both hosts
+        } else {
+            entry.host_path("importer_prefix")
+        };
+        let resource = entry.text("resource").map(str::to_owned);
+        entry.close();
+        if let (Some(prefix), Some(importer)) = (prefix, importer) {
+            visibility.vaults.push(Vault::new(prefix, importer, resource));
+        }
+    }
+    for (pointer, value) in form.list("mounts") {
+        let Some(entry) = Form::open(pointer, value, form.problems()) else {
+            continue;
+        };
+        let zone = entry.text("zone_prefix").and_then(|text| {
+            LogicalPath::parse(text.as_bytes())
+                .map_err(|e| entry.problem("zone_prefix", e))
+                .ok()
+        });
+        if entry.value("zone_prefix").is_none() {
+            entry.missing(
+                "zone_prefix",
+                "the collection that is mounted, e.g. \"/tempZone/home\"",
+            );
+        }
+        let mount = needed_path(&entry, "mount", "where NFSRODS is mounted on the importer's host");
+        entry.close();
+        if let (Some(zone), Some(mount)) = (zone, mount) {
+            visibility.mounts.push(Mount::new(zone, mount));
+        }
+    }
+    form.close();
+    visibility
+}
+
+fn needed_path<'a>(form: &Form<'a>, key: &'static str, what: &str) -> Option<&'a str> {
+    if form.value(key).is_none() {
+        form.missing(key, what);
+        return None;
+    }
+    form.host_path(key)
+}
+
+fn needed_text<'a>(form: &Form<'a>, key: &'static str, what: &str) -> Option<&'a str> {
+    if form.value(key).is_none() {
+        form.missing(key, what);
+        return None;
+    }
+    form.text(key)
+}
+
+fn omero(form: &Form<'_>, needed: bool) -> Option<Omero> {
+    for key in ["omero", "importer"] {
+        if needed && form.value(key).is_none() {
+            form.missing(key, "a watched collection needs it");
+        }
+    }
+    // Both are read before either is given up, so that all mistakes are found at once.
+    let server = form.form("omero").and_then(server);
+    let importer = form.form("importer").and_then(importer);
+    Some(Omero {
+        server: server?,
+        importer: importer?,
+    })
+}
+
+fn server(form: Form<'_>) -> Option<Server> {
+    let host = needed_text(&form, "server", "the OMERO server's host name").map(str::to_owned);
+    if let Some(host) = &host
+        && (host.starts_with('-') || host.contains(['@', ' ']))
+    {
+        form.problem(
+            "server",
+            format_args!("'{host}' is not a host name or wss:// URL"),
+        );
+    }
+    let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
+    let sudo_user = omero_name(&form, "sudo_user", true);
+    for secret in ["password", "sudo_password"] {
+        if form.value(secret).is_some() {
+            form.problem(
+                secret,
+                "secrets do not belong in server_config.json: put it into a file of mode \
+                                  0600 and name that file in 'password_file'",
+            );
+        }
+    }
+    let password_file = needed_path(
+        &form,
+        "password_file",
+        "the file (mode 0600) with sudo_user's password",
+    );
+    let namespace = form
+        .text("annotation_namespace")
+        .unwrap_or("irods.org/omero")
+        .to_owned();
+    form.close();
+    Some(Server {
+        host: host?,
+        port,
+        sudo_user: sudo_user?,
+        password_file: PathBuf::from(password_file?),
+        namespace,
+    })
+}
+
+fn importer(form: Form<'_>) -> Option<ImporterCommand> {
+    form.choice("mode", &["command"], "command");
+    let command = needed_path(&form, "command", "the path of the 'omero' command");
+    let jars = form.host_path("jars").map(PathBuf::from);
+    let logback = form.host_path("logback").map(PathBuf::from);
+    if jars.is_some() && logback.is_none() && form.value("logback").is_none() {
+        form.missing(
+            "logback",
+            "with 'jars' the omero command finds no logback file by itself and mixes its \
+                                 log with the results",
+        );
+    }
+    let timeout = form.seconds("timeout_in_seconds", 86_400, 1..=2_592_000);
+    let command_timeout = form.seconds("command_timeout_in_seconds", 120, 1..=3_600);
+    let transfer = form.choice("transfer", TRANSFERS, "ln_s");
+    let options = form
+        .list("options")
+        .into_iter()
+        .filter_map(|(pointer, value)| {
+            text_of(value)
+                .and_then(allowed_option)
+                .map_err(|m| form.problems().add(&pointer, m))
+                .ok()
+        })
+        .collect();
+    let java_options = form.text("java_options").unwrap_or_default().to_owned();
+    let environment = form
+        .map("environment")
+        .into_iter()
+        .filter_map(|(name, pointer, value)| {
+            let checked = if FORBIDDEN_ENVIRONMENT.contains(&name) || name.is_empty() || name.contains('=') {
+                Err(format!("'{name}' cannot be set here"))
+            } else {
+                text_of(value).map(|v| (name.to_owned(), v.to_owned()))
+            };
+            checked.map_err(|m| form.problems().add(&pointer, m)).ok()
+        })
+        .collect();
+    let work_directory = form
+        .host_path("work_directory")
+        .unwrap_or("/var/lib/irods/omero")
+        .into();
+    form.close();
+    Some(ImporterCommand {
+        command: PathBuf::from(command?),
+        jars,
+        logback,
+        timeout,
+        command_timeout,
+        transfer,
+        options,
+        java_options,
+        environment,
+        work_directory,
+    })
+}
+
+fn allowed_option(text: &str) -> Result<String, String> {
+    let name = text.split('=').next().unwrap_or_default();
+    if !ALLOWED_OPTIONS.contains(&name) {
+        let hint = suggestion(name, ALLOWED_OPTIONS);
+        return Err(format!(
+            "'{name}' is not one of the options allowed: {}{hint}",
+            ALLOWED_OPTIONS.join(", ")
+        ));
+    }
+    match text.split_once('=') {
+        Some((_, value)) if !value.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("write '{name}=VALUE' as one text")),
+    }
+}
+
+fn attributes(form: Form<'_>) -> Attributes {
+    let mut names = Attributes::default();
+    for (key, slot) in [
+        ("import", &mut names.import),
+        ("due", &mut names.due),
+        ("sweeping", &mut names.sweeping),
+        ("state", &mut names.state),
+        ("reason", &mut names.reason),
+        ("fileset", &mut names.fileset),
+        ("image", &mut names.image),
+        ("plate", &mut names.plate),
+        ("member_of", &mut names.member_of),
+        ("owner", &mut names.owner),
+        ("version", &mut names.version),
+    ] {
+        if let Some(text) = form.text(key) {
+            text.clone_into(slot);
+        }
+    }
+    let mut all = vec![&names.import, &names.due, &names.sweeping];
+    let record = names.record().map(str::to_owned);
+    all.extend(&record);
+    all.sort();
+    if all.windows(2).any(|w| w[0] == w[1]) {
+        form.problems()
+            .add(&form.at(""), "two of our attributes have the same name");
+    }
+    form.close();
+    names
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! The due mark: the durable note that a collection holds something to look at, and the sweep that follows it.
+//!
+//! A burst of puts costs one mark. Within one agent the mark is remembered for at most half the quiet period,
+//! counted from the marking: a sweep that removes it has seen no change for a whole quiet period, so a
+//! remembered mark is never a missing one.
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::config::Attributes;
+use crate::names::{CollectionId, IrodsUser, LogicalPath};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// The longest memory of one agent; when it is full it starts anew.
+const MAX_REMEMBERED: usize = 4_096;
+
+/// The marks an agent has set or seen lately.
+#[derive(Debug, Default)]
+pub struct Memory {
+    marked: HashMap<LogicalPath, Instant>,
+}
+
+impl Memory {
+    /// Whether the collection was marked by this agent so lately that the mark is still there.
+    pub fn holds(&self, collection: &[u8], quiet: Duration, now: Instant) -> bool {
+        self.marked
+            .get(collection)
+            .is_some_and(|since| now.duration_since(*since) < quiet / 2)
+    }
+
+    /// Remembers that the collection is marked.
+    pub fn remember(&mut self, collection: LogicalPath, now: Instant) {
+        if self.marked.len() >= MAX_REMEMBERED {
+            self.marked.clear();
+        }
+        self.marked.insert(collection, now);
+    }
+}
+
+/// What marking came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// The mark is new and a sweep is queued.
+    New,
+    /// Somebody else had set it, and has queued the sweep.
+    Already,
+}
+
+/// Sets the due mark on a collection and, if it is new, queues one sweep.
+pub fn mark(
+    catalog: &dyn Catalog,
+    names: &Attributes,
+    collection: &LogicalPath,
+    user: &IrodsUser,
+    delay: Duration,
+) -> Result<Marked, CatalogError> {
+    if !catalog.set_mark(collection, &names.due, &user.to_string())? {
+        return Ok(Marked::Already);
+    }
+    if let Some(id) = catalog.collection_id(collection)? {
+        queue_sweep(catalog, id, delay)?;
+    }
+    Ok(Marked::New)
+}
+
+/// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
+/// read it, and no path can be taken for something else in it.
+pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> Result<(), CatalogError> {
+    catalog.queue(&format!(r#"{{"operation":"sweep","collection":"{id}"}}"#), delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_remembered_for_half_the_quiet_period() {
+        let path = LogicalPath::parse(b"/z/a").unwrap();
+        let quiet = Duration::from_secs(30);
+        let start = Instant::now();
+        let mut memory = Memory::default();
+        assert!(!memory.holds(b"/z/a", quiet, start));
+        memory.remember(path, start);
+        assert!(memory.holds(b"/z/a", quiet, start + Duration::from_millis(14_999)));
+        assert!(!memory.holds(b"/z/a", quiet, start + Duration::from_secs(15)));
+        assert!(!memory.holds(b"/z/b", quiet, start));
+    }
+
+    #[test]
+    fn without_a_quiet_period_nothing_is_remembered() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        memory.remember(LogicalPath::parse(b"/z/a").unwrap(), now);
+        assert!(!memory.holds(b"/z/a", Duration::ZERO, now));
+    }
+
+    #[test]
+    fn a_full_memory_starts_anew() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        for i in 0..=MAX_REMEMBERED {
+            memory.remember(LogicalPath::parse(format!("/z/{i}").as_bytes()).unwrap(), now);
+        }
+        assert_eq!(memory.marked.len(), 1);
+    }
+}

@@ -1,0 +1,293 @@
+//! The boundary to the C++ shim: the only `unsafe` code. The header `include/omero_plugin.h` states who owns
+//! what; this module keeps to it.
+//!
+//! What soundness leans on:
+//! - The shim passes pointers it has just made; texts live until the call returns.
+//! - A plugin is used by one thread at a time (an iRODS agent has one thread that runs policy), but a call of
+//!   ours may lead back to us within that thread, so a plugin is only ever borrowed shared.
+//! - Every function called from C++ runs inside [`boundary`], so no panic unwinds into C++.
+
+mod child;
+mod session;
+
+pub mod factory;
+
+pub use child::die_with_parent;
+pub use session::{Entity, Session};
+
+/// What bindgen makes of `include/omero_plugin.h`.
+#[allow(missing_docs, clippy::pedantic, non_camel_case_types, dead_code)]
+mod raw {
+    include!(concat!(env!("OUT_DIR"), "/boundary.rs"));
+}
+
+use crate::event::Argument;
+use crate::plugin::Plugin;
+use once_cell::sync::OnceCell;
+use raw::{omero_argument, omero_argument_kind, omero_host, omero_level, omero_session, omero_text};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// `RULE_ENGINE_CONTINUE`: the next plugin is asked.
+pub const RULE_ENGINE_CONTINUE: i64 = 5_000_000;
+
+/// Runs the body of a function called from C++; a panic is logged and becomes `otherwise`.
+fn boundary<T>(name: &str, otherwise: T, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        log::error!("act={name} failed=\"internal error (panic); please report it\"");
+        otherwise
+    })
+}
+
+/// The bytes of a text of the boundary.
+///
+/// # Safety
+/// `text` must be valid for reads for as long as `'a`.
+unsafe fn bytes<'a>(text: omero_text) -> &'a [u8] {
+    if text.data.is_null() || text.size == 0 {
+        return &[];
+    }
+    // SAFETY: not null, and the caller vouches for the length and the lifetime.
+    unsafe { std::slice::from_raw_parts(text.data.cast(), text.size) }
+}
+
+fn borrowed(bytes: &[u8]) -> omero_text {
+    omero_text {
+        data: bytes.as_ptr().cast(),
+        size: bytes.len(),
+    }
+}
+
+/// The plugin behind an opaque pointer.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new` and not have been freed.
+unsafe fn plugin_of<'a>(plugin: *const c_void) -> Option<&'a Plugin> {
+    // SAFETY: the caller's promise; null is handled by as_ref.
+    unsafe { plugin.cast::<Plugin>().as_ref() }
+}
+
+/// Writes to the server's log through the shim.
+struct ServerLog(&'static omero_host);
+
+// SAFETY: the host table is immutable data and its log function (rodsLog) may be called from any thread.
+unsafe impl Sync for ServerLog {}
+// SAFETY: as above.
+unsafe impl Send for ServerLog {}
+
+static SERVER_LOG: OnceCell<ServerLog> = OnceCell::new();
+
+impl log::Log for ServerLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let level = match record.level() {
+            log::Level::Error => omero_level::OMERO_LEVEL_ERROR,
+            log::Level::Warn => omero_level::OMERO_LEVEL_WARN,
+            log::Level::Info => omero_level::OMERO_LEVEL_INFO,
+            log::Level::Debug | log::Level::Trace => omero_level::OMERO_LEVEL_DEBUG,
+        };
+        // Names of files come from clients: a line break in one must not look like a line of the log.
+        let line = format!("omero: {}", record.args()).replace(|c: char| c.is_control(), " ");
+        if let Some(write) = self.0.log {
+            // SAFETY: the text lives until the call returns.
+            unsafe { write(level, borrowed(line.as_bytes())) };
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `host` must be null or point to a table that is never changed nor freed; `instance` must be a valid text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_new(host: *const omero_host, instance: omero_text) -> *mut c_void {
+    boundary("load", std::ptr::null_mut(), || {
+        // SAFETY: the caller's promise.
+        if let Some(host) = unsafe { host.as_ref() } {
+            let log = SERVER_LOG.get_or_init(|| ServerLog(host));
+            if log::set_logger(log).is_ok() {
+                log::set_max_level(log::LevelFilter::Info);
+            }
+        }
+        // SAFETY: the caller's promise.
+        let instance = String::from_utf8_lossy(unsafe { bytes(instance) }).into_owned();
+        Box::into_raw(Box::new(Plugin::new(instance))).cast()
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must be null or come from `omero_plugin_new`, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_free(plugin: *mut c_void) {
+    boundary("unload", (), || {
+        if !plugin.is_null() {
+            // SAFETY: made by Box::into_raw in omero_plugin_new, and this is its only end.
+            drop(unsafe { Box::from_raw(plugin.cast::<Plugin>()) });
+        }
+    });
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; `directory` must be a valid text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_setup(plugin: *mut c_void, directory: omero_text) -> i64 {
+    boundary("setup", 0, || {
+        // SAFETY: the caller's promise.
+        if let (Some(plugin), directory) = unsafe { (plugin_of(plugin), bytes(directory)) } {
+            plugin.setup(std::path::Path::new(std::ffi::OsStr::new(
+                &*String::from_utf8_lossy(directory),
+            )));
+        }
+        0
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_start(plugin: *mut c_void) -> i64 {
+    boundary("start", 0, || {
+        // SAFETY: the caller's promise.
+        if let Some(plugin) = unsafe { plugin_of(plugin) } {
+            plugin.start();
+        }
+        0
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_stop(_plugin: *mut c_void) -> i64 {
+    0
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; the text is borrowed from it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_regex(plugin: *const c_void) -> omero_text {
+    boundary("setup", omero_text::default(), || {
+        // SAFETY: the caller's promise.
+        match unsafe { plugin_of(plugin) } {
+            Some(plugin) if plugin.is_active() => borrowed(plugin.regex().as_bytes()),
+            _ => omero_text::default(),
+        }
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; `rule` must be a valid text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_rule_exists(plugin: *const c_void, rule: omero_text) -> bool {
+    boundary("rule_exists", false, || {
+        // SAFETY: the caller's promise.
+        match unsafe { (plugin_of(plugin), bytes(rule)) } {
+            (Some(plugin), rule) => plugin.rule_exists(rule),
+            (None, _) => false,
+        }
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_rule_name(plugin: *const c_void, i: usize) -> omero_text {
+    boundary("list_rules", omero_text::default(), || {
+        // SAFETY: the caller's promise.
+        let name = unsafe { plugin_of(plugin) }.and_then(|p| p.rule_name(i));
+        name.map_or_else(omero_text::default, |n| borrowed(n.as_bytes()))
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; `rule` and what `argument` points to must be valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_pep(
+    plugin: *mut c_void,
+    session: *mut omero_session,
+    rule: omero_text,
+    argument: *const omero_argument,
+) -> i64 {
+    boundary("exec_rule", RULE_ENGINE_CONTINUE, || {
+        // SAFETY: the caller's promise.
+        let (plugin, argument, rule) = unsafe { (plugin_of(plugin), argument.as_ref(), bytes(rule)) };
+        let (Some(plugin), Some(argument), Some(log)) = (plugin, argument, SERVER_LOG.get()) else {
+            return RULE_ENGINE_CONTINUE;
+        };
+        let Some(session) = Session::new(log.0, session) else {
+            return RULE_ENGINE_CONTINUE;
+        };
+        // SAFETY: the argument's texts live until this call returns.
+        let argument = unsafe { argument_of(&session, argument) };
+        plugin.pep(&session, rule, argument);
+        RULE_ENGINE_CONTINUE
+    })
+}
+
+/// # Safety
+/// The texts of `argument` must live as long as it is borrowed.
+unsafe fn argument_of<'a>(session: &Session<'_>, argument: &'a omero_argument) -> Argument<'a> {
+    // SAFETY: the caller's promise.
+    let text = |i: usize| unsafe { bytes(argument.text[i]) };
+    match argument.kind {
+        omero_argument_kind::OMERO_ARGUMENT_DATA_OBJECT => Argument::DataObject {
+            path: text(0),
+            open_flags: argument.number,
+            is_tree: session.has_keyword(argument.condition, "collection"),
+        },
+        omero_argument_kind::OMERO_ARGUMENT_DESCRIPTOR => Argument::Descriptor(argument.number),
+        omero_argument_kind::OMERO_ARGUMENT_BYTES => Argument::Json(text(0)),
+        _ => Argument::Other,
+    }
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; `text` must be valid; `write` must be safe to call with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_rule_text(
+    plugin: *mut c_void,
+    session: *mut omero_session,
+    text: omero_text,
+    write: Option<unsafe extern "C" fn(*mut c_void, omero_text)>,
+    context: *mut c_void,
+) -> i64 {
+    boundary("exec_rule_text", RULE_ENGINE_CONTINUE, || {
+        // SAFETY: the caller's promise.
+        let (plugin, text) = unsafe { (plugin_of(plugin), bytes(text)) };
+        let (Some(plugin), Some(log)) = (plugin, SERVER_LOG.get()) else {
+            return RULE_ENGINE_CONTINUE;
+        };
+        let Some(session) = Session::new(log.0, session) else {
+            return RULE_ENGINE_CONTINUE;
+        };
+        let answer = plugin.rule_text(&session, text);
+        if let (Some(write), Some(output)) = (write, &answer.output) {
+            // SAFETY: the caller's promise for `write`; the text lives until it returns.
+            unsafe { write(context, borrowed(output.as_bytes())) };
+        }
+        answer.code
+    })
+}

@@ -1,0 +1,282 @@
+//! The server's calls, as safe functions of one session.
+
+use super::raw::{omero_buffer, omero_entity, omero_host, omero_session, omero_text};
+use super::{borrowed, bytes};
+use std::ffi::c_void;
+use std::marker::PhantomData;
+
+/// `SYS_NOT_SUPPORTED`-like answer for a function the shim did not fill in; cannot happen with our own shim.
+const MISSING: i64 = -66_000;
+
+/// On what an AVU stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entity {
+    /// A data object.
+    DataObject,
+    /// A collection.
+    Collection,
+}
+
+impl Entity {
+    fn raw(self) -> omero_entity {
+        match self {
+            Self::DataObject => omero_entity::OMERO_ENTITY_DATA_OBJECT,
+            Self::Collection => omero_entity::OMERO_ENTITY_COLLECTION,
+        }
+    }
+}
+
+/// One client connection, for the length of one call from the server.
+pub struct Session<'a> {
+    host: &'a omero_host,
+    session: *mut omero_session,
+    _call: PhantomData<&'a ()>,
+}
+
+/// A buffer of the shim, given back when dropped.
+struct Buffer<'a> {
+    raw: omero_buffer,
+    host: &'a omero_host,
+}
+
+impl Buffer<'_> {
+    fn to_vec(&self) -> Vec<u8> {
+        // SAFETY: the shim filled the buffer and it is released only on drop.
+        unsafe {
+            bytes(omero_text {
+                data: self.raw.data,
+                size: self.raw.size,
+            })
+        }
+        .to_vec()
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        if let Some(release) = self.host.release {
+            // SAFETY: released exactly once, here.
+            unsafe { release(&raw mut self.raw) };
+        }
+    }
+}
+
+/// Receives the rows of a listing: the columns, and whether to go on.
+type Row<'f> = &'f mut dyn FnMut(&[&[u8]]) -> bool;
+
+/// Hands a row to the closure behind `context`. A panic ends the listing and goes on when we are back in Rust.
+struct RowContext<'f> {
+    visit: Row<'f>,
+    panic: Option<Box<dyn std::any::Any + Send>>,
+}
+
+unsafe extern "C" fn row(context: *mut c_void, columns: *const omero_text, count: usize) -> bool {
+    // SAFETY: `context` is the RowContext passed with this function, `columns` are `count` texts of this call.
+    let (context, columns) = unsafe {
+        (
+            &mut *context.cast::<RowContext<'_>>(),
+            std::slice::from_raw_parts(columns, count),
+        )
+    };
+    let run = std::panic::AssertUnwindSafe(|| {
+        // SAFETY: the texts live until this function returns.
+        let cells: Vec<&[u8]> = columns.iter().map(|t| unsafe { bytes(*t) }).collect();
+        (context.visit)(&cells)
+    });
+    match std::panic::catch_unwind(run) {
+        Ok(go_on) => go_on,
+        Err(panic) => {
+            context.panic = Some(panic);
+            false
+        }
+    }
+}
+
+impl<'a> Session<'a> {
+    /// `None` for the null session.
+    pub(super) fn new(host: &'a omero_host, session: *mut omero_session) -> Option<Self> {
+        (!session.is_null()).then_some(Self {
+            host,
+            session,
+            _call: PhantomData,
+        })
+    }
+
+    /// GenQuery2; the answer is JSON, or an iRODS error code.
+    pub fn query(&self, privileged: bool, query: &str) -> Result<Vec<u8>, i64> {
+        let Some(call) = self.host.query else {
+            return Err(MISSING);
+        };
+        let mut buffer = Buffer {
+            raw: omero_buffer::default(),
+            host: self.host,
+        };
+        // SAFETY: the session is the current call's, the text and the buffer live until the call returns.
+        let code = unsafe {
+            call(
+                self.session,
+                privileged,
+                borrowed(query.as_bytes()),
+                &raw mut buffer.raw,
+            )
+        };
+        if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
+    }
+
+    /// GenQuery2 with a query that may hold bytes which are not UTF-8 (in a literal).
+    pub fn query_bytes(&self, privileged: bool, query: &[u8]) -> Result<Vec<u8>, i64> {
+        let Some(call) = self.host.query else {
+            return Err(MISSING);
+        };
+        let mut buffer = Buffer {
+            raw: omero_buffer::default(),
+            host: self.host,
+        };
+        // SAFETY: as in `query`.
+        let code = unsafe { call(self.session, privileged, borrowed(query), &raw mut buffer.raw) };
+        if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
+    }
+
+    fn listing(&self, visit: Row<'_>, call: impl FnOnce(*mut c_void) -> Option<i64>) -> Result<(), i64> {
+        let mut context = RowContext { visit, panic: None };
+        let code = call((&raw mut context).cast()).unwrap_or(MISSING);
+        if let Some(panic) = context.panic {
+            std::panic::resume_unwind(panic);
+        }
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// The replicas in a collection; columns as in the header.
+    pub fn list_replicas(&self, id: &str, visit: Row<'_>) -> Result<(), i64> {
+        self.listing(visit, |context| {
+            // SAFETY: `row` gets the context it expects; texts live until the call returns.
+            self.host
+                .list_replicas
+                .map(|f| unsafe { f(self.session, borrowed(id.as_bytes()), Some(row), context) })
+        })
+    }
+
+    /// The AVUs of some attributes on the data objects in a collection; columns as in the header.
+    pub fn list_metadata(&self, id: &str, attributes: &[&str], visit: Row<'_>) -> Result<(), i64> {
+        let names: Vec<omero_text> = attributes.iter().map(|a| borrowed(a.as_bytes())).collect();
+        self.listing(visit, |context| {
+            let id = borrowed(id.as_bytes());
+            self.host
+                .list_metadata
+                // SAFETY: as above, and `names` lives until the call returns.
+                .map(|f| unsafe { f(self.session, id, names.as_ptr(), names.len(), Some(row), context) })
+        })
+    }
+
+    /// The path of a collection, as one row.
+    pub fn list_collection(&self, id: &str, visit: Row<'_>) -> Result<(), i64> {
+        self.listing(visit, |context| {
+            // SAFETY: as above.
+            self.host
+                .list_collection
+                .map(|f| unsafe { f(self.session, borrowed(id.as_bytes()), Some(row), context) })
+        })
+    }
+
+    /// Metadata operations on one entity, all or none.
+    pub fn apply_metadata(&self, request: &str) -> Result<(), i64> {
+        let Some(call) = self.host.apply_metadata else {
+            return Err(MISSING);
+        };
+        // SAFETY: the session is the current call's, the text lives until the call returns.
+        let code = unsafe { call(self.session, borrowed(request.as_bytes())) };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// One metadata operation on one AVU.
+    pub fn modify_avu(
+        &self,
+        operation: &str,
+        entity: Entity,
+        name: &[u8],
+        avu: [&str; 3],
+    ) -> Result<(), i64> {
+        let Some(call) = self.host.modify_avu else {
+            return Err(MISSING);
+        };
+        let [attribute, value, units] = avu.map(|t| borrowed(t.as_bytes()));
+        let operation = borrowed(operation.as_bytes());
+        // SAFETY: as above.
+        let code = unsafe {
+            call(
+                self.session,
+                operation,
+                entity.raw(),
+                borrowed(name),
+                attribute,
+                value,
+                units,
+            )
+        };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Queues a rule text for delayed execution.
+    pub fn delay(&self, text: &str, conditions: &str) -> Result<(), i64> {
+        let Some(call) = self.host.delay else {
+            return Err(MISSING);
+        };
+        // SAFETY: as above.
+        let code = unsafe {
+            call(
+                self.session,
+                borrowed(text.as_bytes()),
+                borrowed(conditions.as_bytes()),
+            )
+        };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// JSON about an open descriptor.
+    pub fn descriptor(&self, descriptor: i32) -> Result<Vec<u8>, i64> {
+        let Some(call) = self.host.descriptor else {
+            return Err(MISSING);
+        };
+        let mut buffer = Buffer {
+            raw: omero_buffer::default(),
+            host: self.host,
+        };
+        // SAFETY: as above.
+        let code = unsafe { call(self.session, descriptor, &raw mut buffer.raw) };
+        if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
+    }
+
+    /// Name and zone of the client user, and whether that is an administrator.
+    pub fn client(&self) -> Result<(String, String, bool), i64> {
+        let Some(call) = self.host.client else {
+            return Err(MISSING);
+        };
+        let (mut name, mut zone, mut admin) = (omero_text::default(), omero_text::default(), false);
+        // SAFETY: as above.
+        let code = unsafe { call(self.session, &raw mut name, &raw mut zone, &raw mut admin) };
+        if code < 0 {
+            return Err(code);
+        }
+        // SAFETY: borrowed from the session, which lives longer than this call.
+        let text = |t| String::from_utf8_lossy(unsafe { bytes(t) }).into_owned();
+        Ok((text(name), text(zone), admin))
+    }
+
+    /// Whether a `KeyValPair` of the current call holds a key.
+    pub(super) fn has_keyword(&self, condition: *const c_void, key: &str) -> bool {
+        let Some(call) = self.host.keyword else {
+            return false;
+        };
+        let mut value = omero_text::default();
+        // SAFETY: `condition` is null or the server's KeyValPair of the current call.
+        !condition.is_null() && unsafe { call(condition, borrowed(key.as_bytes()), &raw mut value) } == 1
+    }
+
+    /// Puts a sentence on the error stack the client prints.
+    pub fn client_message(&self, code: i64, sentence: &str) {
+        if let Some(call) = self.host.client_message {
+            // SAFETY: as above.
+            unsafe { call(self.session, code, borrowed(sentence.as_bytes())) };
+        }
+    }
+}

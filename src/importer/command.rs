@@ -1,0 +1,682 @@
+//! The importer as the `omero` command on this host.
+//!
+//! A batch is one session of the mapped user, opened by the restricted administrator, and a handful of commands
+//! that all use it:
+//!
+//! 1. `omero login --sudo` (the password only in the environment of this one command)
+//! 2. `omero hql`: which of the files does OMERO have already? Those are adopted.
+//! 3. `omero import ... -` with the other paths on standard input
+//! 4. `omero hql`: what is there now? This, not the exit code, is the outcome.
+//! 5. `omero obj --file -`: the map annotation that ties each fileset to its data object
+//! 6. `omero logout`
+//!
+//! The session store is a directory of this run's own. What a killed run leaves behind (a directory nobody
+//! holds the lock of) is logged out and removed by the next one.
+
+use super::outcome::{self, Missing};
+use super::process::{self, Finished};
+use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, client_path};
+use crate::catalog::UnixTime;
+use crate::config::{ImporterCommand, Omero, Server};
+use crate::names::OmeroId;
+use crate::record::Imported;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Idle time after which OMERO closes a session whose owner died, in seconds. Both the command and its Java
+/// knock every 300 s while they work.
+const SESSION_IDLE_SECONDS: u32 = 900;
+
+/// How many bytes of client paths one query asks for at once: an argument may have 128 KiB.
+const MAX_QUERY_BYTES: usize = 60_000;
+
+/// The highest number of rows asked of one query.
+const MAX_ROWS: u32 = 10_000_000;
+
+/// Imports by running the `omero` command.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandImporter<'a> {
+    server: &'a Server,
+    command: &'a ImporterCommand,
+}
+
+/// A fileset in OMERO, as far as it concerns one batch.
+#[derive(Debug, Default, Clone)]
+struct Fileset {
+    /// Entries of the batch's paths: entry id → client path; the lowest id is the key file.
+    entries: BTreeMap<u64, String>,
+    images: Vec<OmeroId>,
+    plates: Vec<OmeroId>,
+    /// What our map annotation says it is of, where it has one.
+    mark: Option<String>,
+}
+
+impl<'a> CommandImporter<'a> {
+    /// An importer as configured.
+    pub fn new(omero: &'a Omero) -> Self {
+        Self {
+            server: &omero.server,
+            command: &omero.importer,
+        }
+    }
+
+    /// The words after `omero` that open the session.
+    pub fn login_words(&self, batch: &Batch) -> Vec<OsString> {
+        let mut words = strings(&["login", "-q", "-C", "--sudo", self.server.sudo_user.as_str()]);
+        words.extend(strings(&["-u", batch.identity.user.as_str()]));
+        if let Some(group) = &batch.identity.group {
+            words.extend(strings(&["-g", group.as_str()]));
+        }
+        words.extend(strings(&[
+            "-s",
+            &self.server.host,
+            "-p",
+            &self.server.port.to_string(),
+        ]));
+        words.extend(strings(&["-t", &SESSION_IDLE_SECONDS.to_string()]));
+        words
+    }
+
+    /// The words after `omero` that import the paths on standard input.
+    pub fn import_words(&self, batch: &Batch) -> Vec<OsString> {
+        let mut words = strings(&["import", "-q", "-c"]);
+        if let Some(jars) = &self.command.jars {
+            words.extend(["--clientdir".into(), jars.into()]);
+        }
+        if let Some(logback) = &self.command.logback {
+            words.extend(["--logback".into(), logback.into()]);
+        }
+        words.extend(strings(&[
+            "--transfer",
+            self.command.transfer,
+            "--output",
+            "yaml",
+        ]));
+        words.extend(self.command.options.iter().map(OsString::from));
+        words.extend(strings(&["-T", batch.target.as_str(), "-"]));
+        words
+    }
+
+    /// The words after `omero` that ask a question.
+    pub fn query_words(query: &str) -> Vec<OsString> {
+        strings(&[
+            "hql",
+            "-q",
+            "--all",
+            "--style",
+            "json",
+            "--limit",
+            &MAX_ROWS.to_string(),
+            query,
+        ])
+    }
+
+    fn password(&self) -> Result<String, ImporterError> {
+        let path = &self.server.password_file;
+        let refuse =
+            |why: &str| ImporterError::WillPass(format!("the password file {}: {why}", path.display()));
+        let mut file = File::open(path).map_err(|e| refuse(&e.to_string()))?;
+        let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
+        if !about.is_file() {
+            return Err(refuse("is not a regular file"));
+        }
+        if about.permissions().mode() & 0o077 != 0 {
+            return Err(refuse("can be read by others; run chmod 0600 on it"));
+        }
+        let own = rustix::process::geteuid().as_raw();
+        if about.uid() != own && about.uid() != 0 {
+            return Err(refuse("belongs to another account"));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)
+            .map_err(|e| refuse(&e.to_string()))?;
+        let password = text.trim_end_matches(['\n', '\r']);
+        if password.is_empty() || password.contains(['\n', '\0']) {
+            return Err(refuse("must hold the password in its one line"));
+        }
+        Ok(password.to_owned())
+    }
+
+    fn run(
+        &self,
+        place: &Workplace,
+        words: &[OsString],
+        input: &str,
+        password: Option<&str>,
+        limit: Duration,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Finished, ImporterError> {
+        let program = self.command.command.clone().into_os_string();
+        let start = || -> io::Result<File> {
+            let mut file = place.file("input")?;
+            file.write_all(input.as_bytes())?;
+            file.rewind()?;
+            Ok(file)
+        };
+        let what = |e: io::Error| {
+            ImporterError::WillPass(format!("cannot run {}: {e}", Path::new(&program).display()))
+        };
+        let stdin = start().map_err(what)?;
+        let prepare = |command: &mut Command| self.prepare(command, place, password);
+        process::run(&program, words, stdin, limit, prepare, alive).map_err(what)
+    }
+
+    fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        command.env_clear().current_dir(&place.directory);
+        command
+            .env("PATH", path)
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", &place.directory);
+        command.env("OMERO_USERDIR", place.directory.join("user"));
+        command.env("OMERO_SESSIONDIR", place.directory.join("sessions"));
+        command.env("OMERO_TMPDIR", place.directory.join("tmp"));
+        if !self.command.java_options.is_empty() {
+            command.env("JAVA_OPTS", &self.command.java_options);
+        }
+        command.envs(self.command.environment.iter().map(|(k, v)| (k, v)));
+        if let Some(password) = password {
+            command.env("OMERO_PASSWORD", password);
+        }
+    }
+
+    fn ask(
+        &self,
+        place: &Workplace,
+        query: &str,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<Vec<String>>, ImporterError> {
+        let limit = self.command.command_timeout;
+        let done = self.run(place, &Self::query_words(query), "", None, limit, alive)?;
+        outcome::table(&done.stdout).map_err(|why| {
+            let log: String = done.stderr.trim().chars().take(300).collect();
+            ImporterError::WillPass(format!("OMERO did not answer a query: {why} {log}"))
+        })
+    }
+
+    /// The filesets that hold any of the files and have images, by fileset id.
+    fn filesets(
+        &self,
+        place: &Workplace,
+        files: &[BatchFile],
+        alive: &mut dyn FnMut(),
+    ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
+        let wanted: BTreeSet<String> = files.iter().map(|f| client_path::of(&f.importer_path)).collect();
+        let mut found: BTreeMap<OmeroId, Fileset> = BTreeMap::new();
+        for list in literal_lists(wanted.iter().map(String::as_str)) {
+            let query = format!(
+                "select fe.fileset.id, fe.id, fe.clientPath from FilesetEntry fe where fe.clientPath in ({list})"
+            );
+            for row in self.ask(place, &query, alive)? {
+                if let [fileset, entry, path] = row.as_slice()
+                    && let (Ok(fileset), Ok(entry)) = (OmeroId::parse(fileset), entry.parse())
+                    && wanted.contains(path)
+                {
+                    found
+                        .entry(fileset)
+                        .or_default()
+                        .entries
+                        .insert(entry, path.clone());
+                }
+            }
+        }
+        let ids: Vec<String> = found.keys().map(ToString::to_string).collect();
+        for chunk in ids.chunks(2_000) {
+            let ids = chunk.join(",");
+            let images =
+                format!("select i.fileset.id, i.id from Image i where i.fileset.id in ({ids}) order by i.id");
+            self.collect(place, &images, &mut found, |f, id| f.images.push(id), alive)?;
+            let plates = format!(
+                "select distinct s.image.fileset.id, p.id from Plate p join p.wells w join w.wellSamples s where \
+                 s.image.fileset.id in ({ids})"
+            );
+            self.collect(place, &plates, &mut found, |f, id| f.plates.push(id), alive)?;
+            let namespace = literal(&self.server.namespace);
+            let marks = format!(
+                "select l.parent.id, l.child.description from FilesetAnnotationLink l where l.child.ns = {namespace} \
+                 and l.parent.id in ({ids})"
+            );
+            for row in self.ask(place, &marks, alive)? {
+                if let [fileset, mark] = row.as_slice()
+                    && let Ok(fileset) = OmeroId::parse(fileset)
+                    && let Some(fileset) = found.get_mut(&fileset)
+                {
+                    fileset.mark = Some(mark.clone());
+                }
+            }
+        }
+        // A fileset without images is what a failed import left behind.
+        found.retain(|_, fileset| !fileset.images.is_empty());
+        Ok(found)
+    }
+
+    fn collect(
+        &self,
+        place: &Workplace,
+        query: &str,
+        found: &mut BTreeMap<OmeroId, Fileset>,
+        put: impl Fn(&mut Fileset, OmeroId),
+        alive: &mut dyn FnMut(),
+    ) -> Result<(), ImporterError> {
+        for row in self.ask(place, query, alive)? {
+            if let [fileset, id] = row.as_slice()
+                && let (Ok(fileset), Ok(id)) = (OmeroId::parse(fileset), OmeroId::parse(id))
+                && let Some(fileset) = found.get_mut(&fileset)
+            {
+                put(fileset, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ties filesets to their data objects. A failure here loses no image and is made up for by the next
+    /// adoption, so it is logged only.
+    fn annotate(
+        &self,
+        place: &Workplace,
+        filesets: &BTreeMap<OmeroId, Fileset>,
+        files: &HashMap<String, &BatchFile>,
+        alive: &mut dyn FnMut(),
+    ) {
+        let keyed: Vec<(&OmeroId, &Fileset, &BatchFile)> = filesets
+            .iter()
+            .filter(|(_, fileset)| fileset.mark.is_none())
+            .filter_map(|(id, fileset)| {
+                let key = fileset.entries.values().next()?;
+                Some((id, fileset, *files.get(key)?))
+            })
+            .collect();
+        if keyed.is_empty() {
+            return;
+        }
+        let mut text = String::new();
+        for (_, _, file) in &keyed {
+            let namespace = word(&format!("ns={}", self.server.namespace));
+            let mark = word(&format!("description={}", mark_of(file)));
+            text.push_str(&format!("new MapAnnotation {namespace} {mark}\n"));
+        }
+        let words = strings(&["obj", "-q", "--file", "-"]);
+        let limit = self.command.command_timeout;
+        let annotations = match self.run(place, &words, &text, None, limit, alive) {
+            Ok(done) => outcome::made(&done.stdout, "MapAnnotation"),
+            Err(_) => Vec::new(),
+        };
+        let mut text = String::new();
+        for ((id, fileset, file), annotation) in keyed.iter().zip(&annotations) {
+            for (key, value) in pairs(file) {
+                text.push_str(&format!(
+                    "map-set MapAnnotation:{annotation} mapValue {} {}\n",
+                    word(key),
+                    word(&value)
+                ));
+            }
+            let mut link = |class: &str, parent: OmeroId| {
+                text.push_str(&format!(
+                    "new {class}AnnotationLink parent={class}:{parent} child=MapAnnotation:{annotation}\n"
+                ));
+            };
+            if fileset.plates.is_empty() {
+                fileset.images.iter().for_each(|image| link("Image", *image));
+            }
+            fileset.plates.iter().for_each(|plate| link("Plate", *plate));
+            // The fileset comes last: its link says that the annotation is whole.
+            link("Fileset", **id);
+        }
+        let linked = match self.run(place, &words, &text, None, limit, alive) {
+            Ok(done) => outcome::made(&done.stdout, "FilesetAnnotationLink").len(),
+            Err(_) => 0,
+        };
+        if linked < keyed.len() {
+            log::warn!("act=annotate filesets={} annotated={linked}", keyed.len());
+        }
+    }
+
+    fn log_in(&self, batch: &Batch, place: &Workplace, alive: &mut dyn FnMut()) -> Result<(), ImporterError> {
+        let password = self.password()?;
+        let limit = self.command.command_timeout;
+        let done = self.run(place, &self.login_words(batch), "", Some(&password), limit, alive)?;
+        if done.code() == Some(0) {
+            return Ok(());
+        }
+        let (sudo, user) = (self.server.sudo_user.as_str(), batch.identity.user.as_str());
+        Err(outcome::login_failure(&done, sudo, user))
+    }
+
+    fn log_out(&self, place: &Workplace) {
+        let limit = self.command.command_timeout;
+        if place.has_session()
+            && self
+                .run(place, &strings(&["logout", "-q"]), "", None, limit, &mut || {})
+                .is_err()
+        {
+            log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
+        }
+    }
+
+    /// Logs out and removes what killed runs left behind.
+    fn clean_up(&self) {
+        let Ok(entries) = fs::read_dir(&self.command.work_directory) else {
+            return;
+        };
+        for entry in entries
+            .flatten()
+            .filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run-"))
+        {
+            if let Some(place) = Workplace::adopt(entry.path()) {
+                self.log_out(&place);
+            }
+        }
+    }
+
+    fn import_in(
+        &self,
+        batch: &Batch,
+        place: &Workplace,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        let by_client_path: HashMap<String, &BatchFile> = batch
+            .files
+            .iter()
+            .map(|f| (client_path::of(&f.importer_path), f))
+            .collect();
+        let before = self.filesets(place, &batch.files, alive)?;
+        // What carries our mark for other data, or for another version of it, is not what we look for.
+        let adopted: BTreeMap<OmeroId, Fileset> = before
+            .iter()
+            .filter(|(_, f)| is_ours(f, &by_client_path))
+            .map(|(id, f)| (*id, f.clone()))
+            .collect();
+        let known: BTreeSet<&String> = adopted.values().flat_map(|f| f.entries.values()).collect();
+        let wanted: Vec<&BatchFile> = batch
+            .files
+            .iter()
+            .filter(|f| !known.contains(&client_path::of(&f.importer_path)))
+            .collect();
+        let mut all = adopted.clone();
+        let mut run = None;
+        if !wanted.is_empty() {
+            let input = wanted
+                .iter()
+                .flat_map(|f| [f.importer_path.as_str(), "\n"])
+                .collect::<String>();
+            let done = self.run(
+                place,
+                &self.import_words(batch),
+                &input,
+                None,
+                self.command.timeout,
+                alive,
+            )?;
+            let after = match self.filesets(place, &batch.files, alive) {
+                Ok(after) => after,
+                // The run may have imported everything: the next sweep asks again and adopts.
+                Err(error) => {
+                    log::warn!("act=import files={} failed=\"{error}\"", wanted.len());
+                    return Err(error);
+                }
+            };
+            let strangers = outcome::filesets(&done.stdout)
+                .iter()
+                .filter(|id| !after.contains_key(id))
+                .count();
+            if strangers > 0 {
+                log::warn!("act=import ignored_results={strangers} why=\"not of the files asked for\"");
+            }
+            all.extend(after.into_iter().filter(|(id, _)| !before.contains_key(id)));
+            run = Some(done);
+        }
+        self.annotate(place, &all, &by_client_path, alive);
+        Ok(batch
+            .files
+            .iter()
+            .map(|file| outcome_of(file, &all, &adopted, run.as_ref()))
+            .collect())
+    }
+}
+
+impl Importer for CommandImporter<'_> {
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        self.clean_up();
+        let place = Workplace::new(&self.command.work_directory, now).map_err(|e| {
+            let directory = self.command.work_directory.display();
+            ImporterError::WillPass(format!(
+                "cannot use the importer's work directory {directory}: {e}"
+            ))
+        })?;
+        let outcome = self
+            .log_in(batch, &place, alive)
+            .and_then(|()| self.import_in(batch, &place, alive));
+        self.log_out(&place);
+        outcome
+    }
+
+    fn server(&self) -> &str {
+        &self.server.host
+    }
+}
+
+fn strings(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// Whether a fileset is of just these data objects in just this version, or bears no mark of ours at all (its
+/// import was cut off before the annotation, or somebody imported it by hand).
+fn is_ours(fileset: &Fileset, files: &HashMap<String, &BatchFile>) -> bool {
+    match &fileset.mark {
+        None => true,
+        Some(mark) => fileset
+            .entries
+            .values()
+            .any(|path| files.get(path).is_some_and(|f| mark_of(f) == *mark)),
+    }
+}
+
+fn outcome_of(
+    file: &BatchFile,
+    all: &BTreeMap<OmeroId, Fileset>,
+    adopted: &BTreeMap<OmeroId, Fileset>,
+    run: Option<&Finished>,
+) -> FileOutcome {
+    let path = client_path::of(&file.importer_path);
+    // The newest, should there be several.
+    let found = all
+        .iter()
+        .rev()
+        .find(|(_, f)| f.entries.values().any(|p| *p == path));
+    if let Some((id, fileset)) = found {
+        return FileOutcome::Imported(Imported {
+            fileset: *id,
+            images: fileset.images.clone(),
+            plates: fileset.plates.clone(),
+            is_member: fileset.entries.values().next() != Some(&path),
+            adopted: adopted.contains_key(id),
+        });
+    }
+    match run.map(|done| outcome::missing(done, &file.importer_path)) {
+        Some(Missing::Failed(reason)) => FileOutcome::Failed(reason),
+        Some(Missing::Postponed(reason)) => FileOutcome::Postponed(reason),
+        None => FileOutcome::Postponed("OMERO gave no answer about this file".to_owned()),
+    }
+}
+
+/// What the annotation's description says: which data object in which version. Adoption compares it.
+fn mark_of(file: &BatchFile) -> String {
+    format!("iRODS data object {} version {}", file.data_id, file.version)
+}
+
+/// The key-value pairs a person reads in OMERO.
+fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
+    let zone = file.logical_path.elements().next().unwrap_or_default();
+    let mut pairs = vec![
+        ("iRODS zone", String::from_utf8_lossy(zone).into_owned()),
+        ("iRODS path", file.logical_path.display().into_owned()),
+        ("iRODS data id", file.data_id.to_string()),
+    ];
+    pairs.extend(file.checksum.iter().map(|c| ("iRODS checksum", c.clone())));
+    pairs.push(("iRODS user", file.owner.to_string()));
+    pairs
+}
+
+/// One word of a line of `omero obj --file`, which is split as a POSIX shell would: in single quotes everything
+/// but the single quote is itself. A line break cannot be expressed and becomes a blank.
+fn word(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    format!("'{}'", line.replace('\'', "'\"'\"'"))
+}
+
+/// An HQL string literal.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Literals joined by commas, in lists that fit an argument.
+fn literal_lists<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<String> {
+    let mut lists: Vec<String> = Vec::new();
+    for text in texts {
+        let item = literal(text);
+        match lists.last_mut() {
+            Some(list) if list.len() + item.len() < MAX_QUERY_BYTES => {
+                list.push(',');
+                list.push_str(&item);
+            }
+            _ => lists.push(item),
+        }
+    }
+    lists
+}
+
+/// The directory of one run, locked for as long as the run lives and removed at its end.
+struct Workplace {
+    directory: PathBuf,
+    _lock: File,
+}
+
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+impl Workplace {
+    fn new(parent: &Path, now: UnixTime) -> io::Result<Self> {
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700);
+        if !parent.is_dir() {
+            builder.clone_recursive().create(parent)?;
+        }
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        let directory = parent.join(format!("run-{now}-{}-{number}", std::process::id()));
+        builder.create(&directory)?;
+        for part in ["user", "sessions", "tmp"] {
+            builder.create(directory.join(part))?;
+        }
+        let lock = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(directory.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self {
+            directory,
+            _lock: lock,
+        })
+    }
+
+    /// Takes over the directory of a run that is no more; `None` if it lives.
+    fn adopt(directory: PathBuf) -> Option<Self> {
+        let lock = OpenOptions::new().write(true).open(directory.join("lock")).ok()?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(Self {
+            directory,
+            _lock: lock,
+        })
+    }
+
+    fn has_session(&self) -> bool {
+        fs::read_dir(self.directory.join("sessions")).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// A new file that only we can read and that has no name any more.
+    fn file(&self, name: &str) -> io::Result<File> {
+        let path = self.directory.join(name);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)?;
+        fs::remove_file(path)?;
+        Ok(file)
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.directory) {
+            log::warn!(
+                "act=clean_up directory={} failed=\"{e}\"",
+                self.directory.display()
+            );
+        }
+    }
+}
+
+/// A copy of the builder that also makes the parents.
+trait Recursive {
+    fn clone_recursive(&self) -> DirBuilder;
+}
+
+impl Recursive for DirBuilder {
+    fn clone_recursive(&self) -> DirBuilder {
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700).recursive(true);
+        builder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_as_a_shell_reads_them() {
+        assert_eq!(word("a b#c"), "'a b#c'");
+        assert_eq!(word("it's\n-x"), "'it'\"'\"'s -x'");
+    }
+
+    #[test]
+    fn a_quote_ends_no_literal_and_lists_fit_an_argument() {
+        assert_eq!(literal("it's"), "'it''s'");
+        let many: Vec<String> = (0..5_000).map(|i| format!("data/{i:0>60}")).collect();
+        let lists = literal_lists(many.iter().map(String::as_str));
+        assert!(lists.len() > 1 && lists.iter().all(|l| l.len() <= MAX_QUERY_BYTES));
+        assert_eq!(lists.iter().map(|l| l.split(',').count()).sum::<usize>(), 5_000);
+    }
+
+    #[test]
+    fn a_run_that_lives_is_not_cleaned_up() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = Workplace::new(&parent.path().join("deep/er"), 1).unwrap();
+        assert!(Workplace::adopt(place.directory.clone()).is_none());
+        let directory = place.directory.clone();
+        assert_eq!(
+            fs::metadata(&directory).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        drop(place);
+        assert!(!directory.exists());
+    }
+}

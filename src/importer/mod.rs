@@ -1,0 +1,127 @@
+//! What performs a batch. Nothing above this trait knows how OMERO is reached.
+
+pub mod client_path;
+pub mod command;
+pub mod outcome;
+mod process;
+
+use crate::catalog::UnixTime;
+use crate::identity::OmeroIdentity;
+use crate::names::{DataId, IrodsUser, LogicalPath};
+use crate::record::{Imported, Version};
+use crate::target::Target;
+
+/// One file that goes to OMERO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchFile {
+    /// The data object.
+    pub data_id: DataId,
+    /// Its logical path.
+    pub logical_path: LogicalPath,
+    /// The path under which the importer sees the replica; absolute, and one the importer can take.
+    pub importer_path: String,
+    /// The replica's modify time and size.
+    pub version: Version,
+    /// Its checksum, if one is registered.
+    pub checksum: Option<String>,
+    /// Whose data it is in iRODS.
+    pub owner: IrodsUser,
+}
+
+/// The files of one importer run: same OMERO user, group, target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Who imports.
+    pub identity: OmeroIdentity,
+    /// Where to.
+    pub target: Target,
+    /// What.
+    pub files: Vec<BatchFile>,
+}
+
+/// What became of one file of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileOutcome {
+    /// It has images in OMERO.
+    Imported(Imported),
+    /// It cannot be imported as it is; a sentence for the person whose data it is.
+    Failed(String),
+    /// It was not imported for a reason that will pass.
+    Postponed(String),
+}
+
+/// Why a whole batch did not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImporterError {
+    /// Ours or OMERO's fault; to be tried again.
+    #[error("{0}")]
+    WillPass(String),
+    /// The mapping's or the target's fault; no use in trying again as it is.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Performs batches.
+pub trait Importer {
+    /// Imports a batch, or finds that OMERO has it already. Gives an outcome for every file of the batch, in
+    /// the order of the batch. `alive` is called every few seconds for as long as it takes.
+    ///
+    /// # Errors
+    /// The batch as a whole did not run; nothing is known of its files.
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError>;
+
+    /// Name of the OMERO server, the units of its ids.
+    fn server(&self) -> &str;
+}
+
+/// Whether a path can be given to the importer at all: it reads one path a line, trims each, and cannot open
+/// names that are not UTF-8.
+///
+/// # Errors
+/// The sentence for the record.
+pub fn check_path(path: &[u8]) -> Result<&str, String> {
+    let Ok(text) = std::str::from_utf8(path) else {
+        return Err(
+            "the file's name is not valid UTF-8, which the OMERO importer cannot open: rename it".into(),
+        );
+    };
+    if text.contains(['\n', '\r', '\0']) {
+        return Err(
+            "the file's name holds a line break, which the OMERO importer cannot take: rename it".into(),
+        );
+    }
+    if text.trim() != text {
+        return Err(
+            "the file's name ends with a blank, which the OMERO importer cannot take: rename it".into(),
+        );
+    }
+    if text.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
+        return Err("the file's name starts with a dot: the OMERO importer ignores such files".into());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_path;
+
+    #[test]
+    fn names_the_importer_cannot_take_are_refused_with_a_sentence() {
+        for bad in [
+            &b"/a/\xff.tif"[..],
+            b"/a/x\ny.tif",
+            b"/a/x.tif ",
+            b"/a/.hidden.tif",
+        ] {
+            assert!(check_path(bad).unwrap_err().contains("importer"));
+        }
+        for good in ["/a/x y.tif", "/a/-dash.tif", "/a/'q\"$objPath%.tif", "/a/ü.tif"] {
+            assert_eq!(check_path(good.as_bytes()), Ok(good));
+        }
+    }
+}

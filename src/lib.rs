@@ -1,0 +1,27 @@
+//! iRODS notices that image data has arrived, and the data appears in OMERO, in place, owned by the right person.
+//!
+//! Data goes one way: a client's verb fires a PEP, the shim hands it over, it becomes an [`event`], a watched one
+//! sets the [`due`] mark and queues a [`sweep`]; the sweep decides what is settled, whose it is ([`identity`]),
+//! where it can be seen ([`visibility`]) and where it goes ([`target`]), and gives batches to the [`importer`];
+//! what became of them is the [`record`]. Nothing below `event` knows which PEP fired, nothing above `importer`
+//! how OMERO is reached, and `unsafe` is in [`ffi`] only.
+
+#![deny(unsafe_code)]
+
+pub mod catalog;
+pub mod clock;
+pub mod config;
+pub mod due;
+pub mod event;
+#[allow(unsafe_code)]
+pub mod ffi;
+pub mod identity;
+pub mod importer;
+pub mod names;
+pub mod operations;
+pub mod plugin;
+pub mod record;
+pub mod sweep;
+pub mod target;
+pub mod visibility;
+pub mod watch;

@@ -1,0 +1,117 @@
+//! Rule text addressed to us: JSON with an `operation`. It comes from clients (`irule -r INSTANCE`) and from the
+//! delay server; what is not ours is declined quietly.
+
+use crate::names::CollectionId;
+use serde_json::Value;
+
+/// What a rule text asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
+    Sweep(CollectionId),
+}
+
+/// What a rule text turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// Not for us.
+    NotOurs,
+    /// For us, but wrong; the sentence names the place.
+    Wrong(String),
+    /// For us.
+    Ours(Operation),
+}
+
+/// The operations, as rule text names them.
+const OPERATIONS: &[&str] = &["sweep"];
+
+/// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
+const MAX_TEXT: usize = 64 << 10;
+
+/// Reads a rule text.
+pub fn read(text: &[u8]) -> Reading {
+    let Some(value) = std::str::from_utf8(text)
+        .ok()
+        .filter(|t| t.len() <= MAX_TEXT)
+        .and_then(json_of)
+    else {
+        return Reading::NotOurs;
+    };
+    let Some(name) = value.get("operation").and_then(Value::as_str) else {
+        return Reading::NotOurs;
+    };
+    match name {
+        "sweep" => match value
+            .get("collection")
+            .and_then(Value::as_str)
+            .map(CollectionId::parse)
+        {
+            Some(Ok(id)) => Reading::Ours(Operation::Sweep(id)),
+            Some(Err(e)) => Reading::Wrong(format!("/collection: {e}")),
+            None => Reading::Wrong("/collection: is missing: give the id of a collection as text".to_owned()),
+        },
+        _ => Reading::NotOurs,
+    }
+}
+
+/// The names of the operations.
+pub fn names() -> &'static [&'static str] {
+    OPERATIONS
+}
+
+/// The JSON within a rule text: alone, or wrapped as the server does (`@external rule { ... }`).
+fn json_of(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let text = text.strip_prefix("@external").map_or(text, str::trim);
+    if let Ok(value) = serde_json::from_str(text) {
+        return Some(value);
+    }
+    let inner = text
+        .strip_prefix("rule")?
+        .trim()
+        .strip_prefix('{')?
+        .strip_suffix('}')?;
+    serde_json::from_str(inner.trim()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_wrapping_is_taken_off() {
+        let want = Reading::Ours(Operation::Sweep(CollectionId::parse("10").unwrap()));
+        for text in [
+            r#"{"operation":"sweep","collection":"10"}"#,
+            r#"@external rule { {"operation":"sweep","collection":"10"} }"#,
+            "@external\n{\"operation\":\"sweep\",\"collection\":\"10\"}",
+        ] {
+            assert_eq!(read(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_declined() {
+        for text in [
+            "",
+            "{}",
+            "writeLine(\"stdout\", 1);",
+            "[]",
+            "{\"operation\":\"tier\"}",
+            "\u{0}",
+        ] {
+            assert_eq!(read(text.as_bytes()), Reading::NotOurs, "{text}");
+        }
+        assert_eq!(read(b"\xff\xfe"), Reading::NotOurs);
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        for text in [
+            r#"{"operation":"sweep"}"#,
+            r#"{"operation":"sweep","collection":"x"}"#,
+        ] {
+            assert!(matches!(read(text.as_bytes()), Reading::Wrong(m) if m.starts_with("/collection")));
+        }
+    }
+}

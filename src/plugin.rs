@@ -1,0 +1,300 @@
+//! One configured instance of the plugin: what the shim's calls lead to.
+
+use crate::catalog::irods::IrodsCatalog;
+use crate::catalog::{Catalog, CatalogError};
+use crate::clock::SystemClock;
+use crate::config::{Config, Problem};
+use crate::due::{self, Memory};
+use crate::event::{Argument, Event, OpenObjects, Pep, Step, Surroundings};
+use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
+use crate::importer::Importer;
+use crate::importer::command::CommandImporter;
+use crate::operations::{self, Operation, Reading};
+use crate::sweep::Sweeper;
+use once_cell::sync::OnceCell;
+use serde_json::Value;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::time::Instant;
+
+/// `SYS_INVALID_INPUT_PARAM`
+const INVALID_INPUT: i64 = -130_000;
+/// `SYS_INTERNAL_ERR`: the delay server starts the job again.
+const INTERNAL_ERROR: i64 = -154_000;
+
+/// One instance, from load to unload. The agent factory makes it and sets it up; every agent has a copy.
+pub struct Plugin {
+    instance: String,
+    /// Set by `setup`; `None` inside where the configuration is invalid.
+    config: OnceCell<Option<Config>>,
+    /// Whether PEPs concern us: a valid configuration that watches something.
+    active: Cell<bool>,
+    regex: String,
+    agent: RefCell<Agent>,
+}
+
+/// What one agent process remembers.
+#[derive(Default)]
+struct Agent {
+    open: OpenObjects,
+    memory: Memory,
+}
+
+/// The answer to a rule text.
+pub struct Answer {
+    /// What the operation ends with.
+    pub code: i64,
+    /// What the client is to read.
+    pub output: Option<String>,
+}
+
+impl Plugin {
+    /// An instance of that name, not yet set up.
+    pub fn new(instance: String) -> Self {
+        Self {
+            instance,
+            config: OnceCell::new(),
+            active: Cell::new(false),
+            regex: Pep::regex(),
+            agent: RefCell::default(),
+        }
+    }
+
+    /// Reads the configuration from the server's directory. Never fails: an instance without a valid
+    /// configuration declines everything.
+    pub fn setup(&self, directory: &Path) {
+        let config = match read_config(&directory.join("server_config.json"), &self.instance) {
+            Ok(config) => Some(config),
+            Err(problems) => {
+                for problem in &problems {
+                    log::error!("act=setup instance={} pointer={problem}", self.instance);
+                }
+                log::error!(
+                    "act=setup instance={} errors={} why=\"the plugin does nothing until they are mended\"",
+                    self.instance,
+                    problems.len()
+                );
+                None
+            }
+        };
+        self.active
+            .set(config.as_ref().is_some_and(|c| !c.watches.is_empty()));
+        if let Some(config) = &config {
+            let (instance, watches) = (&self.instance, config.watches.len());
+            log::info!(
+                "act=setup instance={instance} version={} watches={watches}",
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        let _ = self.config.set(config);
+    }
+
+    /// A client connection begins.
+    pub fn start(&self) {
+        if let Ok(mut agent) = self.agent.try_borrow_mut() {
+            *agent = Agent::default();
+        }
+    }
+
+    /// Whether PEPs concern us.
+    pub fn is_active(&self) -> bool {
+        self.active.get()
+    }
+
+    /// The regular expression of our PEPs.
+    pub fn regex(&self) -> &str {
+        &self.regex
+    }
+
+    /// Whether `rule` is one of ours.
+    #[inline]
+    pub fn rule_exists(&self, rule: &[u8]) -> bool {
+        self.active.get() && Pep::of(rule).is_some()
+    }
+
+    /// The i-th rule's name.
+    pub fn rule_name(&self, i: usize) -> Option<&'static str> {
+        Pep::ALL
+            .get(i)
+            .filter(|_| self.active.get())
+            .map(|(_, name)| *name)
+    }
+
+    fn config(&self) -> Option<&Config> {
+        self.config.get().and_then(Option::as_ref)
+    }
+
+    /// A PEP fired. Whatever happens here, the client's operation is not touched.
+    pub fn pep(&self, session: &Session<'_>, rule: &[u8], argument: Argument<'_>) {
+        let (Some(config), Some(pep)) = (self.config(), Pep::of(rule)) else {
+            return;
+        };
+        let Ok(mut agent) = self.agent.try_borrow_mut() else {
+            return;
+        };
+        let around = Around { config, session };
+        match agent.open.read(pep, argument, &around) {
+            Ok(Step::Nothing) => {}
+            Ok(Step::Event(event)) => self.event(config, session, &mut agent.memory, &event),
+            Err(error) => log::warn!(
+                "act=event pep={} failed=\"{error}\"",
+                String::from_utf8_lossy(rule)
+            ),
+        }
+    }
+
+    fn event(&self, config: &Config, session: &Session<'_>, memory: &mut Memory, event: &Event) {
+        let Some(collection) = event.collection() else {
+            return;
+        };
+        let Some((watch, _)) = config.watch_of(collection.as_bytes()) else {
+            return;
+        };
+        let now = Instant::now();
+        if memory.holds(collection.as_bytes(), watch.quiet_period, now) {
+            return;
+        }
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let Some(user) = catalog.client() else {
+            log::warn!("act=mark collection={collection} failed=\"the session has no user\"");
+            return;
+        };
+        match due::mark(
+            &catalog,
+            &config.attributes,
+            &collection,
+            &user,
+            watch.quiet_period,
+        ) {
+            Ok(marked) => {
+                log::debug!("act=mark collection={collection} user={user} new={marked:?}");
+                memory.remember(collection, now);
+            }
+            Err(error) => log::error!("act=mark collection={collection} user={user} failed=\"{error}\""),
+        }
+    }
+
+    /// A rule text, from a client or the delay server.
+    pub fn rule_text(&self, session: &Session<'_>, text: &[u8]) -> Answer {
+        let declined = || Answer {
+            code: RULE_ENGINE_CONTINUE,
+            output: None,
+        };
+        let Some(config) = self.config() else {
+            return declined();
+        };
+        match operations::read(text) {
+            Reading::NotOurs => declined(),
+            Reading::Wrong(sentence) => {
+                session.client_message(INVALID_INPUT, &sentence);
+                Answer {
+                    code: INVALID_INPUT,
+                    output: Some(format!("{sentence}\n")),
+                }
+            }
+            Reading::Ours(operation) => match self.operate(config, session, &operation) {
+                Ok(output) => Answer {
+                    code: 0,
+                    output: Some(output),
+                },
+                Err(error) => {
+                    log::error!(
+                        "act=operation text={} failed=\"{error}\"",
+                        String::from_utf8_lossy(text)
+                    );
+                    Answer {
+                        code: INTERNAL_ERROR,
+                        output: Some(format!("{error}\n")),
+                    }
+                }
+            },
+        }
+    }
+
+    fn operate(
+        &self,
+        config: &Config,
+        session: &Session<'_>,
+        operation: &Operation,
+    ) -> Result<String, CatalogError> {
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        match operation {
+            Operation::Sweep(id) => {
+                let importer = config.omero.as_ref().map(CommandImporter::new);
+                let importer = importer.as_ref().map(|i| i as &dyn Importer);
+                let sweeper = Sweeper {
+                    config,
+                    catalog: &catalog,
+                    importer,
+                    clock: &SystemClock,
+                };
+                let report = sweeper.sweep(*id)?;
+                let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
+                let json = serde_json::json!({
+                    "collection": id.to_string(), "imported": report.imported, "failed": report.failed,
+                    "skipped": report.skipped, "pending": report.pending, "again_in_seconds": again,
+                });
+                Ok(format!("{json}\n"))
+            }
+        }
+    }
+}
+
+/// Reads the instance's stanza out of a server_config.json.
+///
+/// # Errors
+/// Every problem; one that concerns the file as a whole has the file's path as its place.
+pub fn read_config(path: &Path, instance: &str) -> Result<Config, Vec<Problem>> {
+    let whole = |message: String| {
+        vec![Problem {
+            pointer: path.display().to_string(),
+            message,
+        }]
+    };
+    let text = std::fs::read(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
+    let json: Value = serde_json::from_slice(&text).map_err(|e| whole(format!("is not JSON: {e}")))?;
+    let engines = json
+        .pointer("/plugin_configuration/rule_engines")
+        .and_then(Value::as_array);
+    let mut ours = engines
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, engine)| engine.get("instance_name").and_then(Value::as_str) == Some(instance));
+    let Some((i, engine)) = ours.next() else {
+        return Err(whole(format!("has no rule engine instance '{instance}'")));
+    };
+    let stanza = engine
+        .get("plugin_specific_configuration")
+        .cloned()
+        .unwrap_or(Value::Object(serde_json::Map::new()));
+    Config::parse(&stanza).map_err(|problems| {
+        let base = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
+        let place = |p: Problem| Problem {
+            pointer: format!("{base}{}", p.pointer),
+            ..p
+        };
+        problems.into_iter().map(place).collect()
+    })
+}
+
+/// What the event reader asks of the world.
+struct Around<'a> {
+    config: &'a Config,
+    session: &'a Session<'a>,
+}
+
+impl Surroundings for Around<'_> {
+    fn is_watched(&self, path: &[u8]) -> bool {
+        self.config.watch_of(path).is_some()
+    }
+
+    fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>> {
+        self.session
+            .descriptor(descriptor)
+            .map_err(|code| {
+                log::warn!("act=descriptor descriptor={descriptor} failed=\"iRODS error {code}\"")
+            })
+            .ok()
+    }
+}

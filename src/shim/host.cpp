@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The server calls the core asks for. No policy: what is asked, when, and with which rights is the core's
+// decision. No exception leaves this file.
+#include "shim.hpp"
+
+#include <irods/dataObjInpOut.h>
+#include <irods/genquery2.h>
+#include <irods/modAVUMetadata.h>
+#include <irods/rcMisc.h>
+#include <irods/rodsError.h>
+#include <irods/rodsErrorTable.h>
+#include <irods/rodsGenQuery.h>
+#include <irods/rodsKeyWdDef.h>
+#include <irods/rodsLog.h>
+#include <irods/rodsUser.h>
+#include <irods/rsGenQuery.hpp>
+#include <irods/rsModAVUMetadata.hpp>
+#include <irods/rs_atomic_apply_metadata_operations.hpp>
+#include <irods/rs_genquery2.hpp>
+#include <irods/rs_get_file_descriptor_info.hpp>
+
+#include "irods_uninstalled.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <vector>
+
+namespace
+{
+    using omero_shim::str;
+
+    RsComm* comm(omero_session* session)
+    {
+        return session ? omero_shim::context(session)->rsComm : nullptr;
+    }
+
+    // Raises the session's rights for as long as it lives. On the catalog provider this makes a catalog call
+    // one of the local administrator.
+    class privilege
+    {
+      public:
+        privilege(RsComm* comm, bool wanted)
+            : flag_{wanted ? &comm->clientUser.authInfo.authFlag : nullptr}
+            , before_{flag_ ? *flag_ : 0}
+        {
+            if (flag_) {
+                *flag_ = LOCAL_PRIV_USER_AUTH;
+            }
+        }
+        ~privilege()
+        {
+            if (flag_) {
+                *flag_ = before_;
+            }
+        }
+        privilege(const privilege&) = delete;
+        privilege& operator=(const privilege&) = delete;
+
+      private:
+        int* flag_;
+        int before_;
+    };
+
+    // Runs a server call; what it throws becomes an error code.
+    template <typename Call>
+    int64_t guarded(Call&& call) noexcept
+    {
+        try {
+            return call();
+        }
+        catch (const std::exception& e) {
+            rodsLog(LOG_ERROR, "omero: act=server_call failed=\"%s\"", e.what());
+            return SYS_INTERNAL_ERR;
+        }
+        catch (...) {
+            return SYS_UNKNOWN_ERROR;
+        }
+    }
+
+    void log_line(omero_level level, omero_text line)
+    {
+        int of_server = LOG_DEBUG;
+        switch (level) {
+            case OMERO_LEVEL_ERROR: of_server = LOG_ERROR; break;
+            case OMERO_LEVEL_WARN: of_server = LOG_WARNING; break;
+            case OMERO_LEVEL_INFO: of_server = LOG_NOTICE; break;
+            case OMERO_LEVEL_DEBUG: of_server = LOG_DEBUG; break;
+        }
+        rodsLog(of_server, "%.*s", static_cast<int>(line.size), line.data);
+    }
+
+    // Takes a text the server allocated with malloc.
+    int64_t take(int code, char* from_server, omero_buffer* out)
+    {
+        if (from_server) {
+            out->data = from_server;
+            out->size = std::strlen(from_server);
+        }
+        return code;
+    }
+
+    int64_t query(omero_session* session, bool privileged, omero_text query, omero_buffer* json)
+    {
+        return guarded([&]() -> int64_t {
+            auto* c = comm(session);
+            if (!c) {
+                return SYS_INVALID_INPUT_PARAM;
+            }
+            auto text = str(query);
+            Genquery2Input input{};
+            input.query_string = text.data();
+            char* answer = nullptr;
+            const privilege raised{c, privileged};
+            const int code = rs_genquery2(c, &input, &answer);
+            return take(code, answer, json);
+        });
+    }
+
+    // A GenQuery1 over all pages. `conditions` are the texts after the column, as GenQuery1 takes them.
+    int64_t list(omero_session* session,
+                 std::vector<int> columns,
+                 std::vector<int> condition_columns,
+                 std::vector<std::string> conditions,
+                 omero_row row,
+                 void* context)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        std::vector<int> options(columns.size(), 1);
+        std::vector<char*> values;
+        for (auto& condition : conditions) {
+            values.push_back(condition.data());
+        }
+        GenQueryInp input{};
+        input.maxRows = MAX_SQL_ROWS;
+        input.selectInp.len = static_cast<int>(columns.size());
+        input.selectInp.inx = columns.data();
+        input.selectInp.value = options.data();
+        input.sqlCondInp.len = static_cast<int>(condition_columns.size());
+        input.sqlCondInp.inx = condition_columns.data();
+        input.sqlCondInp.value = values.data();
+
+        std::vector<omero_text> cells(columns.size());
+        bool wanted = true;
+        while (true) {
+            GenQueryOut* page = nullptr;
+            int code = 0;
+            {
+                const privilege raised{c, true};
+                code = rsGenQuery(c, &input, &page);
+            }
+            int next = 0;
+            if (code >= 0 && page) {
+                for (int r = 0; wanted && r < page->rowCnt; ++r) {
+                    for (std::size_t i = 0; i < cells.size(); ++i) {
+                        const auto& column = page->sqlResult[i];
+                        cells[i] = omero_shim::text(column.value + static_cast<std::size_t>(r) * column.len);
+                    }
+                    wanted = row(context, cells.data(), cells.size());
+                }
+                next = page->continueInx;
+            }
+            if (page) {
+                freeGenQueryOut(&page);
+            }
+            if (code == CAT_NO_ROWS_FOUND) {
+                return 0;
+            }
+            if (code < 0) {
+                return code;
+            }
+            if (next <= 0 || input.maxRows <= 0) {
+                return 0;
+            }
+            input.continueInx = next;
+            if (!wanted) {
+                input.maxRows = 0; // one call more, which closes the statement
+            }
+        }
+    }
+
+    std::string equals(omero_text id)
+    {
+        return "= '" + str(id) + "'";
+    }
+
+    int64_t list_replicas(omero_session* session, omero_text id, omero_row row, void* context)
+    {
+        return guarded([&] {
+            return list(session,
+                        {COL_D_DATA_ID, COL_DATA_NAME, COL_DATA_REPL_NUM, COL_D_REPL_STATUS, COL_DATA_SIZE,
+                         COL_D_MODIFY_TIME, COL_D_DATA_PATH, COL_D_RESC_HIER, COL_D_DATA_CHECKSUM,
+                         COL_D_OWNER_NAME, COL_D_OWNER_ZONE},
+                        {COL_D_COLL_ID},
+                        {equals(id)},
+                        row,
+                        context);
+        });
+    }
+
+    int64_t list_metadata(omero_session* session,
+                          omero_text id,
+                          const omero_text* attributes,
+                          std::size_t attribute_count,
+                          omero_row row,
+                          void* context)
+    {
+        return guarded([&] {
+            std::string names = "in (";
+            for (std::size_t i = 0; i < attribute_count; ++i) {
+                names += (i ? ",'" : "'") + str(attributes[i]) + "'";
+            }
+            names += ")";
+            return list(session,
+                        {COL_D_DATA_ID, COL_META_DATA_ATTR_NAME, COL_META_DATA_ATTR_VALUE,
+                         COL_META_DATA_ATTR_UNITS},
+                        {COL_D_COLL_ID, COL_META_DATA_ATTR_NAME},
+                        {equals(id), names},
+                        row,
+                        context);
+        });
+    }
+
+    int64_t list_collection(omero_session* session, omero_text id, omero_row row, void* context)
+    {
+        return guarded([&] { return list(session, {COL_COLL_NAME}, {COL_COLL_ID}, {equals(id)}, row, context); });
+    }
+
+    int64_t apply_metadata(omero_session* session, omero_text request)
+    {
+        return guarded([&]() -> int64_t {
+            auto* c = comm(session);
+            if (!c) {
+                return SYS_INVALID_INPUT_PARAM;
+            }
+            const auto json = str(request);
+            char* answer = nullptr;
+            const privilege raised{c, true};
+            const int code = rs_atomic_apply_metadata_operations(c, json.c_str(), &answer);
+            std::free(answer);
+            return code;
+        });
+    }
+
+    int64_t modify_avu(omero_session* session,
+                       omero_text operation,
+                       omero_entity entity,
+                       omero_text name,
+                       omero_text attribute,
+                       omero_text value,
+                       omero_text units)
+    {
+        return guarded([&]() -> int64_t {
+            auto* c = comm(session);
+            if (!c) {
+                return SYS_INVALID_INPUT_PARAM;
+            }
+            std::array<std::string, 6> words{str(operation), entity == OMERO_ENTITY_COLLECTION ? "-C" : "-d",
+                                             str(name), str(attribute), str(value), str(units)};
+            modAVUMetadataInp_t input{};
+            input.arg0 = words[0].data();
+            input.arg1 = words[1].data();
+            input.arg2 = words[2].data();
+            input.arg3 = words[3].data();
+            input.arg4 = words[4].data();
+            input.arg5 = words[5].data();
+            char none[] = "";
+            input.arg6 = input.arg7 = input.arg8 = input.arg9 = none;
+            addKeyVal(&input.condInput, ADMIN_KW, "");
+            int code = 0;
+            {
+                const privilege raised{c, true};
+                code = rsModAVUMetadata(c, &input);
+            }
+            clearKeyVal(&input.condInput);
+            return code;
+        });
+    }
+
+    int64_t delay(omero_session* session, omero_text text, omero_text conditions)
+    {
+        return guarded([&]() -> int64_t {
+            if (!session) {
+                return SYS_INVALID_INPUT_PARAM;
+            }
+            return _delayExec(str(text).c_str(), "", str(conditions).c_str(), omero_shim::context(session));
+        });
+    }
+
+    int64_t descriptor(omero_session* session, int32_t descriptor, omero_buffer* json)
+    {
+        return guarded([&]() -> int64_t {
+            auto* c = comm(session);
+            if (!c) {
+                return SYS_INVALID_INPUT_PARAM;
+            }
+            const auto input = "{\"fd\":" + std::to_string(descriptor) + "}";
+            char* answer = nullptr;
+            const int code = rs_get_file_descriptor_info(c, input.c_str(), &answer);
+            return take(code, answer, json);
+        });
+    }
+
+    int64_t client(omero_session* session, omero_text* name, omero_text* zone, bool* is_admin)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        *name = omero_shim::text(c->clientUser.userName);
+        *zone = omero_shim::text(c->clientUser.rodsZone);
+        *is_admin = c->clientUser.authInfo.authFlag >= LOCAL_PRIV_USER_AUTH;
+        return 0;
+    }
+
+    int64_t keyword(const void* condition, omero_text key, omero_text* value)
+    {
+        return guarded([&]() -> int64_t {
+            if (!condition) {
+                return 0;
+            }
+            const char* found = getValByKey(static_cast<const keyValPair_t*>(condition), str(key).c_str());
+            if (!found) {
+                return 0;
+            }
+            *value = omero_shim::text(found);
+            return 1;
+        });
+    }
+
+    void client_message(omero_session* session, int64_t code, omero_text sentence)
+    {
+        guarded([&]() -> int64_t {
+            if (auto* c = comm(session)) {
+                addRErrorMsg(&c->rError, static_cast<int>(code), str(sentence).c_str());
+            }
+            return 0;
+        });
+    }
+
+    void release(omero_buffer* buffer)
+    {
+        std::free(buffer->data);
+        *buffer = {nullptr, 0};
+    }
+} // namespace
+
+const omero_host& omero_shim::host()
+{
+    static const omero_host functions{
+        log_line,       query,      list_replicas, list_metadata, list_collection, apply_metadata, modify_avu,
+        delay,          descriptor, client,        keyword,       client_message,  release,
+    };
+    return functions;
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the two halves of the shim share: the session behind a call, and texts.
+#ifndef OMERO_SHIM_HPP
+#define OMERO_SHIM_HPP
+
+#include "omero_plugin.h"
+
+#include <irods/irods_re_structs.hpp>
+#include <irods/rcConnect.h>
+
+#include <string>
+
+namespace omero_shim
+{
+    // The opaque session of the boundary is the server's rule execution context.
+    inline ruleExecInfo_t* context(omero_session* session)
+    {
+        return reinterpret_cast<ruleExecInfo_t*>(session);
+    }
+
+    inline omero_session* session(ruleExecInfo_t* context)
+    {
+        return reinterpret_cast<omero_session*>(context);
+    }
+
+    // The functions of omero_host, filled in once (host.cpp).
+    const omero_host& host();
+
+    inline omero_text text(const char* s)
+    {
+        return {s, s ? std::char_traits<char>::length(s) : 0};
+    }
+
+    inline omero_text text(const std::string& s)
+    {
+        return {s.data(), s.size()};
+    }
+
+    inline std::string str(omero_text t)
+    {
+        return t.size ? std::string(t.data, t.size) : std::string();
+    }
+} // namespace omero_shim
+
+#endif // OMERO_SHIM_HPP

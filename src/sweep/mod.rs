@@ -1,0 +1,377 @@
+//! One short job that looks at one due collection and decides what to import: what is there, is it settled,
+//! whose is it, can it be seen, where does it go; then batches, the importer, and the records.
+//!
+//! The mark's protocol (no lost wake-up): take the collection (`sweeping`, a test-and-set), remove `due`, and
+//! only then read the catalog. An event after the reading sets `due` anew. At the end release the collection,
+//! and look once more for `due`: an event's sweep that found the collection taken has left it to us.
+
+mod plan;
+
+pub use plan::{Plan, Verdict};
+
+use crate::catalog::{Catalog, CatalogError, UnixTime};
+use crate::clock::Clock;
+use crate::config::{Config, Watch};
+use crate::due;
+use crate::identity::OmeroIdentity;
+use crate::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use crate::names::{CollectionId, DataId, LogicalPath};
+use crate::record::{self, Entry, Record, Version};
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// The value of the `sweeping` mark. It is the same for all who compete, as the test-and-set wants it.
+const SWEEPING: &str = "sweep";
+
+/// The longest wait between two tries while OMERO is away.
+const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
+
+/// What a sweep did, for the log.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Data objects with images in OMERO now that had none recorded before.
+    pub imported: usize,
+    /// Data objects given up.
+    pub failed: usize,
+    /// Data objects left alone for want of an OMERO user or a visible path.
+    pub skipped: usize,
+    /// Data objects that wait.
+    pub pending: usize,
+    /// When the collection is looked at again; `None` if it is done.
+    pub again_in: Option<Duration>,
+}
+
+/// Sweeps collections.
+pub struct Sweeper<'a> {
+    /// The plugin's configuration.
+    pub config: &'a Config,
+    /// The catalog.
+    pub catalog: &'a dyn Catalog,
+    /// What imports; `None` where the configuration names none.
+    pub importer: Option<&'a dyn Importer>,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+impl Sweeper<'_> {
+    /// Sweeps one collection.
+    ///
+    /// # Errors
+    /// The catalog failed; the due mark is there, or is set again, so nothing is lost.
+    pub fn sweep(&self, id: CollectionId) -> Result<Report, CatalogError> {
+        let names = &self.config.attributes;
+        let Some(collection) = self.catalog.collection_path(id)? else {
+            return Ok(Report::default()); // removed since: nothing to look at
+        };
+        let due = self.catalog.marks(id, &names.due)?;
+        if due.is_empty() {
+            return Ok(Report::default()); // another sweep has done it
+        }
+        if !self.take(id, &collection)? {
+            // Whoever has it looks for the due mark again when done. Should it have died, its own repeated job
+            // or the next event's comes after the expiry.
+            return Ok(Report::default());
+        }
+        let swept = self.sweep_taken(id, &collection);
+        self.finish(id, &collection, swept, due.first().map(|m| m.value.as_str()))
+    }
+
+    /// Takes a collection: true if it is ours now.
+    fn take(&self, id: CollectionId, collection: &LogicalPath) -> Result<bool, CatalogError> {
+        let attribute = &self.config.attributes.sweeping;
+        if self.catalog.set_mark(collection, attribute, SWEEPING)? {
+            return Ok(true);
+        }
+        let expired_before = self
+            .clock
+            .now()
+            .saturating_sub(self.config.sweep_expiry.as_secs());
+        let held = self.catalog.marks(id, attribute)?;
+        if held.iter().any(|m| m.since >= expired_before) {
+            return Ok(false);
+        }
+        // The sweep that set it is dead. Of several that see this, the one that sets it anew has it.
+        log::warn!("act=take collection={collection} why=\"an earlier sweep died\"");
+        self.catalog.remove_mark(collection, attribute, SWEEPING)?;
+        self.catalog.set_mark(collection, attribute, SWEEPING)
+    }
+
+    /// Releases the collection and leaves a due mark and a job where something is left to do.
+    fn finish(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        swept: Result<Report, CatalogError>,
+        user: Option<&str>,
+    ) -> Result<Report, CatalogError> {
+        let names = &self.config.attributes;
+        let again_in = match &swept {
+            Ok(report) => report.again_in,
+            Err(_) => Some(Duration::from_secs(60)),
+        };
+        if again_in.is_some() {
+            let client = self.catalog.client().map(|c| c.to_string());
+            let user = user.or(client.as_deref()).unwrap_or("unknown#unknown");
+            self.catalog.set_mark(collection, &names.due, user)?;
+        }
+        self.catalog.remove_mark(collection, &names.sweeping, SWEEPING)?;
+        match again_in {
+            Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
+            // An event came while we were at work, and its sweep may have found the collection taken.
+            None if !self.catalog.marks(id, &names.due)?.is_empty() => {
+                let quiet = self
+                    .config
+                    .watch_of(collection.as_bytes())
+                    .map(|(w, _)| w.quiet_period);
+                due::queue_sweep(self.catalog, id, quiet.unwrap_or_default())?;
+            }
+            None => {}
+        }
+        swept
+    }
+
+    fn sweep_taken(&self, id: CollectionId, collection: &LogicalPath) -> Result<Report, CatalogError> {
+        let names = &self.config.attributes;
+        for mark in self.catalog.marks(id, &names.due)? {
+            self.catalog.remove_mark(collection, &names.due, &mark.value)?;
+        }
+        let Some((watch, _)) = self.config.watch_of(collection.as_bytes()) else {
+            return Ok(Report::default()); // no longer watched
+        };
+        let plan = Plan::read(
+            self.config,
+            self.catalog,
+            id,
+            self.clock.now(),
+            watch.quiet_period,
+        )?;
+        let renewed = Cell::new(self.clock.now());
+        let mut report = Report {
+            again_in: plan.unsettled_for,
+            ..Report::default()
+        };
+        if plan.objects.is_empty() {
+            return Ok(report);
+        }
+        let mut run = Run {
+            sweeper: self,
+            collection,
+            renewed: &renewed,
+            report: &mut report,
+        };
+        run.carry_out(watch, plan)?;
+        log::info!(
+            "act=sweep collection={collection} imported={} failed={} skipped={} pending={}",
+            report.imported,
+            report.failed,
+            report.skipped,
+            report.pending
+        );
+        Ok(report)
+    }
+}
+
+/// One sweep at work on its plan.
+struct Run<'a> {
+    sweeper: &'a Sweeper<'a>,
+    collection: &'a LogicalPath,
+    renewed: &'a Cell<UnixTime>,
+    report: &'a mut Report,
+}
+
+/// What a file's record needs beside its outcome.
+struct About {
+    path: LogicalPath,
+    record: Record,
+    version: Version,
+    attempts: u32,
+}
+
+impl Run<'_> {
+    fn carry_out(&mut self, watch: &Watch, plan: Plan) -> Result<(), CatalogError> {
+        let config = self.sweeper.config;
+        let target = watch.target.fill(self.collection);
+        let mut batches: BTreeMap<OmeroIdentity, Vec<BatchFile>> = BTreeMap::new();
+        let mut about: HashMap<DataId, About> = HashMap::new();
+        let mut room = config.max_files_per_sweep;
+        for object in plan.objects {
+            let attempts = object.record.attempts(&config.attributes);
+            let this = About {
+                path: object.path,
+                record: object.record,
+                version: object.version,
+                attempts,
+            };
+            match (object.verdict, &target) {
+                (Verdict::Say(entry), _) => self.write(&this, &entry, attempts, None)?,
+                (Verdict::Import { .. }, Err(reason)) => {
+                    self.write(&this, &Entry::Failed(reason.clone()), attempts, None)?;
+                }
+                (Verdict::Import { .. }, Ok(_)) if room == 0 => {
+                    self.report.again_in = Some(Duration::from_secs(1));
+                }
+                (
+                    Verdict::Import {
+                        identity,
+                        importer_path,
+                        checksum,
+                        owner,
+                    },
+                    Ok(_),
+                ) => {
+                    room -= 1;
+                    batches.entry(identity).or_default().push(BatchFile {
+                        data_id: object.data_id,
+                        logical_path: this.path.clone(),
+                        importer_path,
+                        version: this.version,
+                        checksum,
+                        owner,
+                    });
+                    about.insert(object.data_id, this);
+                }
+            }
+            self.alive()?;
+        }
+        let Ok(target) = target else { return Ok(()) };
+        for (identity, files) in batches {
+            self.import(
+                &Batch {
+                    identity,
+                    target: target.clone(),
+                    files,
+                },
+                &mut about,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, batch: &Batch, about: &mut HashMap<DataId, About>) -> Result<(), CatalogError> {
+        let Some(importer) = self.sweeper.importer else {
+            return Ok(());
+        };
+        for file in &batch.files {
+            if let Some(this) = about.get_mut(&file.data_id) {
+                this.attempts += 1;
+                let triples = self.write(this, &Entry::Importing, this.attempts, Some(&batch.identity));
+                this.record.triples =
+                    triples.map(|()| self.triples(this, &Entry::Importing, Some(&batch.identity)))?;
+            }
+            self.alive()?;
+        }
+        let mut lost = None;
+        let outcomes = importer.import(batch, self.sweeper.clock.now(), &mut || {
+            if let Err(error) = self.alive() {
+                lost = Some(error);
+            }
+        });
+        if let Some(error) = lost {
+            log::warn!("act=renew collection={} failed=\"{error}\"", self.collection);
+        }
+        let entries: Vec<Entry> = match outcomes {
+            Ok(outcomes) => outcomes.into_iter().map(entry_of).collect(),
+            Err(ImporterError::WillPass(reason)) => vec![Entry::Pending(reason); batch.files.len()],
+            Err(ImporterError::Refused(reason)) => vec![Entry::Skipped(reason); batch.files.len()],
+        };
+        for (file, entry) in batch.files.iter().zip(entries) {
+            if let Some(this) = about.get(&file.data_id) {
+                self.write(this, &entry, this.attempts, Some(&batch.identity))?;
+                if matches!(entry, Entry::Pending(_)) {
+                    self.try_again(this.attempts);
+                }
+            }
+            self.alive()?;
+        }
+        Ok(())
+    }
+
+    fn try_again(&mut self, attempts: u32) {
+        let wait = retry_wait(self.sweeper.config.retry_wait, attempts);
+        self.report.again_in = Some(self.report.again_in.map_or(wait, |w| w.max(wait)));
+    }
+
+    fn triples(&self, this: &About, entry: &Entry, who: Option<&OmeroIdentity>) -> Vec<record::Triple> {
+        let names = &self.sweeper.config.attributes;
+        let server = self.sweeper.importer.map_or("", |i| i.server());
+        record::triples(names, entry, this.attempts, Some(this.version), server, who)
+    }
+
+    /// Writes a record, if it says anything new. A data object that is gone is no error.
+    fn write(
+        &mut self,
+        this: &About,
+        entry: &Entry,
+        attempts: u32,
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        match entry {
+            Entry::Imported(_) => self.report.imported += 1,
+            Entry::Failed(_) => self.report.failed += 1,
+            Entry::Skipped(_) => self.report.skipped += 1,
+            Entry::Pending(_) => self.report.pending += 1,
+            Entry::Importing | Entry::Stale(_) => {}
+        }
+        debug_assert_eq!(attempts, this.attempts);
+        let mut triples = self.triples(this, entry, who);
+        if matches!(entry, Entry::Stale(_)) {
+            // The images in OMERO are still those of the old version: keep what names them.
+            let names = &self.sweeper.config.attributes;
+            let replaced = [&names.state, &names.reason];
+            triples.retain(|t| replaced.contains(&&t.attribute));
+            triples.extend(
+                this.record
+                    .triples
+                    .iter()
+                    .filter(|t| !replaced.contains(&&t.attribute))
+                    .cloned(),
+            );
+        }
+        match self
+            .sweeper
+            .catalog
+            .replace(&this.path, &this.record.triples, &triples)
+        {
+            Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => {
+                log::info!("act=record path={} why=\"gone before its record\"", this.path);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Renews the `sweeping` mark when a third of its life is over.
+    fn alive(&self) -> Result<(), CatalogError> {
+        let now = self.sweeper.clock.now();
+        if now.saturating_sub(self.renewed.get()) >= self.sweeper.config.sweep_expiry.as_secs() / 3 {
+            self.renewed.set(now);
+            let attribute = &self.sweeper.config.attributes.sweeping;
+            self.sweeper
+                .catalog
+                .renew_mark(self.collection, attribute, SWEEPING)?;
+        }
+        Ok(())
+    }
+}
+
+/// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:
+/// the atomic call says "Entity does not exist" with -130000.
+const NOT_THERE: [i64; 4] = [-130_000, -310_000, -814_000, -817_000];
+
+fn entry_of(outcome: FileOutcome) -> Entry {
+    match outcome {
+        FileOutcome::Imported(imported) => Entry::Imported(imported),
+        FileOutcome::Failed(reason) => Entry::Failed(reason),
+        FileOutcome::Postponed(reason) => Entry::Pending(reason),
+    }
+}
+
+/// The wait before the next try: doubling with every attempt, an hour at most.
+fn retry_wait(first: Duration, attempts: u32) -> Duration {
+    let factor = 1_u32 << attempts.saturating_sub(1).min(16);
+    first.saturating_mul(factor).min(LONGEST_RETRY.max(first))
+}
+
+#[cfg(test)]
+mod tests;

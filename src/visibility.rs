@@ -1,0 +1,200 @@
+//! From a replica to the path under which the importer sees the same bytes. Only what lies below a root the
+//! site opened is ever given to the importer.
+
+use crate::names::LogicalPath;
+
+/// A vault the importer can read: a path prefix on the iRODS server and the same place on the importer's host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vault {
+    prefix: Vec<u8>,
+    importer_prefix: Vec<u8>,
+    /// Only replicas on this resource (its leaf name), if named.
+    resource: Option<String>,
+}
+
+/// A collection mounted on the importer's host, as NFSRODS does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    zone_prefix: LogicalPath,
+    mount: Vec<u8>,
+}
+
+/// All roots of the site.
+#[derive(Debug, Clone, Default)]
+pub struct Visibility {
+    /// Vaults, longest prefix wins.
+    pub vaults: Vec<Vault>,
+    /// Mounts, longest prefix wins; asked when no vault fits.
+    pub mounts: Vec<Mount>,
+}
+
+/// A replica as far as visibility is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location<'a> {
+    /// Physical path on the iRODS server.
+    pub physical_path: &'a [u8],
+    /// Resource hierarchy, `root;child;leaf`.
+    pub hierarchy: &'a str,
+}
+
+impl Vault {
+    /// A vault by absolute prefixes; trailing slashes do not matter.
+    pub fn new(prefix: &str, importer_prefix: &str, resource: Option<String>) -> Self {
+        Self {
+            prefix: trim(prefix.as_bytes()),
+            importer_prefix: trim(importer_prefix.as_bytes()),
+            resource,
+        }
+    }
+}
+
+impl Mount {
+    /// A mounted collection.
+    pub fn new(zone_prefix: LogicalPath, mount: &str) -> Self {
+        Self {
+            zone_prefix,
+            mount: trim(mount.as_bytes()),
+        }
+    }
+}
+
+impl Visibility {
+    /// Whether nothing is visible.
+    pub fn is_empty(&self) -> bool {
+        self.vaults.is_empty() && self.mounts.is_empty()
+    }
+
+    /// Where the importer sees a replica in a vault.
+    pub fn through_vault(&self, replica: &Location<'_>) -> Option<Vec<u8>> {
+        if !is_plain(replica.physical_path) {
+            return None;
+        }
+        let leaf = replica.hierarchy.rsplit(';').next().unwrap_or_default();
+        self.vaults
+            .iter()
+            .filter(|v| v.resource.as_deref().is_none_or(|r| r == leaf))
+            .filter_map(|v| below(&v.prefix, replica.physical_path).map(|rest| (v, rest)))
+            .max_by_key(|(v, _)| v.prefix.len())
+            .map(|(v, rest)| [v.importer_prefix.as_slice(), rest].concat())
+    }
+
+    /// Where the importer sees a data object through a mounted collection.
+    pub fn through_mount(&self, path: &LogicalPath) -> Option<Vec<u8>> {
+        self.mounts
+            .iter()
+            .filter_map(|m| below(m.zone_prefix.as_bytes(), path.as_bytes()).map(|rest| (m, rest)))
+            .max_by_key(|(m, _)| m.zone_prefix.as_bytes().len())
+            .map(|(m, rest)| [m.mount.as_slice(), rest].concat())
+    }
+
+    /// The roots in words, for the reason of what is not visible.
+    pub fn describe(&self) -> String {
+        let vaults = self.vaults.iter().map(|v| match &v.resource {
+            Some(r) => format!("resource {r} below {}", String::from_utf8_lossy(&v.prefix)),
+            None => format!("replicas below {}", String::from_utf8_lossy(&v.prefix)),
+        });
+        let mounts = self
+            .mounts
+            .iter()
+            .map(|m| format!("collections below {}", m.zone_prefix));
+        vaults.chain(mounts).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What follows `prefix` in `path` (with its leading slash), where the prefix ends at an element.
+fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    path.strip_prefix(prefix)
+        .filter(|rest| rest.first() == Some(&b'/') && rest.len() > 1)
+}
+
+/// Whether a path is absolute and without `.`, `..` and empty elements.
+fn is_plain(path: &[u8]) -> bool {
+    path.strip_prefix(b"/").is_some_and(|rest| {
+        !rest
+            .split(|b| *b == b'/')
+            .any(|e| matches!(e, b"" | b"." | b".."))
+    })
+}
+
+fn trim(path: &[u8]) -> Vec<u8> {
+    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |i| i + 1);
+    path[..end].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(visibility: &Visibility, path: &str, hierarchy: &str) -> Option<String> {
+        let location = Location {
+            physical_path: path.as_bytes(),
+            hierarchy,
+        };
+        visibility
+            .through_vault(&location)
+            .map(|p| String::from_utf8(p).unwrap())
+    }
+
+    #[test]
+    fn the_longest_prefix_that_ends_at_an_element_wins() {
+        let visibility = Visibility {
+            vaults: vec![
+                Vault::new("/vault/", "/mnt/a", None),
+                Vault::new("/vault/fast", "/mnt/b/", None),
+            ],
+            mounts: vec![],
+        };
+        assert_eq!(
+            seen(&visibility, "/vault/home/x", "r").as_deref(),
+            Some("/mnt/a/home/x")
+        );
+        assert_eq!(
+            seen(&visibility, "/vault/fast/x", "r").as_deref(),
+            Some("/mnt/b/x")
+        );
+        assert_eq!(
+            seen(&visibility, "/vault/faster/x", "r").as_deref(),
+            Some("/mnt/a/faster/x")
+        );
+        assert_eq!(seen(&visibility, "/vaults/x", "r"), None);
+        assert_eq!(seen(&visibility, "/vault", "r"), None);
+    }
+
+    #[test]
+    fn a_physical_path_that_climbs_is_not_visible() {
+        let visibility = Visibility {
+            vaults: vec![Vault::new("/vault", "/mnt", None)],
+            mounts: vec![],
+        };
+        for bad in ["/vault/../etc/passwd", "/vault/./x", "/vault//x", "vault/x"] {
+            assert_eq!(seen(&visibility, bad, "r"), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_named_resource_is_the_leaf_of_the_hierarchy() {
+        let vault = Vault::new("/vault", "/mnt", Some("ufs1".to_owned()));
+        let visibility = Visibility {
+            vaults: vec![vault],
+            mounts: vec![],
+        };
+        assert!(seen(&visibility, "/vault/x", "comp;repl;ufs1").is_some());
+        assert!(seen(&visibility, "/vault/x", "ufs1;repl;ufs2").is_none());
+    }
+
+    #[test]
+    fn a_mount_shows_the_logical_path() {
+        let zone = LogicalPath::parse(b"/tempZone/home").unwrap();
+        let visibility = Visibility {
+            vaults: vec![],
+            mounts: vec![Mount::new(zone, "/mnt/irods")],
+        };
+        let path = LogicalPath::parse(b"/tempZone/home/alice/a b.tif").unwrap();
+        assert_eq!(
+            visibility.through_mount(&path).unwrap(),
+            b"/mnt/irods/alice/a b.tif"
+        );
+        let outside = LogicalPath::parse(b"/tempZone/homes/x").unwrap();
+        assert!(visibility.through_mount(&outside).is_none());
+    }
+}

@@ -1,0 +1,130 @@
+//! Is this path watched? Patterns of the configuration, compared element by element.
+
+use crate::names::LogicalPath;
+
+/// A pattern of a collection: the collection itself and all below it match. `*` stands for any run of bytes
+/// within one element (`/tempZone/home/*/microscopy`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectionPattern {
+    elements: Vec<Element>,
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Element {
+    Exact(Vec<u8>),
+    Any,
+    Glob(Vec<u8>),
+}
+
+impl CollectionPattern {
+    /// Takes a pattern as the configuration writes it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let path = LogicalPath::parse(text.as_bytes()).map_err(|e| e.to_string())?;
+        let elements = path
+            .elements()
+            .map(|e| match e {
+                b"*" => Ok(Element::Any),
+                e if e.windows(2).any(|w| w == b"**") => Err(format!(
+                    "'{text}': '**' has no meaning; a pattern already covers all below it"
+                )),
+                e if e.contains(&b'*') => Ok(Element::Glob(e.to_vec())),
+                e => Ok(Element::Exact(e.to_vec())),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if elements.first().is_some_and(|zone| *zone == Element::Any) {
+            return Err(format!(
+                "'{text}': name the zone; '*' would watch other zones too"
+            ));
+        }
+        Ok(Self {
+            elements,
+            text: text.to_owned(),
+        })
+    }
+
+    /// How many elements of `path` name the watched collection itself, if the path is it or lies below it.
+    pub fn matches(&self, path: &[u8]) -> Option<usize> {
+        let mut elements = path.strip_prefix(b"/")?.split(|b| *b == b'/');
+        for pattern in &self.elements {
+            let element = elements.next()?;
+            let same = match pattern {
+                Element::Any => !element.is_empty(),
+                Element::Exact(bytes) => bytes == element,
+                Element::Glob(glob) => glob_matches(glob, element),
+            };
+            if !same {
+                return None;
+            }
+        }
+        Some(self.elements.len())
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Whether `text` matches `glob`, in which `*` stands for any run of bytes. Linear but for one backtrack.
+pub fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    let (mut g, mut t) = (0, 0);
+    let mut retry = None;
+    while t < text.len() {
+        if glob.get(g) == Some(&b'*') {
+            retry = Some((g, t));
+            g += 1;
+        } else if glob.get(g) == text.get(t) {
+            g += 1;
+            t += 1;
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            g = star + 1;
+            t = from + 1;
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|b| *b == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn depth(pattern: &str, path: &str) -> Option<usize> {
+        CollectionPattern::parse(pattern)
+            .unwrap()
+            .matches(path.as_bytes())
+    }
+
+    #[test]
+    fn a_pattern_covers_the_collection_and_all_below_it() {
+        assert_eq!(depth("/z/home/alice", "/z/home/alice"), Some(3));
+        assert_eq!(depth("/z/home/alice", "/z/home/alice/run1/a.tif"), Some(3));
+        assert_eq!(depth("/z/home/alice", "/z/home/alice2/a.tif"), None);
+        assert_eq!(depth("/z/home/alice", "/z/home"), None);
+    }
+
+    #[test]
+    fn a_star_stays_within_one_element() {
+        assert_eq!(depth("/z/home/*/micro", "/z/home/bob/micro/x"), Some(4));
+        assert_eq!(depth("/z/home/*/micro", "/z/home/bob/sub/micro/x"), None);
+        assert_eq!(depth("/z/home/lab-*", "/z/home/lab-1/x"), Some(3));
+        assert_eq!(depth("/z/home/lab-*", "/z/home/lab/x"), None);
+    }
+
+    #[test]
+    fn patterns_that_would_watch_everything_are_refused() {
+        for bad in ["", "home", "/*/home", "/z/**", "/z/../x"] {
+            assert!(CollectionPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn globs_with_several_stars_backtrack() {
+        assert!(glob_matches(b"*a*b", b"xxaxxab"));
+        assert!(glob_matches(b"*", b""));
+        assert!(!glob_matches(b"a*c", b"abd"));
+    }
+}
