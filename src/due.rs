@@ -22,9 +22,7 @@ pub struct Memory {
 impl Memory {
     /// Whether the collection was marked by this agent so lately that the mark is still there.
     pub fn holds(&self, collection: &[u8], quiet: Duration, now: Instant) -> bool {
-        self.marked
-            .get(collection)
-            .is_some_and(|since| now.duration_since(*since) < quiet / 2)
+        self.marked.get(collection).is_some_and(|since| now.duration_since(*since) < quiet / 2)
     }
 
     /// Remembers that the collection is marked.

@@ -44,10 +44,7 @@ impl Pep {
         (Self::ReplicaClosePre, "pep_api_replica_close_pre"),
         (Self::ReplicaClosePost, "pep_api_replica_close_post"),
         (Self::PhyPathRegPost, "pep_api_phy_path_reg_post"),
-        (
-            Self::RegisterPhysicalPathPost,
-            "pep_api_register_physical_path_post",
-        ),
+        (Self::RegisterPhysicalPathPost, "pep_api_register_physical_path_post"),
     ];
 
     /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
@@ -164,11 +161,7 @@ impl OpenObjects {
                 Argument::DataObject { path, is_tree, .. },
             ) if watched(path) => {
                 let path = LogicalPath::parse(path)?;
-                Ok(Step::Event(if is_tree {
-                    Event::TreeRegistered(path)
-                } else {
-                    Event::Registered(path)
-                }))
+                Ok(Step::Event(if is_tree { Event::TreeRegistered(path) } else { Event::Registered(path) }))
             }
             (Pep::OpenPost | Pep::ReplicaOpenPost, Argument::DataObject { path, open_flags, .. })
                 if writes(open_flags) && watched(path) =>
@@ -216,11 +209,7 @@ impl OpenObjects {
         if self.writers == 0 {
             return Ok(());
         }
-        let Some(open) = around
-            .descriptor(descriptor)
-            .as_deref()
-            .and_then(parse_descriptor)
-        else {
+        let Some(open) = around.descriptor(descriptor).as_deref().and_then(parse_descriptor) else {
             return Ok(());
         };
         if writes(open.flags) && around.is_watched(&open.path) {
@@ -269,10 +258,7 @@ fn parse_descriptor(json: &[u8]) -> Option<OpenDescriptor> {
         .as_str()?
         .as_bytes()
         .to_vec();
-    let flags = input?
-        .get("open_flags")?
-        .as_i64()
-        .and_then(|f| i32::try_from(f).ok())?;
+    let flags = input?.get("open_flags")?.as_i64().and_then(|f| i32::try_from(f).ok())?;
     Some(OpenDescriptor { path, flags })
 }
 
@@ -302,18 +288,11 @@ mod tests {
     }
 
     fn world(flags: i32) -> World {
-        World {
-            calls: Cell::new(0),
-            flags,
-        }
+        World { calls: Cell::new(0), flags }
     }
 
     fn object(path: &str, open_flags: i32) -> Argument<'_> {
-        Argument::DataObject {
-            path: path.as_bytes(),
-            open_flags,
-            is_tree: false,
-        }
+        Argument::DataObject { path: path.as_bytes(), open_flags, is_tree: false }
     }
 
     fn written(path: &str) -> Step {
@@ -334,85 +313,52 @@ mod tests {
     fn a_put_into_a_watched_collection_is_an_event() {
         let mut open = OpenObjects::default();
         let around = world(0);
-        assert_eq!(
-            open.read(Pep::PutPost, object("/z/watched/a", 0), &around),
-            Ok(written("/z/watched/a"))
-        );
-        assert_eq!(
-            open.read(Pep::PutPost, object("/z/other/a", 0), &around),
-            Ok(Step::Nothing)
-        );
+        assert_eq!(open.read(Pep::PutPost, object("/z/watched/a", 0), &around), Ok(written("/z/watched/a")));
+        assert_eq!(open.read(Pep::PutPost, object("/z/other/a", 0), &around), Ok(Step::Nothing));
     }
 
     #[test]
     fn a_stream_is_an_event_when_it_is_closed() {
         let mut open = OpenObjects::default();
         let around = world(libc::O_WRONLY);
-        open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_WRONLY), &around)
-            .unwrap();
-        assert_eq!(
-            open.read(Pep::ClosePre, Argument::Descriptor(3), &around),
-            Ok(Step::Nothing)
-        );
+        open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_WRONLY), &around).unwrap();
+        assert_eq!(open.read(Pep::ClosePre, Argument::Descriptor(3), &around), Ok(Step::Nothing));
         assert_eq!(
             open.read(Pep::ClosePost, Argument::Descriptor(3), &around),
             Ok(written("/z/watched/3.tif"))
         );
-        assert_eq!(
-            open.read(Pep::ClosePost, Argument::Descriptor(3), &around),
-            Ok(Step::Nothing)
-        );
+        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(3), &around), Ok(Step::Nothing));
     }
 
     #[test]
     fn reading_costs_no_look_at_the_descriptor() {
         let mut open = OpenObjects::default();
         let around = world(libc::O_RDONLY);
-        open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_RDONLY), &around)
-            .unwrap();
-        open.read(Pep::ClosePre, Argument::Descriptor(3), &around)
-            .unwrap();
-        assert_eq!(
-            open.read(Pep::ClosePost, Argument::Descriptor(3), &around),
-            Ok(Step::Nothing)
-        );
+        open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_RDONLY), &around).unwrap();
+        open.read(Pep::ClosePre, Argument::Descriptor(3), &around).unwrap();
+        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(3), &around), Ok(Step::Nothing));
         assert_eq!(around.calls.get(), 0);
     }
 
     #[test]
     fn a_read_close_after_a_write_open_is_no_event() {
         let mut open = OpenObjects::default();
-        open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_RDWR), &world(0))
-            .unwrap();
+        open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_RDWR), &world(0)).unwrap();
         let around = world(libc::O_RDONLY);
-        open.read(Pep::ClosePre, Argument::Descriptor(4), &around)
-            .unwrap();
-        assert_eq!(
-            open.read(Pep::ClosePost, Argument::Descriptor(4), &around),
-            Ok(Step::Nothing)
-        );
+        open.read(Pep::ClosePre, Argument::Descriptor(4), &around).unwrap();
+        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(4), &around), Ok(Step::Nothing));
     }
 
     #[test]
     fn only_the_last_stream_of_a_parallel_write_counts() {
         let mut open = OpenObjects::default();
         let around = world(libc::O_WRONLY);
-        open.read(
-            Pep::ReplicaOpenPost,
-            object("/z/watched/3.tif", libc::O_WRONLY),
-            &around,
-        )
-        .unwrap();
+        open.read(Pep::ReplicaOpenPost, object("/z/watched/3.tif", libc::O_WRONLY), &around).unwrap();
         let first = br#"{"fd": 3, "update_status": false}"#;
-        open.read(Pep::ReplicaClosePre, Argument::Json(first), &around)
-            .unwrap();
-        assert_eq!(
-            open.read(Pep::ReplicaClosePost, Argument::Json(first), &around),
-            Ok(Step::Nothing)
-        );
+        open.read(Pep::ReplicaClosePre, Argument::Json(first), &around).unwrap();
+        assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(first), &around), Ok(Step::Nothing));
         let last = br#"{"fd": 3}"#;
-        open.read(Pep::ReplicaClosePre, Argument::Json(last), &around)
-            .unwrap();
+        open.read(Pep::ReplicaClosePre, Argument::Json(last), &around).unwrap();
         assert_eq!(
             open.read(Pep::ReplicaClosePost, Argument::Json(last), &around),
             Ok(written("/z/watched/3.tif"))
@@ -424,10 +370,7 @@ mod tests {
         let mut open = OpenObjects::default();
         let around = world(libc::O_WRONLY);
         for json in [&b""[..], b"{", b"[]", b"{\"fd\":\"x\"}", b"\xff"] {
-            assert_eq!(
-                open.read(Pep::ReplicaClosePost, Argument::Json(json), &around),
-                Ok(Step::Nothing)
-            );
+            assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(json), &around), Ok(Step::Nothing));
         }
     }
 
@@ -442,14 +385,8 @@ mod tests {
     #[test]
     fn a_registered_tree_is_looked_at_as_a_collection() {
         let mut open = OpenObjects::default();
-        let argument = Argument::DataObject {
-            path: b"/z/watched/run",
-            open_flags: 0,
-            is_tree: true,
-        };
-        let Ok(Step::Event(event)) = open.read(Pep::PhyPathRegPost, argument, &world(0)) else {
-            panic!()
-        };
+        let argument = Argument::DataObject { path: b"/z/watched/run", open_flags: 0, is_tree: true };
+        let Ok(Step::Event(event)) = open.read(Pep::PhyPathRegPost, argument, &world(0)) else { panic!() };
         assert_eq!(event.collection().unwrap().as_bytes(), b"/z/watched/run");
     }
 }

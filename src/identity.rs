@@ -84,18 +84,12 @@ impl Identities {
             Some(identity) => identity.clone(),
             None if self.same_name_zones.iter().any(|z| z == user.zone()) => {
                 let name = OmeroName::parse(user.name()).map_err(|_| NoIdentity::Unmapped(user.clone()))?;
-                OmeroIdentity {
-                    user: name,
-                    group: None,
-                }
+                OmeroIdentity { user: name, group: None }
             }
             None => return Err(NoIdentity::Unmapped(user.clone())),
         };
         if ALWAYS_DENIED.contains(&identity.user.as_str()) || self.denied.contains(&identity.user) {
-            return Err(NoIdentity::Denied {
-                user: user.clone(),
-                omero: identity.user,
-            });
+            return Err(NoIdentity::Denied { user: user.clone(), omero: identity.user });
         }
         if identity.group.is_none() {
             identity.group.clone_from(&self.default_group);
@@ -119,17 +113,10 @@ mod tests {
     #[test]
     fn the_table_names_user_and_group() {
         let mut ids = Identities::default();
-        ids.insert(user("alice#z"), omero("a.smith"), Some(omero("lab1")))
-            .unwrap();
+        ids.insert(user("alice#z"), omero("a.smith"), Some(omero("lab1"))).unwrap();
         let identity = ids.resolve(&user("alice#z")).unwrap();
-        assert_eq!(
-            (identity.user.as_str(), identity.group.unwrap().as_str()),
-            ("a.smith", "lab1")
-        );
-        assert_eq!(
-            ids.resolve(&user("alice#other")),
-            Err(NoIdentity::Unmapped(user("alice#other")))
-        );
+        assert_eq!((identity.user.as_str(), identity.group.unwrap().as_str()), ("a.smith", "lab1"));
+        assert_eq!(ids.resolve(&user("alice#other")), Err(NoIdentity::Unmapped(user("alice#other"))));
     }
 
     #[test]

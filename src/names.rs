@@ -55,10 +55,7 @@ impl LogicalPath {
         if rest.is_empty() {
             return Err(NameError::NotAbsolute(lossy()));
         }
-        if rest
-            .split(|b| *b == b'/')
-            .any(|e| matches!(e, b"" | b"." | b".."))
-        {
+        if rest.split(|b| *b == b'/').any(|e| matches!(e, b"" | b"." | b"..")) {
             return Err(NameError::BadElement(lossy()));
         }
         Ok(Self(bytes[..=rest.len()].to_vec()))
@@ -141,10 +138,7 @@ impl IrodsUser {
         if bad(name) || bad(zone) || name.len() > 63 || zone.len() > 63 {
             return Err(NameError::User(format!("{name}#{zone}")));
         }
-        Ok(Self {
-            name: name.to_owned(),
-            zone: zone.to_owned(),
-        })
+        Ok(Self { name: name.to_owned(), zone: zone.to_owned() })
     }
 
     /// From the text `name#zone`.
@@ -185,11 +179,7 @@ impl OmeroName {
             && text.trim() == text
             && !text.starts_with('-')
             && !text.chars().any(char::is_control);
-        if fine {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::Omero(text.to_owned()))
-        }
+        if fine { Ok(Self(text.to_owned())) } else { Err(NameError::Omero(text.to_owned())) }
     }
 
     /// The name as text.
@@ -247,12 +237,7 @@ mod tests {
 
     #[test]
     fn a_path_keeps_every_byte_a_client_may_send() {
-        for name in [
-            &b"it's \"here\" 100% $objPath"[..],
-            b"line\nbreak",
-            b"\xff\xfe",
-            &[b'x'; 1000],
-        ] {
+        for name in [&b"it's \"here\" 100% $objPath"[..], b"line\nbreak", b"\xff\xfe", &[b'x'; 1000]] {
             let mut full = b"/tempZone/home/".to_vec();
             full.extend_from_slice(name);
             let path = LogicalPath::parse(&full).unwrap();
@@ -264,25 +249,10 @@ mod tests {
 
     #[test]
     fn a_path_that_could_mean_another_is_refused() {
-        for bad in [
-            &b""[..],
-            b"/",
-            b"relative",
-            b"/z/../x",
-            b"/z/./x",
-            b"/z//x",
-            b"/z/a\0b",
-        ] {
-            assert!(
-                LogicalPath::parse(bad).is_err(),
-                "{}",
-                String::from_utf8_lossy(bad)
-            );
+        for bad in [&b""[..], b"/", b"relative", b"/z/../x", b"/z/./x", b"/z//x", b"/z/a\0b"] {
+            assert!(LogicalPath::parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
-        assert!(matches!(
-            LogicalPath::parse(&[b'/'; 2000]),
-            Err(NameError::TooLong(2000))
-        ));
+        assert!(matches!(LogicalPath::parse(&[b'/'; 2000]), Err(NameError::TooLong(2000))));
     }
 
     #[test]
@@ -294,10 +264,7 @@ mod tests {
 
     #[test]
     fn users_need_both_parts() {
-        assert_eq!(
-            IrodsUser::parse("alice#tempZone").unwrap().to_string(),
-            "alice#tempZone"
-        );
+        assert_eq!(IrodsUser::parse("alice#tempZone").unwrap().to_string(), "alice#tempZone");
         for bad in ["alice", "#z", "alice#", "a#b#c", "a\nb#z"] {
             assert!(IrodsUser::parse(bad).is_err(), "{bad}");
         }

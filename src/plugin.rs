@@ -77,8 +77,7 @@ impl Plugin {
                 None
             }
         };
-        self.active
-            .set(config.as_ref().is_some_and(|c| !c.watches.is_empty()));
+        self.active.set(config.as_ref().is_some_and(|c| !c.watches.is_empty()));
         if let Some(config) = &config {
             let (instance, watches) = (&self.instance, config.watches.len());
             log::info!(
@@ -114,10 +113,7 @@ impl Plugin {
 
     /// The i-th rule's name.
     pub fn rule_name(&self, i: usize) -> Option<&'static str> {
-        Pep::ALL
-            .get(i)
-            .filter(|_| self.active.get())
-            .map(|(_, name)| *name)
+        Pep::ALL.get(i).filter(|_| self.active.get()).map(|(_, name)| *name)
     }
 
     fn config(&self) -> Option<&Config> {
@@ -136,10 +132,7 @@ impl Plugin {
         match agent.open.read(pep, argument, &around) {
             Ok(Step::Nothing) => {}
             Ok(Step::Event(event)) => self.event(config, session, &mut agent.memory, &event),
-            Err(error) => log::warn!(
-                "act=event pep={} failed=\"{error}\"",
-                String::from_utf8_lossy(rule)
-            ),
+            Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),
         }
     }
 
@@ -159,13 +152,7 @@ impl Plugin {
             log::warn!("act=mark collection={collection} failed=\"the session has no user\"");
             return;
         };
-        match due::mark(
-            &catalog,
-            &config.attributes,
-            &collection,
-            &user,
-            watch.quiet_period,
-        ) {
+        match due::mark(&catalog, &config.attributes, &collection, &user, watch.quiet_period) {
             Ok(marked) => {
                 log::debug!("act=mark collection={collection} user={user} new={marked:?}");
                 memory.remember(collection, now);
@@ -176,10 +163,7 @@ impl Plugin {
 
     /// A rule text, from a client or the delay server.
     pub fn rule_text(&self, session: &Session<'_>, text: &[u8]) -> Answer {
-        let declined = || Answer {
-            code: RULE_ENGINE_CONTINUE,
-            output: None,
-        };
+        let declined = || Answer { code: RULE_ENGINE_CONTINUE, output: None };
         let Some(config) = self.config() else {
             return declined();
         };
@@ -187,25 +171,13 @@ impl Plugin {
             Reading::NotOurs => declined(),
             Reading::Wrong(sentence) => {
                 session.client_message(INVALID_INPUT, &sentence);
-                Answer {
-                    code: INVALID_INPUT,
-                    output: Some(format!("{sentence}\n")),
-                }
+                Answer { code: INVALID_INPUT, output: Some(format!("{sentence}\n")) }
             }
             Reading::Ours(operation) => match self.operate(config, session, &operation) {
-                Ok(output) => Answer {
-                    code: 0,
-                    output: Some(output),
-                },
+                Ok(output) => Answer { code: 0, output: Some(output) },
                 Err(error) => {
-                    log::error!(
-                        "act=operation text={} failed=\"{error}\"",
-                        String::from_utf8_lossy(text)
-                    );
-                    Answer {
-                        code: INTERNAL_ERROR,
-                        output: Some(format!("{error}\n")),
-                    }
+                    log::error!("act=operation text={} failed=\"{error}\"", String::from_utf8_lossy(text));
+                    Answer { code: INTERNAL_ERROR, output: Some(format!("{error}\n")) }
                 }
             },
         }
@@ -222,12 +194,7 @@ impl Plugin {
             Operation::Sweep(id) => {
                 let importer = config.omero.as_ref().map(CommandImporter::new);
                 let importer = importer.as_ref().map(|i| i as &dyn Importer);
-                let sweeper = Sweeper {
-                    config,
-                    catalog: &catalog,
-                    importer,
-                    clock: &SystemClock,
-                };
+                let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
                 let report = sweeper.sweep(*id)?;
                 let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
                 let json = serde_json::json!({
@@ -245,17 +212,10 @@ impl Plugin {
 /// # Errors
 /// Every problem; one that concerns the file as a whole has the file's path as its place.
 pub fn read_config(path: &Path, instance: &str) -> Result<Config, Vec<Problem>> {
-    let whole = |message: String| {
-        vec![Problem {
-            pointer: path.display().to_string(),
-            message,
-        }]
-    };
+    let whole = |message: String| vec![Problem { pointer: path.display().to_string(), message }];
     let text = std::fs::read(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
     let json: Value = serde_json::from_slice(&text).map_err(|e| whole(format!("is not JSON: {e}")))?;
-    let engines = json
-        .pointer("/plugin_configuration/rule_engines")
-        .and_then(Value::as_array);
+    let engines = json.pointer("/plugin_configuration/rule_engines").and_then(Value::as_array);
     let mut ours = engines
         .into_iter()
         .flatten()
@@ -264,16 +224,11 @@ pub fn read_config(path: &Path, instance: &str) -> Result<Config, Vec<Problem>> 
     let Some((i, engine)) = ours.next() else {
         return Err(whole(format!("has no rule engine instance '{instance}'")));
     };
-    let stanza = engine
-        .get("plugin_specific_configuration")
-        .cloned()
-        .unwrap_or(Value::Object(serde_json::Map::new()));
+    let stanza =
+        engine.get("plugin_specific_configuration").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
     Config::parse(&stanza).map_err(|problems| {
         let base = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
-        let place = |p: Problem| Problem {
-            pointer: format!("{base}{}", p.pointer),
-            ..p
-        };
+        let place = |p: Problem| Problem { pointer: format!("{base}{}", p.pointer), ..p };
         problems.into_iter().map(place).collect()
     })
 }
@@ -292,7 +247,7 @@ impl Surroundings for Around<'_> {
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>> {
         self.session
             .descriptor(descriptor)
-            .map_err(|code| {
+            .inspect_err(|code| {
                 log::warn!("act=descriptor descriptor={descriptor} failed=\"iRODS error {code}\"")
             })
             .ok()

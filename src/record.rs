@@ -20,11 +20,7 @@ pub struct Triple {
 impl Triple {
     /// An AVU from its three parts.
     pub fn new(attribute: &str, value: impl fmt::Display, units: impl fmt::Display) -> Self {
-        Self {
-            attribute: attribute.to_owned(),
-            value: value.to_string(),
-            units: units.to_string(),
-        }
+        Self { attribute: attribute.to_owned(), value: value.to_string(), units: units.to_string() }
     }
 }
 
@@ -91,10 +87,7 @@ impl Version {
     /// From the value of the AVU, `modify time:size`.
     pub fn parse(text: &str) -> Option<Self> {
         let (time, size) = text.split_once(':')?;
-        Some(Self {
-            modify_time: time.parse().ok()?,
-            size: size.parse().ok()?,
-        })
+        Some(Self { modify_time: time.parse().ok()?, size: size.parse().ok()? })
     }
 }
 
@@ -123,9 +116,7 @@ impl Record {
 
     /// How often the import was tried.
     pub fn attempts(&self, names: &Attributes) -> u32 {
-        self.value(&names.state)
-            .and_then(|t| t.units.parse().ok())
-            .unwrap_or(0)
+        self.value(&names.state).and_then(|t| t.units.parse().ok()).unwrap_or(0)
     }
 
     /// The version the state is about.
@@ -202,27 +193,13 @@ pub fn triples(
     }
     match entry {
         Entry::Importing => {}
-        Entry::Imported(Imported {
-            fileset,
-            is_member: true,
-            ..
-        }) => {
+        Entry::Imported(Imported { fileset, is_member: true, .. }) => {
             triples.push(Triple::new(&names.member_of, fileset, server));
         }
         Entry::Imported(imported) => {
             triples.push(Triple::new(&names.fileset, imported.fileset, server));
-            triples.extend(
-                imported
-                    .images
-                    .iter()
-                    .map(|id| Triple::new(&names.image, id, server)),
-            );
-            triples.extend(
-                imported
-                    .plates
-                    .iter()
-                    .map(|id| Triple::new(&names.plate, id, server)),
-            );
+            triples.extend(imported.images.iter().map(|id| Triple::new(&names.image, id, server)));
+            triples.extend(imported.plates.iter().map(|id| Triple::new(&names.plate, id, server)));
         }
         Entry::Pending(reason) | Entry::Failed(reason) | Entry::Skipped(reason) | Entry::Stale(reason) => {
             triples.push(Triple::new(&names.reason, sentence(reason), ""));
@@ -233,10 +210,7 @@ pub fn triples(
 
 /// A reason as one line that fits an AVU.
 pub fn sentence(reason: &str) -> String {
-    let mut text: String = reason
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut text: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.len() > MAX_VALUE_BYTES {
         let mut end = MAX_VALUE_BYTES;
         while !text.is_char_boundary(end) {
@@ -245,11 +219,7 @@ pub fn sentence(reason: &str) -> String {
         text.truncate(end);
         text.push('…');
     }
-    if text.trim().is_empty() {
-        "no reason was given".to_owned()
-    } else {
-        text
-    }
+    if text.trim().is_empty() { "no reason was given".to_owned() } else { text }
 }
 
 #[cfg(test)]
@@ -263,10 +233,7 @@ mod tests {
     #[test]
     fn a_record_reads_back_what_was_written() {
         let names = Attributes::default();
-        let version = Version {
-            modify_time: 1_700_000_000,
-            size: 42,
-        };
+        let version = Version { modify_time: 1_700_000_000, size: 42 };
         let imported = Imported {
             fileset: id("5"),
             images: vec![id("7"), id("8")],
@@ -274,26 +241,12 @@ mod tests {
             is_member: false,
             adopted: false,
         };
-        let triples = triples(
-            &names,
-            &Entry::Imported(imported),
-            2,
-            Some(version),
-            "omero",
-            None,
-        );
+        let triples = triples(&names, &Entry::Imported(imported), 2, Some(version), "omero", None);
         let record = Record { triples };
         assert_eq!(record.state(&names), Some(State::Imported));
         assert_eq!(record.attempts(&names), 2);
         assert_eq!(record.version(&names), Some(version));
-        assert_eq!(
-            record
-                .triples
-                .iter()
-                .filter(|t| t.attribute == names.image)
-                .count(),
-            2
-        );
+        assert_eq!(record.triples.iter().filter(|t| t.attribute == names.image).count(), 2);
     }
 
     #[test]
@@ -307,16 +260,8 @@ mod tests {
             adopted: true,
         };
         let triples = triples(&names, &Entry::Imported(imported), 1, None, "omero", None);
-        assert!(
-            triples
-                .iter()
-                .any(|t| t.attribute == names.member_of && t.value == "5")
-        );
-        assert!(
-            !triples
-                .iter()
-                .any(|t| t.attribute == names.fileset || t.attribute == names.image)
-        );
+        assert!(triples.iter().any(|t| t.attribute == names.member_of && t.value == "5"));
+        assert!(!triples.iter().any(|t| t.attribute == names.fileset || t.attribute == names.image));
     }
 
     #[test]

@@ -22,13 +22,7 @@ pub struct Target(String);
 
 /// The starts of the forms that are offered: by id, by name, and a dataset in a project. Regex targets are not,
 /// because one that does not match leaves the images nowhere without an error.
-const FORMS: &[&str] = &[
-    "Dataset:id:",
-    "Screen:id:",
-    "Dataset:name:",
-    "Screen:name:",
-    "Project:name:",
-];
+const FORMS: &[&str] = &["Dataset:id:", "Screen:id:", "Dataset:name:", "Screen:name:", "Project:name:"];
 
 impl Default for Template {
     fn default() -> Self {
@@ -72,10 +66,7 @@ impl Template {
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
-        Ok(Self {
-            parts,
-            text: text.to_owned(),
-        })
+        Ok(Self { parts, text: text.to_owned() })
     }
 
     /// Fills in the template for the data of one collection.
@@ -89,16 +80,15 @@ impl Template {
             match part {
                 Part::Text(t) => text.push_str(t),
                 Part::Collection(from_end) => {
-                    let name = elements
-                        .len()
-                        .checked_sub(*from_end)
-                        .and_then(|i| elements.get(i))
-                        .ok_or_else(|| {
-                            format!(
-                                "the target '{}' asks for an element that {collection} does not have",
-                                self.text
-                            )
-                        })?;
+                    let name =
+                        elements.len().checked_sub(*from_end).and_then(|i| elements.get(i)).ok_or_else(
+                            || {
+                                format!(
+                                    "the target '{}' asks for an element that {collection} does not have",
+                                    self.text
+                                )
+                            },
+                        )?;
                     let clean = clean(&String::from_utf8_lossy(name));
                     if clean.is_empty() {
                         return Err(format!(
@@ -128,11 +118,7 @@ impl Target {
 
 fn field_part(field: &str) -> Option<Part> {
     let index = field.strip_prefix("collection[-")?.strip_suffix(']')?;
-    index
-        .parse()
-        .ok()
-        .filter(|n| (1..=64).contains(n))
-        .map(Part::Collection)
+    index.parse().ok().filter(|n| (1..=64).contains(n)).map(Part::Collection)
 }
 
 /// A name without what the importer could read as syntax: `/` cannot occur in an element, `:` would be counted
@@ -155,18 +141,13 @@ mod tests {
 
     fn filled(template: &str, collection: &str) -> Result<String, String> {
         let collection = LogicalPath::parse(collection.as_bytes()).unwrap();
-        Template::parse(template)
-            .unwrap()
-            .fill(&collection)
-            .map(|t| t.as_str().to_owned())
+        Template::parse(template).unwrap().fill(&collection).map(|t| t.as_str().to_owned())
     }
 
     #[test]
     fn elements_are_counted_from_the_end() {
-        let target = filled(
-            "Project:name:{collection[-2]}/Dataset:name:{collection[-1]}",
-            "/z/home/lab/run 1",
-        );
+        let target =
+            filled("Project:name:{collection[-2]}/Dataset:name:{collection[-1]}", "/z/home/lab/run 1");
         assert_eq!(target.unwrap(), "Project:name:lab/Dataset:name:run 1");
         assert_eq!(filled("Dataset:id:5", "/z/x").unwrap(), "Dataset:id:5");
     }
@@ -174,36 +155,18 @@ mod tests {
     #[test]
     fn the_default_is_a_dataset_named_after_the_collection() {
         let collection = LogicalPath::parse(b"/z/home/alice/run1").unwrap();
+        assert_eq!(Template::default().fill(&collection).unwrap().as_str(), "Dataset:name:run1");
         assert_eq!(
-            Template::default().fill(&collection).unwrap().as_str(),
-            "Dataset:name:run1"
-        );
-        assert_eq!(
-            Template::parse(Template::default().as_str())
-                .unwrap()
-                .fill(&collection)
-                .unwrap()
-                .as_str(),
+            Template::parse(Template::default().as_str()).unwrap().fill(&collection).unwrap().as_str(),
             "Dataset:name:run1"
         );
     }
 
     #[test]
     fn syntax_in_names_is_cleaned_and_missing_elements_are_an_error() {
-        assert_eq!(
-            filled("Dataset:name:{collection[-1]}", "/z/a:b\nc").unwrap(),
-            "Dataset:name:a;b c"
-        );
-        assert!(
-            filled("Dataset:name:{collection[-5]}", "/z/a")
-                .unwrap_err()
-                .contains("does not have")
-        );
-        assert!(
-            filled("Dataset:name:{collection[-1]}", "/z/ \n")
-                .unwrap_err()
-                .contains("empty name")
-        );
+        assert_eq!(filled("Dataset:name:{collection[-1]}", "/z/a:b\nc").unwrap(), "Dataset:name:a;b c");
+        assert!(filled("Dataset:name:{collection[-5]}", "/z/a").unwrap_err().contains("does not have"));
+        assert!(filled("Dataset:name:{collection[-1]}", "/z/ \n").unwrap_err().contains("empty name"));
     }
 
     #[test]

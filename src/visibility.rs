@@ -40,21 +40,14 @@ pub struct Location<'a> {
 impl Vault {
     /// A vault by absolute prefixes; trailing slashes do not matter.
     pub fn new(prefix: &str, importer_prefix: &str, resource: Option<String>) -> Self {
-        Self {
-            prefix: trim(prefix.as_bytes()),
-            importer_prefix: trim(importer_prefix.as_bytes()),
-            resource,
-        }
+        Self { prefix: trim(prefix.as_bytes()), importer_prefix: trim(importer_prefix.as_bytes()), resource }
     }
 }
 
 impl Mount {
     /// A mounted collection.
     pub fn new(zone_prefix: LogicalPath, mount: &str) -> Self {
-        Self {
-            zone_prefix,
-            mount: trim(mount.as_bytes()),
-        }
+        Self { zone_prefix, mount: trim(mount.as_bytes()) }
     }
 }
 
@@ -93,27 +86,20 @@ impl Visibility {
             Some(r) => format!("resource {r} below {}", String::from_utf8_lossy(&v.prefix)),
             None => format!("replicas below {}", String::from_utf8_lossy(&v.prefix)),
         });
-        let mounts = self
-            .mounts
-            .iter()
-            .map(|m| format!("collections below {}", m.zone_prefix));
+        let mounts = self.mounts.iter().map(|m| format!("collections below {}", m.zone_prefix));
         vaults.chain(mounts).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// What follows `prefix` in `path` (with its leading slash), where the prefix ends at an element.
 fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
-    path.strip_prefix(prefix)
-        .filter(|rest| rest.first() == Some(&b'/') && rest.len() > 1)
+    path.strip_prefix(prefix).filter(|rest| rest.first() == Some(&b'/') && rest.len() > 1)
 }
 
 /// Whether a path is absolute and without `.`, `..` and empty elements.
 fn is_plain(path: &[u8]) -> bool {
-    path.strip_prefix(b"/").is_some_and(|rest| {
-        !rest
-            .split(|b| *b == b'/')
-            .any(|e| matches!(e, b"" | b"." | b".."))
-    })
+    path.strip_prefix(b"/")
+        .is_some_and(|rest| !rest.split(|b| *b == b'/').any(|e| matches!(e, b"" | b"." | b"..")))
 }
 
 fn trim(path: &[u8]) -> Vec<u8> {
@@ -126,46 +112,26 @@ mod tests {
     use super::*;
 
     fn seen(visibility: &Visibility, path: &str, hierarchy: &str) -> Option<String> {
-        let location = Location {
-            physical_path: path.as_bytes(),
-            hierarchy,
-        };
-        visibility
-            .through_vault(&location)
-            .map(|p| String::from_utf8(p).unwrap())
+        let location = Location { physical_path: path.as_bytes(), hierarchy };
+        visibility.through_vault(&location).map(|p| String::from_utf8(p).unwrap())
     }
 
     #[test]
     fn the_longest_prefix_that_ends_at_an_element_wins() {
         let visibility = Visibility {
-            vaults: vec![
-                Vault::new("/vault/", "/mnt/a", None),
-                Vault::new("/vault/fast", "/mnt/b/", None),
-            ],
+            vaults: vec![Vault::new("/vault/", "/mnt/a", None), Vault::new("/vault/fast", "/mnt/b/", None)],
             mounts: vec![],
         };
-        assert_eq!(
-            seen(&visibility, "/vault/home/x", "r").as_deref(),
-            Some("/mnt/a/home/x")
-        );
-        assert_eq!(
-            seen(&visibility, "/vault/fast/x", "r").as_deref(),
-            Some("/mnt/b/x")
-        );
-        assert_eq!(
-            seen(&visibility, "/vault/faster/x", "r").as_deref(),
-            Some("/mnt/a/faster/x")
-        );
+        assert_eq!(seen(&visibility, "/vault/home/x", "r").as_deref(), Some("/mnt/a/home/x"));
+        assert_eq!(seen(&visibility, "/vault/fast/x", "r").as_deref(), Some("/mnt/b/x"));
+        assert_eq!(seen(&visibility, "/vault/faster/x", "r").as_deref(), Some("/mnt/a/faster/x"));
         assert_eq!(seen(&visibility, "/vaults/x", "r"), None);
         assert_eq!(seen(&visibility, "/vault", "r"), None);
     }
 
     #[test]
     fn a_physical_path_that_climbs_is_not_visible() {
-        let visibility = Visibility {
-            vaults: vec![Vault::new("/vault", "/mnt", None)],
-            mounts: vec![],
-        };
+        let visibility = Visibility { vaults: vec![Vault::new("/vault", "/mnt", None)], mounts: vec![] };
         for bad in ["/vault/../etc/passwd", "/vault/./x", "/vault//x", "vault/x"] {
             assert_eq!(seen(&visibility, bad, "r"), None, "{bad}");
         }
@@ -174,10 +140,7 @@ mod tests {
     #[test]
     fn a_named_resource_is_the_leaf_of_the_hierarchy() {
         let vault = Vault::new("/vault", "/mnt", Some("ufs1".to_owned()));
-        let visibility = Visibility {
-            vaults: vec![vault],
-            mounts: vec![],
-        };
+        let visibility = Visibility { vaults: vec![vault], mounts: vec![] };
         assert!(seen(&visibility, "/vault/x", "comp;repl;ufs1").is_some());
         assert!(seen(&visibility, "/vault/x", "ufs1;repl;ufs2").is_none());
     }
@@ -185,15 +148,9 @@ mod tests {
     #[test]
     fn a_mount_shows_the_logical_path() {
         let zone = LogicalPath::parse(b"/tempZone/home").unwrap();
-        let visibility = Visibility {
-            vaults: vec![],
-            mounts: vec![Mount::new(zone, "/mnt/irods")],
-        };
+        let visibility = Visibility { vaults: vec![], mounts: vec![Mount::new(zone, "/mnt/irods")] };
         let path = LogicalPath::parse(b"/tempZone/home/alice/a b.tif").unwrap();
-        assert_eq!(
-            visibility.through_mount(&path).unwrap(),
-            b"/mnt/irods/alice/a b.tif"
-        );
+        assert_eq!(visibility.through_mount(&path).unwrap(), b"/mnt/irods/alice/a b.tif");
         let outside = LogicalPath::parse(b"/tempZone/homes/x").unwrap();
         assert!(visibility.through_mount(&outside).is_none());
     }

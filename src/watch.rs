@@ -25,22 +25,17 @@ impl CollectionPattern {
             .elements()
             .map(|e| match e {
                 b"*" => Ok(Element::Any),
-                e if e.windows(2).any(|w| w == b"**") => Err(format!(
-                    "'{text}': '**' has no meaning; a pattern already covers all below it"
-                )),
+                e if e.windows(2).any(|w| w == b"**") => {
+                    Err(format!("'{text}': '**' has no meaning; a pattern already covers all below it"))
+                }
                 e if e.contains(&b'*') => Ok(Element::Glob(e.to_vec())),
                 e => Ok(Element::Exact(e.to_vec())),
             })
             .collect::<Result<Vec<_>, _>>()?;
         if elements.first().is_some_and(|zone| *zone == Element::Any) {
-            return Err(format!(
-                "'{text}': name the zone; '*' would watch other zones too"
-            ));
+            return Err(format!("'{text}': name the zone; '*' would watch other zones too"));
         }
-        Ok(Self {
-            elements,
-            text: text.to_owned(),
-        })
+        Ok(Self { elements, text: text.to_owned() })
     }
 
     /// How many elements of `path` name the watched collection itself, if the path is it or lies below it.
@@ -93,9 +88,7 @@ mod tests {
     use super::*;
 
     fn depth(pattern: &str, path: &str) -> Option<usize> {
-        CollectionPattern::parse(pattern)
-            .unwrap()
-            .matches(path.as_bytes())
+        CollectionPattern::parse(pattern).unwrap().matches(path.as_bytes())
     }
 
     #[test]

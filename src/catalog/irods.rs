@@ -31,19 +31,12 @@ pub struct IrodsCatalog<'a> {
 impl<'a> IrodsCatalog<'a> {
     /// `instance` is where queued rules are addressed to.
     pub fn new(session: &'a Session<'a>, names: &'a Attributes, instance: &'a str) -> Self {
-        Self {
-            session,
-            names,
-            instance,
-        }
+        Self { session, names, instance }
     }
 
     fn rows(&self, query: &[u8], subject: &str) -> Result<Vec<Vec<String>>, CatalogError> {
         let call = "rs_genquery2";
-        let json = self
-            .session
-            .query_bytes(true, query)
-            .map_err(|code| failed(call, subject, code))?;
+        let json = self.session.query_bytes(true, query).map_err(|code| failed(call, subject, code))?;
         rows_of(&json).map_err(|detail| unreadable(call, subject, &detail))
     }
 
@@ -74,9 +67,7 @@ impl<'a> IrodsCatalog<'a> {
             "admin_mode": true, "entity_name": name, "entity_type": entity_type, "operations": operations,
         });
         let call = "rs_atomic_apply_metadata_operations";
-        self.session
-            .apply_metadata(&request.to_string())
-            .map_err(|code| failed(call, &path.display(), code))
+        self.session.apply_metadata(&request.to_string()).map_err(|code| failed(call, &path.display(), code))
     }
 
     /// For paths JSON cannot carry: not atomic, so removals come first and the new state last.
@@ -117,11 +108,7 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
-        let query = [
-            b"select COLL_ID where COLL_NAME = ".as_slice(),
-            &quoted(path.as_bytes()),
-        ]
-        .concat();
+        let query = [b"select COLL_ID where COLL_NAME = ".as_slice(), &quoted(path.as_bytes())].concat();
         let rows = self.rows(&query, &path.display())?;
         rows.first()
             .and_then(|row| row.first())
@@ -151,10 +138,9 @@ impl Catalog for IrodsCatalog<'_> {
         Ok(rows
             .into_iter()
             .filter_map(|row| match row.as_slice() {
-                [value, since] if !value.is_empty() => Some(Mark {
-                    value: value.clone(),
-                    since: since.parse().unwrap_or(0),
-                }),
+                [value, since] if !value.is_empty() => {
+                    Some(Mark { value: value.clone(), since: since.parse().unwrap_or(0) })
+                }
                 _ => None,
             })
             .collect())
@@ -175,11 +161,7 @@ impl Catalog for IrodsCatalog<'_> {
 
     fn renew_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
         let mark = Triple::new(attribute, value, "");
-        self.apply(
-            collection,
-            Entity::Collection,
-            &[("remove", &mark), ("add", &mark)],
-        )
+        self.apply(collection, Entity::Collection, &[("remove", &mark), ("add", &mark)])
     }
 
     fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
@@ -233,9 +215,7 @@ impl Catalog for IrodsCatalog<'_> {
             self.instance,
             delay.as_secs().max(1)
         );
-        self.session
-            .delay(text, &conditions)
-            .map_err(|code| failed("_delayExec", text, code))
+        self.session.delay(text, &conditions).map_err(|code| failed("_delayExec", text, code))
     }
 
     fn client(&self) -> Option<IrodsUser> {
@@ -249,19 +229,11 @@ impl Catalog for IrodsCatalog<'_> {
 }
 
 fn failed(call: &'static str, subject: &str, code: i64) -> CatalogError {
-    CatalogError::Call {
-        call,
-        subject: subject.to_owned(),
-        code,
-    }
+    CatalogError::Call { call, subject: subject.to_owned(), code }
 }
 
 fn unreadable(call: &'static str, subject: &str, detail: &str) -> CatalogError {
-    CatalogError::Answer {
-        call,
-        subject: subject.to_owned(),
-        detail: detail.to_owned(),
-    }
+    CatalogError::Answer { call, subject: subject.to_owned(), detail: detail.to_owned() }
 }
 
 /// A GenQuery2 string literal.
@@ -285,39 +257,19 @@ fn rows_of(json: &[u8]) -> Result<Vec<Vec<String>>, String> {
         .and_then(Value::as_array)
         .and_then(|rows| {
             rows.iter()
-                .map(|row| {
-                    row.as_array()?
-                        .iter()
-                        .map(|cell| cell.as_str().map(str::to_owned))
-                        .collect()
-                })
+                .map(|row| row.as_array()?.iter().map(|cell| cell.as_str().map(str::to_owned)).collect())
                 .collect::<Option<Vec<Vec<String>>>>()
         })
         .ok_or_else(|| "not a JSON array of rows".to_owned())
 }
 
 fn replica_of(cells: &[&[u8]]) -> Result<Replica, String> {
-    let [
-        id,
-        name,
-        number,
-        status,
-        size,
-        modified,
-        path,
-        hierarchy,
-        checksum,
-        owner,
-        zone,
-    ] = cells
-    else {
+    let [id, name, number, status, size, modified, path, hierarchy, checksum, owner, zone] = cells else {
         return Err(format!("{} columns instead of 11", cells.len()));
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let number_of = |what: &str, bytes: &[u8]| {
-        text(bytes)
-            .parse::<u64>()
-            .map_err(|_| format!("{what} '{}' is not a number", text(bytes)))
+        text(bytes).parse::<u64>().map_err(|_| format!("{what} '{}' is not a number", text(bytes)))
     };
     Ok(Replica {
         data_id: DataId::parse(&text(id)).map_err(|e| e.to_string())?,
@@ -354,24 +306,10 @@ mod tests {
 
     #[test]
     fn a_replica_row_is_read_by_position() {
-        let cells: Vec<&[u8]> = vec![
-            b"10",
-            b"a\xff",
-            b"0",
-            b"1",
-            b"5",
-            b"01700000000",
-            b"/v/a",
-            b"r;u",
-            b"",
-            b"alice",
-            b"z",
-        ];
+        let cells: Vec<&[u8]> =
+            vec![b"10", b"a\xff", b"0", b"1", b"5", b"01700000000", b"/v/a", b"r;u", b"", b"alice", b"z"];
         let replica = replica_of(&cells).unwrap();
-        assert_eq!(
-            (replica.modify_time, replica.status),
-            (1_700_000_000, ReplicaStatus::Good)
-        );
+        assert_eq!((replica.modify_time, replica.status), (1_700_000_000, ReplicaStatus::Good));
         assert_eq!(replica.checksum, None);
         assert!(replica_of(&cells[1..]).is_err());
     }

@@ -23,15 +23,8 @@ pub struct Problems(RefCell<Vec<Problem>>);
 impl Problems {
     /// Notes a problem at a place.
     pub fn add(&self, pointer: &str, message: impl fmt::Display) {
-        let pointer = if pointer.is_empty() {
-            "/".to_owned()
-        } else {
-            pointer.to_owned()
-        };
-        self.0.borrow_mut().push(Problem {
-            pointer,
-            message: message.to_string(),
-        });
+        let pointer = if pointer.is_empty() { "/".to_owned() } else { pointer.to_owned() };
+        self.0.borrow_mut().push(Problem { pointer, message: message.to_string() });
     }
 
     /// All problems noted, in the order they were found.
@@ -52,17 +45,9 @@ impl<'a> Form<'a> {
     /// Opens the value at `pointer` as an object; anything else is a problem.
     pub fn open(pointer: String, value: &'a Value, problems: &'a Problems) -> Option<Self> {
         if let Some(object) = value.as_object() {
-            return Some(Self {
-                pointer,
-                object,
-                known: RefCell::default(),
-                problems,
-            });
+            return Some(Self { pointer, object, known: RefCell::default(), problems });
         }
-        problems.add(
-            &pointer,
-            format_args!("must be an object {{...}}, not {}", kind(value)),
-        );
+        problems.add(&pointer, format_args!("must be an object {{...}}, not {}", kind(value)));
         None
     }
 
@@ -94,8 +79,7 @@ impl<'a> Form<'a> {
 
     /// The object under `key`.
     pub fn form(&self, key: &'static str) -> Option<Form<'a>> {
-        self.value(key)
-            .and_then(|v| Form::open(self.at(key), v, self.problems))
+        self.value(key).and_then(|v| Form::open(self.at(key), v, self.problems))
     }
 
     /// A text that is not empty and holds no control character.
@@ -126,17 +110,11 @@ impl<'a> Form<'a> {
             Value::String(s) => s.trim().parse().ok(),
             _ => None,
         };
-        match number.filter(|n| range.contains(n)) {
-            Some(n) => n,
-            None => {
-                let (low, high) = (range.start(), range.end());
-                self.problem(
-                    key,
-                    format_args!("must be a whole number from {low} to {high}, not {value}"),
-                );
-                default
-            }
-        }
+        number.filter(|n| range.contains(n)).unwrap_or_else(|| {
+            let (low, high) = (range.start(), range.end());
+            self.problem(key, format_args!("must be a whole number from {low} to {high}, not {value}"));
+            default
+        })
     }
 
     /// A length of time in whole seconds.
@@ -153,10 +131,7 @@ impl<'a> Form<'a> {
             return word;
         }
         let hint = suggestion(text, words);
-        self.problem(
-            key,
-            format_args!("'{text}' is none of {}{hint}", words.join(", ")),
-        );
+        self.problem(key, format_args!("'{text}' is none of {}{hint}", words.join(", ")));
         default
     }
 
@@ -164,11 +139,9 @@ impl<'a> Form<'a> {
     pub fn list(&self, key: &'static str) -> Vec<(String, &'a Value)> {
         match self.value(key) {
             None => Vec::new(),
-            Some(Value::Array(items)) => items
-                .iter()
-                .enumerate()
-                .map(|(i, v)| (format!("{}/{i}", self.at(key)), v))
-                .collect(),
+            Some(Value::Array(items)) => {
+                items.iter().enumerate().map(|(i, v)| (format!("{}/{i}", self.at(key)), v)).collect()
+            }
             Some(other) => {
                 self.problem(key, format_args!("must be a list [...], not {}", kind(other)));
                 Vec::new()
@@ -188,10 +161,7 @@ impl<'a> Form<'a> {
                 })
                 .collect(),
             Some(other) => {
-                self.problem(
-                    key,
-                    format_args!("must be an object {{...}}, not {}", kind(other)),
-                );
+                self.problem(key, format_args!("must be an object {{...}}, not {}", kind(other)));
                 Vec::new()
             }
         }
@@ -201,10 +171,7 @@ impl<'a> Form<'a> {
     pub fn close(self) {
         let known = self.known.borrow();
         for key in self.object.keys().filter(|k| !known.contains(&k.as_str())) {
-            self.problem(
-                key,
-                format_args!("is not a key of this object{}", suggestion(key, &known)),
-            );
+            self.problem(key, format_args!("is not a key of this object{}", suggestion(key, &known)));
         }
     }
 }

@@ -206,9 +206,7 @@ impl Config {
     /// The watch that covers a logical path, if any: the first in the order of the configuration.
     /// Gives the number of leading elements that name the watched root.
     pub fn watch_of(&self, path: &[u8]) -> Option<(&Watch, usize)> {
-        self.watches
-            .iter()
-            .find_map(|w| w.pattern.matches(path).map(|depth| (w, depth)))
+        self.watches.iter().find_map(|w| w.pattern.matches(path).map(|depth| (w, depth)))
     }
 }
 
@@ -270,36 +268,20 @@ fn watch(
     problems: &Problems,
 ) -> Option<Watch> {
     if let Some(text) = value.as_str() {
-        let pattern = CollectionPattern::parse(text)
-            .map_err(|m| problems.add(pointer, m))
-            .ok()?;
-        return Some(Watch {
-            pattern,
-            quiet_period: quiet,
-            target: target.clone(),
-        });
+        let pattern = CollectionPattern::parse(text).map_err(|m| problems.add(pointer, m)).ok()?;
+        return Some(Watch { pattern, quiet_period: quiet, target: target.clone() });
     }
     let form = Form::open(pointer.to_owned(), value, problems)?;
     let text = form.text("collection");
     if text.is_none() && form.value("collection").is_none() {
-        form.missing(
-            "collection",
-            "name the collection to watch, e.g. \"/tempZone/home/*/microscopy\"",
-        );
+        form.missing("collection", "name the collection to watch, e.g. \"/tempZone/home/*/microscopy\"");
     }
-    let pattern = text.and_then(|t| {
-        CollectionPattern::parse(t)
-            .map_err(|m| form.problem("collection", m))
-            .ok()
-    });
+    let pattern =
+        text.and_then(|t| CollectionPattern::parse(t).map_err(|m| form.problem("collection", m)).ok());
     let quiet_period = form.seconds("quiet_period_in_seconds", quiet.as_secs(), 0..=86_400);
     let target = template(&form, "target").unwrap_or_else(|| target.clone());
     form.close();
-    Some(Watch {
-        pattern: pattern?,
-        quiet_period,
-        target,
-    })
+    Some(Watch { pattern: pattern?, quiet_period, target })
 }
 
 fn identities(form: Form<'_>) -> Identities {
@@ -314,10 +296,7 @@ fn identities(form: Form<'_>) -> Identities {
             }
         };
         let entry = if let Some(text) = value.as_str() {
-            OmeroName::parse(text)
-                .map(|u| (u, None))
-                .map_err(|e| add(e.to_string()))
-                .ok()
+            OmeroName::parse(text).map(|u| (u, None)).map_err(|e| add(e.to_string())).ok()
         } else {
             Form::open(pointer.clone(), value, form.problems()).and_then(|entry| {
                 let user = omero_name(&entry, "user", true);
@@ -335,9 +314,7 @@ fn identities(form: Form<'_>) -> Identities {
     for (pointer, value) in form.list("same_name") {
         match text_of(value) {
             Ok(zone) if !zone.contains(['/', '#']) => identities.same_name_in(zone),
-            Ok(zone) => form
-                .problems()
-                .add(&pointer, format_args!("'{zone}' is not the name of a zone")),
+            Ok(zone) => form.problems().add(&pointer, format_args!("'{zone}' is not the name of a zone")),
             Err(message) => form.problems().add(&pointer, message),
         }
     }
@@ -388,15 +365,10 @@ fn visibility(form: Form<'_>) -> Visibility {
             continue;
         };
         let zone = entry.text("zone_prefix").and_then(|text| {
-            LogicalPath::parse(text.as_bytes())
-                .map_err(|e| entry.problem("zone_prefix", e))
-                .ok()
+            LogicalPath::parse(text.as_bytes()).map_err(|e| entry.problem("zone_prefix", e)).ok()
         });
         if entry.value("zone_prefix").is_none() {
-            entry.missing(
-                "zone_prefix",
-                "the collection that is mounted, e.g. \"/tempZone/home\"",
-            );
+            entry.missing("zone_prefix", "the collection that is mounted, e.g. \"/tempZone/home\"");
         }
         let mount = needed_path(&entry, "mount", "where NFSRODS is mounted on the importer's host");
         entry.close();
@@ -433,10 +405,7 @@ fn omero(form: &Form<'_>, needed: bool) -> Option<Omero> {
     // Both are read before either is given up, so that all mistakes are found at once.
     let server = form.form("omero").and_then(server);
     let importer = form.form("importer").and_then(importer);
-    Some(Omero {
-        server: server?,
-        importer: importer?,
-    })
+    Some(Omero { server: server?, importer: importer? })
 }
 
 fn server(form: Form<'_>) -> Option<Server> {
@@ -444,10 +413,7 @@ fn server(form: Form<'_>) -> Option<Server> {
     if let Some(host) = &host
         && (host.starts_with('-') || host.contains(['@', ' ']))
     {
-        form.problem(
-            "server",
-            format_args!("'{host}' is not a host name or wss:// URL"),
-        );
+        form.problem("server", format_args!("'{host}' is not a host name or wss:// URL"));
     }
     let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
     let sudo_user = omero_name(&form, "sudo_user", true);
@@ -460,15 +426,8 @@ fn server(form: Form<'_>) -> Option<Server> {
             );
         }
     }
-    let password_file = needed_path(
-        &form,
-        "password_file",
-        "the file (mode 0600) with sudo_user's password",
-    );
-    let namespace = form
-        .text("annotation_namespace")
-        .unwrap_or("irods.org/omero")
-        .to_owned();
+    let password_file = needed_path(&form, "password_file", "the file (mode 0600) with sudo_user's password");
+    let namespace = form.text("annotation_namespace").unwrap_or("irods.org/omero").to_owned();
     form.close();
     Some(Server {
         host: host?,
@@ -498,10 +457,7 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
         .list("options")
         .into_iter()
         .filter_map(|(pointer, value)| {
-            text_of(value)
-                .and_then(allowed_option)
-                .map_err(|m| form.problems().add(&pointer, m))
-                .ok()
+            text_of(value).and_then(allowed_option).map_err(|m| form.problems().add(&pointer, m)).ok()
         })
         .collect();
     let java_options = form.text("java_options").unwrap_or_default().to_owned();
@@ -517,10 +473,7 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
             checked.map_err(|m| form.problems().add(&pointer, m)).ok()
         })
         .collect();
-    let work_directory = form
-        .host_path("work_directory")
-        .unwrap_or("/var/lib/irods/omero")
-        .into();
+    let work_directory = form.host_path("work_directory").unwrap_or("/var/lib/irods/omero").into();
     form.close();
     Some(ImporterCommand {
         command: PathBuf::from(command?),
@@ -575,8 +528,7 @@ fn attributes(form: Form<'_>) -> Attributes {
     all.extend(&record);
     all.sort();
     if all.windows(2).any(|w| w[0] == w[1]) {
-        form.problems()
-            .add(&form.at(""), "two of our attributes have the same name");
+        form.problems().add(&form.at(""), "two of our attributes have the same name");
     }
     form.close();
     names

@@ -8,12 +8,8 @@ pub fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     let before_exec = move || {
         // SAFETY: prctl and getppid are async-signal-safe and touch no memory of ours.
-        let (asked, parent_now) = unsafe {
-            (
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM),
-                libc::getppid(),
-            )
-        };
+        let (asked, parent_now) =
+            unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM), libc::getppid()) };
         if asked != 0 {
             return Err(std::io::Error::last_os_error());
         }

@@ -52,10 +52,7 @@ unsafe fn bytes<'a>(text: omero_text) -> &'a [u8] {
 }
 
 fn borrowed(bytes: &[u8]) -> omero_text {
-    omero_text {
-        data: bytes.as_ptr().cast(),
-        size: bytes.len(),
-    }
+    omero_text { data: bytes.as_ptr().cast(), size: bytes.len() }
 }
 
 /// The plugin behind an opaque pointer.
@@ -143,9 +140,7 @@ pub unsafe extern "C" fn omero_plugin_setup(plugin: *mut c_void, directory: omer
     boundary("setup", 0, || {
         // SAFETY: the caller's promise.
         if let (Some(plugin), directory) = unsafe { (plugin_of(plugin), bytes(directory)) } {
-            plugin.setup(std::path::Path::new(std::ffi::OsStr::new(
-                &*String::from_utf8_lossy(directory),
-            )));
+            plugin.setup(std::path::Path::new(std::ffi::OsStr::new(&*String::from_utf8_lossy(directory))));
         }
         0
     })

@@ -29,7 +29,7 @@ impl Entity {
 /// One client connection, for the length of one call from the server.
 pub struct Session<'a> {
     host: &'a omero_host,
-    session: *mut omero_session,
+    raw: *mut omero_session,
     _call: PhantomData<&'a ()>,
 }
 
@@ -42,13 +42,7 @@ struct Buffer<'a> {
 impl Buffer<'_> {
     fn to_vec(&self) -> Vec<u8> {
         // SAFETY: the shim filled the buffer and it is released only on drop.
-        unsafe {
-            bytes(omero_text {
-                data: self.raw.data,
-                size: self.raw.size,
-            })
-        }
-        .to_vec()
+        unsafe { bytes(omero_text { data: self.raw.data, size: self.raw.size }) }.to_vec()
     }
 }
 
@@ -72,12 +66,8 @@ struct RowContext<'f> {
 
 unsafe extern "C" fn row(context: *mut c_void, columns: *const omero_text, count: usize) -> bool {
     // SAFETY: `context` is the RowContext passed with this function, `columns` are `count` texts of this call.
-    let (context, columns) = unsafe {
-        (
-            &mut *context.cast::<RowContext<'_>>(),
-            std::slice::from_raw_parts(columns, count),
-        )
-    };
+    let (context, columns) =
+        unsafe { (&mut *context.cast::<RowContext<'_>>(), std::slice::from_raw_parts(columns, count)) };
     let run = std::panic::AssertUnwindSafe(|| {
         // SAFETY: the texts live until this function returns.
         let cells: Vec<&[u8]> = columns.iter().map(|t| unsafe { bytes(*t) }).collect();
@@ -95,11 +85,7 @@ unsafe extern "C" fn row(context: *mut c_void, columns: *const omero_text, count
 impl<'a> Session<'a> {
     /// `None` for the null session.
     pub(super) fn new(host: &'a omero_host, session: *mut omero_session) -> Option<Self> {
-        (!session.is_null()).then_some(Self {
-            host,
-            session,
-            _call: PhantomData,
-        })
+        (!session.is_null()).then_some(Self { host, raw: session, _call: PhantomData })
     }
 
     /// GenQuery2; the answer is JSON, or an iRODS error code.
@@ -107,19 +93,9 @@ impl<'a> Session<'a> {
         let Some(call) = self.host.query else {
             return Err(MISSING);
         };
-        let mut buffer = Buffer {
-            raw: omero_buffer::default(),
-            host: self.host,
-        };
+        let mut buffer = Buffer { raw: omero_buffer::default(), host: self.host };
         // SAFETY: the session is the current call's, the text and the buffer live until the call returns.
-        let code = unsafe {
-            call(
-                self.session,
-                privileged,
-                borrowed(query.as_bytes()),
-                &raw mut buffer.raw,
-            )
-        };
+        let code = unsafe { call(self.raw, privileged, borrowed(query.as_bytes()), &raw mut buffer.raw) };
         if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
     }
 
@@ -128,16 +104,13 @@ impl<'a> Session<'a> {
         let Some(call) = self.host.query else {
             return Err(MISSING);
         };
-        let mut buffer = Buffer {
-            raw: omero_buffer::default(),
-            host: self.host,
-        };
+        let mut buffer = Buffer { raw: omero_buffer::default(), host: self.host };
         // SAFETY: as in `query`.
-        let code = unsafe { call(self.session, privileged, borrowed(query), &raw mut buffer.raw) };
+        let code = unsafe { call(self.raw, privileged, borrowed(query), &raw mut buffer.raw) };
         if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
     }
 
-    fn listing(&self, visit: Row<'_>, call: impl FnOnce(*mut c_void) -> Option<i64>) -> Result<(), i64> {
+    fn listing(visit: Row<'_>, call: impl FnOnce(*mut c_void) -> Option<i64>) -> Result<(), i64> {
         let mut context = RowContext { visit, panic: None };
         let code = call((&raw mut context).cast()).unwrap_or(MISSING);
         if let Some(panic) = context.panic {
@@ -148,33 +121,33 @@ impl<'a> Session<'a> {
 
     /// The replicas in a collection; columns as in the header.
     pub fn list_replicas(&self, id: &str, visit: Row<'_>) -> Result<(), i64> {
-        self.listing(visit, |context| {
+        Self::listing(visit, |context| {
             // SAFETY: `row` gets the context it expects; texts live until the call returns.
             self.host
                 .list_replicas
-                .map(|f| unsafe { f(self.session, borrowed(id.as_bytes()), Some(row), context) })
+                .map(|f| unsafe { f(self.raw, borrowed(id.as_bytes()), Some(row), context) })
         })
     }
 
     /// The AVUs of some attributes on the data objects in a collection; columns as in the header.
     pub fn list_metadata(&self, id: &str, attributes: &[&str], visit: Row<'_>) -> Result<(), i64> {
         let names: Vec<omero_text> = attributes.iter().map(|a| borrowed(a.as_bytes())).collect();
-        self.listing(visit, |context| {
+        Self::listing(visit, |context| {
             let id = borrowed(id.as_bytes());
             self.host
                 .list_metadata
                 // SAFETY: as above, and `names` lives until the call returns.
-                .map(|f| unsafe { f(self.session, id, names.as_ptr(), names.len(), Some(row), context) })
+                .map(|f| unsafe { f(self.raw, id, names.as_ptr(), names.len(), Some(row), context) })
         })
     }
 
     /// The path of a collection, as one row.
     pub fn list_collection(&self, id: &str, visit: Row<'_>) -> Result<(), i64> {
-        self.listing(visit, |context| {
+        Self::listing(visit, |context| {
             // SAFETY: as above.
             self.host
                 .list_collection
-                .map(|f| unsafe { f(self.session, borrowed(id.as_bytes()), Some(row), context) })
+                .map(|f| unsafe { f(self.raw, borrowed(id.as_bytes()), Some(row), context) })
         })
     }
 
@@ -184,7 +157,7 @@ impl<'a> Session<'a> {
             return Err(MISSING);
         };
         // SAFETY: the session is the current call's, the text lives until the call returns.
-        let code = unsafe { call(self.session, borrowed(request.as_bytes())) };
+        let code = unsafe { call(self.raw, borrowed(request.as_bytes())) };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
@@ -202,17 +175,8 @@ impl<'a> Session<'a> {
         let [attribute, value, units] = avu.map(|t| borrowed(t.as_bytes()));
         let operation = borrowed(operation.as_bytes());
         // SAFETY: as above.
-        let code = unsafe {
-            call(
-                self.session,
-                operation,
-                entity.raw(),
-                borrowed(name),
-                attribute,
-                value,
-                units,
-            )
-        };
+        let code =
+            unsafe { call(self.raw, operation, entity.raw(), borrowed(name), attribute, value, units) };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
@@ -222,13 +186,7 @@ impl<'a> Session<'a> {
             return Err(MISSING);
         };
         // SAFETY: as above.
-        let code = unsafe {
-            call(
-                self.session,
-                borrowed(text.as_bytes()),
-                borrowed(conditions.as_bytes()),
-            )
-        };
+        let code = unsafe { call(self.raw, borrowed(text.as_bytes()), borrowed(conditions.as_bytes())) };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
@@ -237,12 +195,9 @@ impl<'a> Session<'a> {
         let Some(call) = self.host.descriptor else {
             return Err(MISSING);
         };
-        let mut buffer = Buffer {
-            raw: omero_buffer::default(),
-            host: self.host,
-        };
+        let mut buffer = Buffer { raw: omero_buffer::default(), host: self.host };
         // SAFETY: as above.
-        let code = unsafe { call(self.session, descriptor, &raw mut buffer.raw) };
+        let code = unsafe { call(self.raw, descriptor, &raw mut buffer.raw) };
         if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
     }
 
@@ -253,7 +208,7 @@ impl<'a> Session<'a> {
         };
         let (mut name, mut zone, mut admin) = (omero_text::default(), omero_text::default(), false);
         // SAFETY: as above.
-        let code = unsafe { call(self.session, &raw mut name, &raw mut zone, &raw mut admin) };
+        let code = unsafe { call(self.raw, &raw mut name, &raw mut zone, &raw mut admin) };
         if code < 0 {
             return Err(code);
         }
@@ -276,7 +231,7 @@ impl<'a> Session<'a> {
     pub fn client_message(&self, code: i64, sentence: &str) {
         if let Some(call) = self.host.client_message {
             // SAFETY: as above.
-            unsafe { call(self.session, code, borrowed(sentence.as_bytes())) };
+            unsafe { call(self.raw, code, borrowed(sentence.as_bytes())) };
         }
     }
 }

@@ -10,11 +10,7 @@ const RESERVED: &[&str] = &[
 
 /// The client path of an absolute path.
 pub fn of(path: &str) -> String {
-    path.split('/')
-        .filter(|e| !e.is_empty())
-        .map(safe)
-        .collect::<Vec<_>>()
-        .join("/")
+    path.split('/').filter(|e| !e.is_empty()).map(safe).collect::<Vec<_>>().join("/")
 }
 
 fn safe(element: &str) -> String {

@@ -62,10 +62,7 @@ struct Fileset {
 impl<'a> CommandImporter<'a> {
     /// An importer as configured.
     pub fn new(omero: &'a Omero) -> Self {
-        Self {
-            server: &omero.server,
-            command: &omero.importer,
-        }
+        Self { server: &omero.server, command: &omero.importer }
     }
 
     /// The words after `omero` that open the session.
@@ -75,12 +72,7 @@ impl<'a> CommandImporter<'a> {
         if let Some(group) = &batch.identity.group {
             words.extend(strings(&["-g", group.as_str()]));
         }
-        words.extend(strings(&[
-            "-s",
-            &self.server.host,
-            "-p",
-            &self.server.port.to_string(),
-        ]));
+        words.extend(strings(&["-s", &self.server.host, "-p", &self.server.port.to_string()]));
         words.extend(strings(&["-t", &SESSION_IDLE_SECONDS.to_string()]));
         words
     }
@@ -94,12 +86,7 @@ impl<'a> CommandImporter<'a> {
         if let Some(logback) = &self.command.logback {
             words.extend(["--logback".into(), logback.into()]);
         }
-        words.extend(strings(&[
-            "--transfer",
-            self.command.transfer,
-            "--output",
-            "yaml",
-        ]));
+        words.extend(strings(&["--transfer", self.command.transfer, "--output", "yaml"]));
         words.extend(self.command.options.iter().map(OsString::from));
         words.extend(strings(&["-T", batch.target.as_str(), "-"]));
         words
@@ -107,16 +94,7 @@ impl<'a> CommandImporter<'a> {
 
     /// The words after `omero` that ask a question.
     pub fn query_words(query: &str) -> Vec<OsString> {
-        strings(&[
-            "hql",
-            "-q",
-            "--all",
-            "--style",
-            "json",
-            "--limit",
-            &MAX_ROWS.to_string(),
-            query,
-        ])
+        strings(&["hql", "-q", "--all", "--style", "json", "--limit", &MAX_ROWS.to_string(), query])
     }
 
     fn password(&self) -> Result<String, ImporterError> {
@@ -136,8 +114,7 @@ impl<'a> CommandImporter<'a> {
             return Err(refuse("belongs to another account"));
         }
         let mut text = String::new();
-        file.read_to_string(&mut text)
-            .map_err(|e| refuse(&e.to_string()))?;
+        file.read_to_string(&mut text).map_err(|e| refuse(&e.to_string()))?;
         let password = text.trim_end_matches(['\n', '\r']);
         if password.is_empty() || password.contains(['\n', '\0']) {
             return Err(refuse("must hold the password in its one line"));
@@ -172,10 +149,7 @@ impl<'a> CommandImporter<'a> {
     fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         command.env_clear().current_dir(&place.directory);
-        command
-            .env("PATH", path)
-            .env("LC_ALL", "C.UTF-8")
-            .env("HOME", &place.directory);
+        command.env("PATH", path).env("LC_ALL", "C.UTF-8").env("HOME", &place.directory);
         command.env("OMERO_USERDIR", place.directory.join("user"));
         command.env("OMERO_SESSIONDIR", place.directory.join("sessions"));
         command.env("OMERO_TMPDIR", place.directory.join("tmp"));
@@ -220,11 +194,7 @@ impl<'a> CommandImporter<'a> {
                     && let (Ok(fileset), Ok(entry)) = (OmeroId::parse(fileset), entry.parse())
                     && wanted.contains(path)
                 {
-                    found
-                        .entry(fileset)
-                        .or_default()
-                        .entries
-                        .insert(entry, path.clone());
+                    found.entry(fileset).or_default().entries.insert(entry, path.clone());
                 }
             }
         }
@@ -297,30 +267,30 @@ impl<'a> CommandImporter<'a> {
         if keyed.is_empty() {
             return;
         }
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for (_, _, file) in &keyed {
             let namespace = word(&format!("ns={}", self.server.namespace));
             let mark = word(&format!("description={}", mark_of(file)));
-            text.push_str(&format!("new MapAnnotation {namespace} {mark}\n"));
+            lines.push(format!("new MapAnnotation {namespace} {mark}"));
         }
         let words = strings(&["obj", "-q", "--file", "-"]);
         let limit = self.command.command_timeout;
-        let annotations = match self.run(place, &words, &text, None, limit, alive) {
+        let annotations = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
             Ok(done) => outcome::made(&done.stdout, "MapAnnotation"),
             Err(_) => Vec::new(),
         };
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for ((id, fileset, file), annotation) in keyed.iter().zip(&annotations) {
             for (key, value) in pairs(file) {
-                text.push_str(&format!(
-                    "map-set MapAnnotation:{annotation} mapValue {} {}\n",
+                lines.push(format!(
+                    "map-set MapAnnotation:{annotation} mapValue {} {}",
                     word(key),
                     word(&value)
                 ));
             }
             let mut link = |class: &str, parent: OmeroId| {
-                text.push_str(&format!(
-                    "new {class}AnnotationLink parent={class}:{parent} child=MapAnnotation:{annotation}\n"
+                lines.push(format!(
+                    "new {class}AnnotationLink parent={class}:{parent} child=MapAnnotation:{annotation}"
                 ));
             };
             if fileset.plates.is_empty() {
@@ -330,7 +300,7 @@ impl<'a> CommandImporter<'a> {
             // The fileset comes last: its link says that the annotation is whole.
             link("Fileset", **id);
         }
-        let linked = match self.run(place, &words, &text, None, limit, alive) {
+        let linked = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
             Ok(done) => outcome::made(&done.stdout, "FilesetAnnotationLink").len(),
             Err(_) => 0,
         };
@@ -353,9 +323,7 @@ impl<'a> CommandImporter<'a> {
     fn log_out(&self, place: &Workplace) {
         let limit = self.command.command_timeout;
         if place.has_session()
-            && self
-                .run(place, &strings(&["logout", "-q"]), "", None, limit, &mut || {})
-                .is_err()
+            && self.run(place, &strings(&["logout", "-q"]), "", None, limit, &mut || {}).is_err()
         {
             log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
         }
@@ -366,10 +334,7 @@ impl<'a> CommandImporter<'a> {
         let Ok(entries) = fs::read_dir(&self.command.work_directory) else {
             return;
         };
-        for entry in entries
-            .flatten()
-            .filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run-"))
-        {
+        for entry in entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run-")) {
             if let Some(place) = Workplace::adopt(entry.path()) {
                 self.log_out(&place);
             }
@@ -382,11 +347,8 @@ impl<'a> CommandImporter<'a> {
         place: &Workplace,
         alive: &mut dyn FnMut(),
     ) -> Result<Vec<FileOutcome>, ImporterError> {
-        let by_client_path: HashMap<String, &BatchFile> = batch
-            .files
-            .iter()
-            .map(|f| (client_path::of(&f.importer_path), f))
-            .collect();
+        let by_client_path: HashMap<String, &BatchFile> =
+            batch.files.iter().map(|f| (client_path::of(&f.importer_path), f)).collect();
         let before = self.filesets(place, &batch.files, alive)?;
         // What carries our mark for other data, or for another version of it, is not what we look for.
         let adopted: BTreeMap<OmeroId, Fileset> = before
@@ -395,26 +357,14 @@ impl<'a> CommandImporter<'a> {
             .map(|(id, f)| (*id, f.clone()))
             .collect();
         let known: BTreeSet<&String> = adopted.values().flat_map(|f| f.entries.values()).collect();
-        let wanted: Vec<&BatchFile> = batch
-            .files
-            .iter()
-            .filter(|f| !known.contains(&client_path::of(&f.importer_path)))
-            .collect();
+        let wanted: Vec<&BatchFile> =
+            batch.files.iter().filter(|f| !known.contains(&client_path::of(&f.importer_path))).collect();
         let mut all = adopted.clone();
         let mut run = None;
         if !wanted.is_empty() {
-            let input = wanted
-                .iter()
-                .flat_map(|f| [f.importer_path.as_str(), "\n"])
-                .collect::<String>();
-            let done = self.run(
-                place,
-                &self.import_words(batch),
-                &input,
-                None,
-                self.command.timeout,
-                alive,
-            )?;
+            let input = wanted.iter().flat_map(|f| [f.importer_path.as_str(), "\n"]).collect::<String>();
+            let done =
+                self.run(place, &self.import_words(batch), &input, None, self.command.timeout, alive)?;
             let after = match self.filesets(place, &batch.files, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.
@@ -423,10 +373,8 @@ impl<'a> CommandImporter<'a> {
                     return Err(error);
                 }
             };
-            let strangers = outcome::filesets(&done.stdout)
-                .iter()
-                .filter(|id| !after.contains_key(id))
-                .count();
+            let strangers =
+                outcome::filesets(&done.stdout).iter().filter(|id| !after.contains_key(id)).count();
             if strangers > 0 {
                 log::warn!("act=import ignored_results={strangers} why=\"not of the files asked for\"");
             }
@@ -434,11 +382,7 @@ impl<'a> CommandImporter<'a> {
             run = Some(done);
         }
         self.annotate(place, &all, &by_client_path, alive);
-        Ok(batch
-            .files
-            .iter()
-            .map(|file| outcome_of(file, &all, &adopted, run.as_ref()))
-            .collect())
+        Ok(batch.files.iter().map(|file| outcome_of(file, &all, &adopted, run.as_ref())).collect())
     }
 }
 
@@ -452,13 +396,9 @@ impl Importer for CommandImporter<'_> {
         self.clean_up();
         let place = Workplace::new(&self.command.work_directory, now).map_err(|e| {
             let directory = self.command.work_directory.display();
-            ImporterError::WillPass(format!(
-                "cannot use the importer's work directory {directory}: {e}"
-            ))
+            ImporterError::WillPass(format!("cannot use the importer's work directory {directory}: {e}"))
         })?;
-        let outcome = self
-            .log_in(batch, &place, alive)
-            .and_then(|()| self.import_in(batch, &place, alive));
+        let outcome = self.log_in(batch, &place, alive).and_then(|()| self.import_in(batch, &place, alive));
         self.log_out(&place);
         outcome
     }
@@ -477,10 +417,9 @@ fn strings(words: &[&str]) -> Vec<OsString> {
 fn is_ours(fileset: &Fileset, files: &HashMap<String, &BatchFile>) -> bool {
     match &fileset.mark {
         None => true,
-        Some(mark) => fileset
-            .entries
-            .values()
-            .any(|path| files.get(path).is_some_and(|f| mark_of(f) == *mark)),
+        Some(mark) => {
+            fileset.entries.values().any(|path| files.get(path).is_some_and(|f| mark_of(f) == *mark))
+        }
     }
 }
 
@@ -492,10 +431,7 @@ fn outcome_of(
 ) -> FileOutcome {
     let path = client_path::of(&file.importer_path);
     // The newest, should there be several.
-    let found = all
-        .iter()
-        .rev()
-        .find(|(_, f)| f.entries.values().any(|p| *p == path));
+    let found = all.iter().rev().find(|(_, f)| f.entries.values().any(|p| *p == path));
     if let Some((id, fileset)) = found {
         return FileOutcome::Imported(Imported {
             fileset: *id,
@@ -533,10 +469,7 @@ fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
 /// One word of a line of `omero obj --file`, which is split as a POSIX shell would: in single quotes everything
 /// but the single quote is itself. A line break cannot be expressed and becomes a blank.
 fn word(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("'{}'", line.replace('\'', "'\"'\"'"))
 }
 
@@ -582,26 +515,17 @@ impl Workplace {
         for part in ["user", "sessions", "tmp"] {
             builder.create(directory.join(part))?;
         }
-        let lock = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(directory.join("lock"))?;
+        let lock =
+            OpenOptions::new().create_new(true).write(true).mode(0o600).open(directory.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self {
-            directory,
-            _lock: lock,
-        })
+        Ok(Self { directory, _lock: lock })
     }
 
     /// Takes over the directory of a run that is no more; `None` if it lives.
     fn adopt(directory: PathBuf) -> Option<Self> {
         let lock = OpenOptions::new().write(true).open(directory.join("lock")).ok()?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
-        Some(Self {
-            directory,
-            _lock: lock,
-        })
+        Some(Self { directory, _lock: lock })
     }
 
     fn has_session(&self) -> bool {
@@ -611,13 +535,8 @@ impl Workplace {
     /// A new file that only we can read and that has no name any more.
     fn file(&self, name: &str) -> io::Result<File> {
         let path = self.directory.join(name);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file =
+            OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
         fs::remove_file(path)?;
         Ok(file)
     }
@@ -626,10 +545,7 @@ impl Workplace {
 impl Drop for Workplace {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.directory) {
-            log::warn!(
-                "act=clean_up directory={} failed=\"{e}\"",
-                self.directory.display()
-            );
+            log::warn!("act=clean_up directory={} failed=\"{e}\"", self.directory.display());
         }
     }
 }
@@ -672,10 +588,7 @@ mod tests {
         let place = Workplace::new(&parent.path().join("deep/er"), 1).unwrap();
         assert!(Workplace::adopt(place.directory.clone()).is_none());
         let directory = place.directory.clone();
-        assert_eq!(
-            fs::metadata(&directory).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
         drop(place);
         assert!(!directory.exists());
     }

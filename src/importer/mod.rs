@@ -87,17 +87,17 @@ pub trait Importer {
 pub fn check_path(path: &[u8]) -> Result<&str, String> {
     let Ok(text) = std::str::from_utf8(path) else {
         return Err(
-            "the file's name is not valid UTF-8, which the OMERO importer cannot open: rename it".into(),
+            "the file's name is not valid UTF-8, which the OMERO importer cannot open: rename it".into()
         );
     };
     if text.contains(['\n', '\r', '\0']) {
         return Err(
-            "the file's name holds a line break, which the OMERO importer cannot take: rename it".into(),
+            "the file's name holds a line break, which the OMERO importer cannot take: rename it".into()
         );
     }
     if text.trim() != text {
         return Err(
-            "the file's name ends with a blank, which the OMERO importer cannot take: rename it".into(),
+            "the file's name ends with a blank, which the OMERO importer cannot take: rename it".into()
         );
     }
     if text.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
@@ -112,12 +112,7 @@ mod tests {
 
     #[test]
     fn names_the_importer_cannot_take_are_refused_with_a_sentence() {
-        for bad in [
-            &b"/a/\xff.tif"[..],
-            b"/a/x\ny.tif",
-            b"/a/x.tif ",
-            b"/a/.hidden.tif",
-        ] {
+        for bad in [&b"/a/\xff.tif"[..], b"/a/x\ny.tif", b"/a/x.tif ", b"/a/.hidden.tif"] {
             assert!(check_path(bad).unwrap_err().contains("importer"));
         }
         for good in ["/a/x y.tif", "/a/-dash.tif", "/a/'q\"$objPath%.tif", "/a/ü.tif"] {

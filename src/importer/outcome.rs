@@ -27,14 +27,10 @@ pub fn table(stdout: &str) -> Result<Vec<Vec<String>>, String> {
         *at += line.len() + 1;
         Some((here, line))
     });
-    let starts: Vec<usize> = start
-        .filter(|(_, line)| line.starts_with('['))
-        .map(|(at, _)| at)
-        .collect();
+    let starts: Vec<usize> = start.filter(|(_, line)| line.starts_with('[')).map(|(at, _)| at).collect();
     for at in starts {
-        let Some(Ok(Value::Array(rows))) = serde_json::Deserializer::from_str(&stdout[at..])
-            .into_iter::<Value>()
-            .next()
+        let Some(Ok(Value::Array(rows))) =
+            serde_json::Deserializer::from_str(&stdout[at..]).into_iter::<Value>().next()
         else {
             continue;
         };
@@ -50,9 +46,7 @@ pub fn table(stdout: &str) -> Result<Vec<Vec<String>>, String> {
 /// `{"#": "0", "Col1": "55", "Col2": "x"}` → `["55", "x"]`
 fn columns(row: &Value) -> Option<Vec<String>> {
     let row = row.as_object()?;
-    (1..row.len())
-        .map(|i| row.get(&format!("Col{i}"))?.as_str().map(str::to_owned))
-        .collect()
+    (1..row.len()).map(|i| row.get(&format!("Col{i}"))?.as_str().map(str::to_owned)).collect()
 }
 
 /// The objects `omero obj` made, one a line: `MapAnnotation:12`.
@@ -101,10 +95,7 @@ pub enum Missing {
 pub fn missing(done: &Finished, path: &str) -> Missing {
     let log = &done.stderr;
     let mentions = |marker: &str| {
-        log.lines().any(|l| {
-            l.split_once(marker)
-                .is_some_and(|(_, rest)| rest.trim_start().starts_with(path))
-        })
+        log.lines().any(|l| l.split_once(marker).is_some_and(|(_, rest)| rest.trim_start().starts_with(path)))
     };
     if done.timed_out {
         return Missing::Postponed("the OMERO import did not end within its time limit".to_owned());
@@ -164,20 +155,17 @@ pub fn missing(done: &Finished, path: &str) -> Missing {
         Some(126 | 127) => {
             Missing::Postponed("the 'omero' command cannot be run: check importer/command".to_owned())
         }
-        code => Missing::Postponed(format!(
-            "the OMERO import ended early ({}): {}",
-            shown(code),
-            last_words(log)
-        )),
+        code => {
+            Missing::Postponed(format!("the OMERO import ended early ({}): {}", shown(code), last_words(log)))
+        }
     }
 }
 
 fn shown(code: Option<i32>) -> String {
     match code {
-        Some(code) if code > 128 => format!(
-            "killed by signal {}",
-            if code >= 240 { 256 - code } else { code - 128 }
-        ),
+        Some(code) if code > 128 => {
+            format!("killed by signal {}", if code >= 240 { 256 - code } else { code - 128 })
+        }
         Some(code) => format!("exit {code}"),
         None => "no exit code".to_owned(),
     }
@@ -202,12 +190,7 @@ mod tests {
 
     fn done(code: i32, stderr: &str) -> Finished {
         let status = Some(ExitStatus::from_raw(code << 8));
-        Finished {
-            status,
-            stdout: String::new(),
-            stderr: stderr.to_owned(),
-            timed_out: false,
-        }
+        Finished { status, stdout: String::new(), stderr: stderr.to_owned(), timed_out: false }
     }
 
     fn id(n: &str) -> OmeroId {
@@ -237,14 +220,8 @@ mod tests {
 
     #[test]
     fn an_unknown_format_is_the_datas_fault_and_a_dead_server_is_not() {
-        assert!(matches!(
-            missing(&done(1, "No imports found\n"), "/a"),
-            Missing::Failed(_)
-        ));
-        assert!(matches!(
-            missing(&done(0, "==> Summary\n1 file"), "/a"),
-            Missing::Failed(_)
-        ));
+        assert!(matches!(missing(&done(1, "No imports found\n"), "/a"), Missing::Failed(_)));
+        assert!(matches!(missing(&done(0, "==> Summary\n1 file"), "/a"), Missing::Failed(_)));
         assert!(matches!(missing(&done(42, ""), "/a"), Missing::Postponed(_)));
         assert!(matches!(missing(&done(0, ""), "/a"), Missing::Postponed(_)));
         assert!(matches!(missing(&done(247, ""), "/a"), Missing::Postponed(r) if r.contains("signal 9")));
@@ -261,17 +238,8 @@ mod tests {
 
     #[test]
     fn refused_sudo_is_not_tried_again_and_a_refused_connection_is() {
-        assert!(matches!(
-            login_failure(&done(45, "SecurityViolation"), "s", "u"),
-            ImporterError::Refused(_)
-        ));
-        assert!(matches!(
-            login_failure(&done(42, ""), "s", "u"),
-            ImporterError::WillPass(_)
-        ));
-        assert!(matches!(
-            login_failure(&done(44, "x"), "s", "u"),
-            ImporterError::WillPass(_)
-        ));
+        assert!(matches!(login_failure(&done(45, "SecurityViolation"), "s", "u"), ImporterError::Refused(_)));
+        assert!(matches!(login_failure(&done(42, ""), "s", "u"), ImporterError::WillPass(_)));
+        assert!(matches!(login_failure(&done(44, "x"), "s", "u"), ImporterError::WillPass(_)));
     }
 }

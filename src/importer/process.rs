@@ -55,12 +55,7 @@ struct Kept {
 
 impl Kept {
     fn new(limit: usize) -> Self {
-        Self {
-            head: Vec::new(),
-            tail: Vec::new(),
-            limit,
-            dropped: false,
-        }
+        Self { head: Vec::new(), tail: Vec::new(), limit, dropped: false }
     }
 
     fn add(&mut self, bytes: &[u8]) {
@@ -97,16 +92,10 @@ pub fn run(
 ) -> io::Result<Finished> {
     let mut command = Command::new("timeout");
     // A little later than our own limit, for the case that we are not there to keep it.
-    command
-        .arg(format!("--kill-after={}", GRACE.as_secs()))
-        .arg((limit + GRACE).as_secs().to_string());
+    command.arg(format!("--kill-after={}", GRACE.as_secs())).arg((limit + GRACE).as_secs().to_string());
     command.arg(program).args(arguments);
     prepare(&mut command);
-    command
-        .process_group(0)
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.process_group(0).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     die_with_parent(&mut command);
     let mut child = command.spawn()?;
     let result = attend(&mut child, Instant::now() + limit, alive);
@@ -135,10 +124,9 @@ fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::
             // Whoever still holds the pipes (a Java left behind) is ended by the caller; what has been said
             // until now is all that counts.
             Ok(Some(status)) => break Some(status),
-            Ok(None) => {}
             // Nobody waits for children here (SIGCHLD ignored): the closed pipes are the end.
             Err(_) if !out_open && !err_open => break None,
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
         let now = Instant::now();
         if now >= deadline && !killed {
@@ -157,12 +145,7 @@ fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::
     drain(&mut err, &mut stderr)?;
     // `timeout` says 124 (or 137) when it was the one who ended the command.
     let timed_out = timed_out || status.and_then(|s| s.code()) == Some(124);
-    Ok(Finished {
-        status,
-        stdout: stdout.text(),
-        stderr: stderr.text(),
-        timed_out,
-    })
+    Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text(), timed_out })
 }
 
 fn wait_readable(out: &impl AsFd, err: &impl AsFd, out_open: bool, err_open: bool) {
@@ -175,18 +158,12 @@ fn wait_readable(out: &impl AsFd, err: &impl AsFd, out_open: bool, err_open: boo
     }
     // With both pipes closed only the exit is waited for, which takes moments.
     let nanos = if fds.is_empty() { 5_000_000 } else { 200_000_000 };
-    let _ = poll(
-        &mut fds,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: nanos,
-        }),
-    );
+    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: nanos }));
 }
 
 /// Reads what is there. Gives false at the end of the stream.
 fn drain(stream: &mut impl Read, kept: &mut Kept) -> io::Result<bool> {
-    let mut buffer = [0_u8; 65_536];
+    let mut buffer = [0_u8; 16_384];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(false),
@@ -224,10 +201,7 @@ mod tests {
     #[test]
     fn both_streams_and_the_exit_code_are_kept() {
         let done = shell("echo out; echo err >&2; exit 3", Duration::from_secs(20));
-        assert_eq!(
-            (done.stdout.as_str(), done.stderr.as_str(), done.code()),
-            ("out\n", "err\n", Some(3))
-        );
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str(), done.code()), ("out\n", "err\n", Some(3)));
         assert!(!done.timed_out);
     }
 

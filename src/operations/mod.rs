@@ -30,22 +30,14 @@ const MAX_TEXT: usize = 64 << 10;
 
 /// Reads a rule text.
 pub fn read(text: &[u8]) -> Reading {
-    let Some(value) = std::str::from_utf8(text)
-        .ok()
-        .filter(|t| t.len() <= MAX_TEXT)
-        .and_then(json_of)
-    else {
+    let Some(value) = std::str::from_utf8(text).ok().filter(|t| t.len() <= MAX_TEXT).and_then(json_of) else {
         return Reading::NotOurs;
     };
     let Some(name) = value.get("operation").and_then(Value::as_str) else {
         return Reading::NotOurs;
     };
     match name {
-        "sweep" => match value
-            .get("collection")
-            .and_then(Value::as_str)
-            .map(CollectionId::parse)
-        {
+        "sweep" => match value.get("collection").and_then(Value::as_str).map(CollectionId::parse) {
             Some(Ok(id)) => Reading::Ours(Operation::Sweep(id)),
             Some(Err(e)) => Reading::Wrong(format!("/collection: {e}")),
             None => Reading::Wrong("/collection: is missing: give the id of a collection as text".to_owned()),
@@ -66,11 +58,7 @@ fn json_of(text: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }
-    let inner = text
-        .strip_prefix("rule")?
-        .trim()
-        .strip_prefix('{')?
-        .strip_suffix('}')?;
+    let inner = text.strip_prefix("rule")?.trim().strip_prefix('{')?.strip_suffix('}')?;
     serde_json::from_str(inner.trim()).ok()
 }
 
@@ -92,14 +80,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_declined() {
-        for text in [
-            "",
-            "{}",
-            "writeLine(\"stdout\", 1);",
-            "[]",
-            "{\"operation\":\"tier\"}",
-            "\u{0}",
-        ] {
+        for text in ["", "{}", "writeLine(\"stdout\", 1);", "[]", "{\"operation\":\"tier\"}", "\u{0}"] {
             assert_eq!(read(text.as_bytes()), Reading::NotOurs, "{text}");
         }
         assert_eq!(read(b"\xff\xfe"), Reading::NotOurs);
@@ -107,10 +88,7 @@ mod tests {
 
     #[test]
     fn a_wrong_field_is_named() {
-        for text in [
-            r#"{"operation":"sweep"}"#,
-            r#"{"operation":"sweep","collection":"x"}"#,
-        ] {
+        for text in [r#"{"operation":"sweep"}"#, r#"{"operation":"sweep","collection":"x"}"#] {
             assert!(matches!(read(text.as_bytes()), Reading::Wrong(m) if m.starts_with("/collection")));
         }
     }

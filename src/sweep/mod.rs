@@ -21,7 +21,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// The value of the `sweeping` mark. It is the same for all who compete, as the test-and-set wants it.
+/// The value of the `sweeping` mark. It is the same for all who compete for a free collection, as the
+/// test-and-set wants it. Who takes over from a dead sweep adds when that one died, so that of several heirs of
+/// the same dead sweep only one succeeds.
 const SWEEPING: &str = "sweep";
 
 /// The longest wait between two tries while OMERO is away.
@@ -40,6 +42,19 @@ pub struct Report {
     pub pending: usize,
     /// When the collection is looked at again; `None` if it is done.
     pub again_in: Option<Duration>,
+}
+
+/// A collection that is ours for now: the `sweeping` mark we set, and those of dead sweeps beside it.
+struct Hold {
+    mark: String,
+    inherited: Vec<String>,
+}
+
+/// Whose a collection is after the test-and-set.
+enum Taken {
+    Ours(Hold),
+    NothingToDo,
+    Others { for_at_most: Duration },
 }
 
 /// Sweeps collections.
@@ -65,36 +80,58 @@ impl Sweeper<'_> {
             return Ok(Report::default()); // removed since: nothing to look at
         };
         let due = self.catalog.marks(id, &names.due)?;
-        if due.is_empty() {
-            return Ok(Report::default()); // another sweep has done it
-        }
-        if !self.take(id, &collection)? {
-            // Whoever has it looks for the due mark again when done. Should it have died, its own repeated job
-            // or the next event's comes after the expiry.
-            return Ok(Report::default());
-        }
-        let swept = self.sweep_taken(id, &collection);
-        self.finish(id, &collection, swept, due.first().map(|m| m.value.as_str()))
+        let hold = match self.take(id, &collection, !due.is_empty())? {
+            Taken::Ours(hold) => hold,
+            Taken::NothingToDo => return Ok(Report::default()),
+            Taken::Others { for_at_most } => {
+                // Whoever has it looks for the due mark again when done. Should it be dead, this look finds out.
+                due::queue_sweep(self.catalog, id, for_at_most)?;
+                return Ok(Report::default());
+            }
+        };
+        let swept = self.sweep_taken(id, &collection, &hold);
+        self.finish(id, &collection, &hold, swept, due.first().map(|m| m.value.as_str()))
     }
 
-    /// Takes a collection: true if it is ours now.
-    fn take(&self, id: CollectionId, collection: &LogicalPath) -> Result<bool, CatalogError> {
+    /// Takes a collection, if there is something to do in it: it is due, or an earlier sweep died in it (which
+    /// may have removed the due mark already).
+    ///
+    /// Every taker looks once more after its own mark is set and steps back if there is a living other: of two
+    /// that overlap at least one sees the other, so never do both go on.
+    fn take(&self, id: CollectionId, collection: &LogicalPath, is_due: bool) -> Result<Taken, CatalogError> {
         let attribute = &self.config.attributes.sweeping;
-        if self.catalog.set_mark(collection, attribute, SWEEPING)? {
-            return Ok(true);
-        }
-        let expired_before = self
-            .clock
-            .now()
-            .saturating_sub(self.config.sweep_expiry.as_secs());
+        let expiry = self.config.sweep_expiry.as_secs();
         let held = self.catalog.marks(id, attribute)?;
-        if held.iter().any(|m| m.since >= expired_before) {
-            return Ok(false);
+        let newest = held.iter().map(|m| m.since).max();
+        let mark = match newest {
+            None if !is_due => return Ok(Taken::NothingToDo),
+            None => SWEEPING.to_owned(),
+            Some(since) if since.saturating_add(expiry) >= self.clock.now() => {
+                let rest = since.saturating_add(expiry).saturating_sub(self.clock.now()).min(expiry);
+                return Ok(Taken::Others { for_at_most: Duration::from_secs(rest + 1) });
+            }
+            Some(since) => {
+                log::warn!("act=take collection={collection} why=\"an earlier sweep died\"");
+                format!("{SWEEPING} after {since}")
+            }
+        };
+        let soon = Taken::Others { for_at_most: Duration::from_secs(1) };
+        if !self.catalog.set_mark(collection, attribute, &mark)? {
+            return Ok(soon);
         }
-        // The sweep that set it is dead. Of several that see this, the one that sets it anew has it.
-        log::warn!("act=take collection={collection} why=\"an earlier sweep died\"");
-        self.catalog.remove_mark(collection, attribute, SWEEPING)?;
-        self.catalog.set_mark(collection, attribute, SWEEPING)
+        let inherited: Vec<String> = held.into_iter().map(|m| m.value).collect();
+        let ours = Hold { mark, inherited };
+        if self.is_contested(id, &ours)? {
+            self.catalog.remove_mark(collection, attribute, &ours.mark)?;
+            return Ok(soon);
+        }
+        Ok(Taken::Ours(ours))
+    }
+
+    /// Whether somebody else has taken the collection too.
+    fn is_contested(&self, id: CollectionId, hold: &Hold) -> Result<bool, CatalogError> {
+        let marks = self.catalog.marks(id, &self.config.attributes.sweeping)?;
+        Ok(marks.iter().any(|m| m.value != hold.mark && !hold.inherited.contains(&m.value)))
     }
 
     /// Releases the collection and leaves a due mark and a job where something is left to do.
@@ -102,6 +139,7 @@ impl Sweeper<'_> {
         &self,
         id: CollectionId,
         collection: &LogicalPath,
+        hold: &Hold,
         swept: Result<Report, CatalogError>,
         user: Option<&str>,
     ) -> Result<Report, CatalogError> {
@@ -115,15 +153,14 @@ impl Sweeper<'_> {
             let user = user.or(client.as_deref()).unwrap_or("unknown#unknown");
             self.catalog.set_mark(collection, &names.due, user)?;
         }
-        self.catalog.remove_mark(collection, &names.sweeping, SWEEPING)?;
+        for mark in hold.inherited.iter().chain([&hold.mark]) {
+            self.catalog.remove_mark(collection, &names.sweeping, mark)?;
+        }
         match again_in {
             Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
             // An event came while we were at work, and its sweep may have found the collection taken.
             None if !self.catalog.marks(id, &names.due)?.is_empty() => {
-                let quiet = self
-                    .config
-                    .watch_of(collection.as_bytes())
-                    .map(|(w, _)| w.quiet_period);
+                let quiet = self.config.watch_of(collection.as_bytes()).map(|(w, _)| w.quiet_period);
                 due::queue_sweep(self.catalog, id, quiet.unwrap_or_default())?;
             }
             None => {}
@@ -131,7 +168,12 @@ impl Sweeper<'_> {
         swept
     }
 
-    fn sweep_taken(&self, id: CollectionId, collection: &LogicalPath) -> Result<Report, CatalogError> {
+    fn sweep_taken(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        hold: &Hold,
+    ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         for mark in self.catalog.marks(id, &names.due)? {
             self.catalog.remove_mark(collection, &names.due, &mark.value)?;
@@ -139,27 +181,13 @@ impl Sweeper<'_> {
         let Some((watch, _)) = self.config.watch_of(collection.as_bytes()) else {
             return Ok(Report::default()); // no longer watched
         };
-        let plan = Plan::read(
-            self.config,
-            self.catalog,
-            id,
-            self.clock.now(),
-            watch.quiet_period,
-        )?;
+        let plan = Plan::read(self.config, self.catalog, id, self.clock.now(), watch.quiet_period)?;
         let renewed = Cell::new(self.clock.now());
-        let mut report = Report {
-            again_in: plan.unsettled_for,
-            ..Report::default()
-        };
+        let mut report = Report { again_in: plan.unsettled_for, ..Report::default() };
         if plan.objects.is_empty() {
             return Ok(report);
         }
-        let mut run = Run {
-            sweeper: self,
-            collection,
-            renewed: &renewed,
-            report: &mut report,
-        };
+        let mut run = Run { sweeper: self, id, collection, hold, renewed: &renewed, report: &mut report };
         run.carry_out(watch, plan)?;
         log::info!(
             "act=sweep collection={collection} imported={} failed={} skipped={} pending={}",
@@ -175,7 +203,9 @@ impl Sweeper<'_> {
 /// One sweep at work on its plan.
 struct Run<'a> {
     sweeper: &'a Sweeper<'a>,
+    id: CollectionId,
     collection: &'a LogicalPath,
+    hold: &'a Hold,
     renewed: &'a Cell<UnixTime>,
     report: &'a mut Report,
 }
@@ -197,12 +227,7 @@ impl Run<'_> {
         let mut room = config.max_files_per_sweep;
         for object in plan.objects {
             let attempts = object.record.attempts(&config.attributes);
-            let this = About {
-                path: object.path,
-                record: object.record,
-                version: object.version,
-                attempts,
-            };
+            let this = About { path: object.path, record: object.record, version: object.version, attempts };
             match (object.verdict, &target) {
                 (Verdict::Say(entry), _) => self.write(&this, &entry, attempts, None)?,
                 (Verdict::Import { .. }, Err(reason)) => {
@@ -211,15 +236,7 @@ impl Run<'_> {
                 (Verdict::Import { .. }, Ok(_)) if room == 0 => {
                     self.report.again_in = Some(Duration::from_secs(1));
                 }
-                (
-                    Verdict::Import {
-                        identity,
-                        importer_path,
-                        checksum,
-                        owner,
-                    },
-                    Ok(_),
-                ) => {
+                (Verdict::Import { identity, importer_path, checksum, owner }, Ok(_)) => {
                     room -= 1;
                     batches.entry(identity).or_default().push(BatchFile {
                         data_id: object.data_id,
@@ -236,14 +253,7 @@ impl Run<'_> {
         }
         let Ok(target) = target else { return Ok(()) };
         for (identity, files) in batches {
-            self.import(
-                &Batch {
-                    identity,
-                    target: target.clone(),
-                    files,
-                },
-                &mut about,
-            )?;
+            self.import(&Batch { identity, target: target.clone(), files }, &mut about)?;
         }
         Ok(())
     }
@@ -252,6 +262,12 @@ impl Run<'_> {
         let Some(importer) = self.sweeper.importer else {
             return Ok(());
         };
+        if self.sweeper.is_contested(self.id, self.hold)? {
+            // We were held up for so long that another took over; the files are its now.
+            log::warn!("act=import collection={} why=\"taken over by another sweep\"", self.collection);
+            self.report.again_in = Some(self.sweeper.config.sweep_expiry);
+            return Ok(());
+        }
         for file in &batch.files {
             if let Some(this) = about.get_mut(&file.data_id) {
                 this.attempts += 1;
@@ -320,19 +336,9 @@ impl Run<'_> {
             let names = &self.sweeper.config.attributes;
             let replaced = [&names.state, &names.reason];
             triples.retain(|t| replaced.contains(&&t.attribute));
-            triples.extend(
-                this.record
-                    .triples
-                    .iter()
-                    .filter(|t| !replaced.contains(&&t.attribute))
-                    .cloned(),
-            );
+            triples.extend(this.record.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned());
         }
-        match self
-            .sweeper
-            .catalog
-            .replace(&this.path, &this.record.triples, &triples)
-        {
+        match self.sweeper.catalog.replace(&this.path, &this.record.triples, &triples) {
             Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => {
                 log::info!("act=record path={} why=\"gone before its record\"", this.path);
                 Ok(())
@@ -347,9 +353,7 @@ impl Run<'_> {
         if now.saturating_sub(self.renewed.get()) >= self.sweeper.config.sweep_expiry.as_secs() / 3 {
             self.renewed.set(now);
             let attribute = &self.sweeper.config.attributes.sweeping;
-            self.sweeper
-                .catalog
-                .renew_mark(self.collection, attribute, SWEEPING)?;
+            self.sweeper.catalog.renew_mark(self.collection, attribute, &self.hold.mark)?;
         }
         Ok(())
     }

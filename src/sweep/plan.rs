@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::identity::OmeroIdentity;
 use crate::importer::check_path;
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
-use crate::record::{Entry, Record, State, Version};
+use crate::record::{Entry, Record, State, Version, sentence};
 use crate::visibility::Location;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -63,9 +63,7 @@ impl Object {
     }
 
     fn in_flux(&self) -> bool {
-        self.replicas
-            .iter()
-            .any(|r| matches!(r.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked))
+        self.replicas.iter().any(|r| matches!(r.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked))
     }
 
     fn good(&self) -> impl Iterator<Item = &Replica> {
@@ -122,13 +120,13 @@ impl Plan {
                 continue;
             }
             let record = records.remove(&data_id).unwrap_or_default();
-            plan.objects
-                .extend(planned(config, &collection, data_id, &object, record));
+            plan.objects.extend(planned(config, &collection, data_id, &object, record));
         }
         Ok(plan)
     }
 }
 
+/// The verdict on one data object; `None` where there is nothing to do, or nothing new to say.
 fn planned(
     config: &Config,
     collection: &LogicalPath,
@@ -138,104 +136,81 @@ fn planned(
 ) -> Option<Planned> {
     let first = object.good().next().or_else(|| object.replicas.first())?;
     let path = collection.join(&first.name).ok()?;
-    let version = Version {
-        modify_time: first.modify_time,
-        size: first.size,
-    };
+    let version = Version { modify_time: first.modify_time, size: first.size };
     if !needs_work(config, &record, version) {
         return None;
     }
-    let planned = |version, verdict| {
-        Some(Planned {
-            data_id,
-            path: path.clone(),
-            version,
-            record: record.clone(),
-            verdict,
-        })
-    };
-    let say = |entry: Entry| {
-        // A record that says so already is left as it is.
-        let same_state = record.state(&config.attributes) == Some(entry.state());
-        let reason = record
-            .triples
-            .iter()
-            .find(|t| t.attribute == config.attributes.reason);
-        let same_reason = match &entry {
-            Entry::Failed(r) | Entry::Skipped(r) | Entry::Stale(r) => {
-                reason.is_some_and(|t| t.value == crate::record::sentence(r))
+    let changed_after_import =
+        matches!(record.state(&config.attributes), Some(State::Imported | State::Stale));
+    let (version, verdict) = if changed_after_import {
+        (version, Verdict::Say(Entry::Stale(STALE.to_owned())))
+    } else {
+        match import_of(config, &path, object) {
+            Ok(Some((replica, verdict))) => {
+                (Version { modify_time: replica.modify_time, size: replica.size }, verdict)
             }
-            Entry::Importing | Entry::Imported(_) | Entry::Pending(_) => false,
-        };
-        if same_state && same_reason {
-            None
-        } else {
-            planned(version, Verdict::Say(entry))
+            Ok(None) => return None,
+            Err(entry) => (version, Verdict::Say(entry)),
         }
     };
-    if matches!(
-        record.state(&config.attributes),
-        Some(State::Imported | State::Stale)
-    ) {
-        return say(Entry::Stale(
-            "the data changed in iRODS after it was imported; the images in OMERO show the new bytes with the old \
-             metadata: delete them in OMERO and import the data again"
-                .to_owned(),
-        ));
-    }
-    if object.good().next().is_none() {
-        return say(Entry::Failed(
-            "no replica of the data object is good: repair it in iRODS".to_owned(),
-        ));
-    }
+    let planned = Planned { data_id, path, version, record, verdict };
+    (!says_so_already(config, &planned)).then_some(planned)
+}
+
+/// What a person is told of data that changed after its import.
+const STALE: &str = "the data changed in iRODS after it was imported; the images in OMERO show the new bytes with \
+                     the old metadata: delete them in OMERO and import the data again";
+
+/// Which replica of a data object goes to OMERO and how; `None` for an empty one, the beginning of a file or a
+/// marker, which is looked at again when it changes.
+///
+/// # Errors
+/// What its record is to say instead.
+fn import_of<'o>(
+    config: &Config,
+    path: &LogicalPath,
+    object: &'o Object,
+) -> Result<Option<(&'o Replica, Verdict)>, Entry> {
+    let Some(first) = object.good().next() else {
+        return Err(Entry::Failed("no replica of the data object is good: repair it in iRODS".to_owned()));
+    };
     if first.size == 0 {
-        // An empty file is the beginning of one, or a marker; it is looked at again when it changes.
-        return None;
+        return Ok(None);
     }
-    let owner = match IrodsUser::new(&first.owner_name, &first.owner_zone) {
-        Ok(owner) => owner,
-        Err(e) => return say(Entry::Skipped(e.to_string())),
-    };
-    let identity = match config.identities.resolve(&owner) {
-        Ok(identity) => identity,
-        Err(e) => return say(Entry::Skipped(e.to_string())),
-    };
-    let visible = object
-        .good()
-        .find_map(|r| {
-            let location = Location {
-                physical_path: &r.physical_path,
-                hierarchy: &r.hierarchy,
-            };
-            config.visibility.through_vault(&location).map(|seen| (r, seen))
-        })
-        .or_else(|| config.visibility.through_mount(&path).map(|seen| (first, seen)));
+    let owner =
+        IrodsUser::new(&first.owner_name, &first.owner_zone).map_err(|e| Entry::Skipped(e.to_string()))?;
+    let identity = config.identities.resolve(&owner).map_err(|e| Entry::Skipped(e.to_string()))?;
+    let in_vault = object.good().find_map(|r| {
+        let location = Location { physical_path: &r.physical_path, hierarchy: &r.hierarchy };
+        config.visibility.through_vault(&location).map(|seen| (r, seen))
+    });
+    let visible = in_vault.or_else(|| config.visibility.through_mount(path).map(|seen| (first, seen)));
     let Some((replica, seen)) = visible else {
         let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
-        return say(Entry::Skipped(format!(
+        return Err(Entry::Skipped(format!(
             "OMERO cannot see the data where it is ({}); it would see: {}",
             resources.join(", "),
             config.visibility.describe()
         )));
     };
-    let importer_path = match check_path(&seen) {
-        Ok(text) => text.to_owned(),
-        Err(reason) => return say(Entry::Failed(reason)),
-    };
-    let version = Version {
-        modify_time: replica.modify_time,
-        size: replica.size,
-    };
-    let checksum = replica.checksum.clone();
-    planned(
-        version,
-        Verdict::Import {
-            identity,
-            importer_path,
-            checksum,
-            owner,
-        },
-    )
+    let importer_path = check_path(&seen).map_err(Entry::Failed)?.to_owned();
+    let verdict = Verdict::Import { identity, importer_path, checksum: replica.checksum.clone(), owner };
+    Ok(Some((replica, verdict)))
+}
+
+/// Whether the record has the verdict's state and reason, so that writing it would change nothing but a number.
+fn says_so_already(config: &Config, planned: &Planned) -> bool {
+    let names = &config.attributes;
+    match &planned.verdict {
+        Verdict::Say(entry @ (Entry::Failed(reason) | Entry::Skipped(reason) | Entry::Stale(reason))) => {
+            let said = planned.record.triples.iter().find(|t| t.attribute == names.reason);
+            planned.record.state(names) == Some(entry.state())
+                && said.is_some_and(|t| t.value == sentence(reason))
+        }
+        Verdict::Say(Entry::Importing | Entry::Imported(_) | Entry::Pending(_)) | Verdict::Import { .. } => {
+            false
+        }
+    }
 }
 
 /// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.

@@ -1,1 +1,531 @@
+//! The sweep over a catalog, an importer and a clock that tests hold in their hands.
 
+use super::*;
+use crate::catalog::{Mark, Replica, ReplicaStatus};
+use crate::names::{IrodsUser, OmeroId};
+use crate::record::{Imported, State, Triple};
+use serde_json::json;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+const NOW: UnixTime = 1_700_000_000;
+const COLLECTION: &str = "/z/home/alice/run1";
+const QUIET: u64 = 30;
+
+/// The time, as the test sets it.
+#[derive(Default)]
+struct TestClock(Cell<UnixTime>);
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixTime {
+        self.0.get()
+    }
+}
+
+/// A catalog of one collection. `interrupt` is called before every call with the number of calls made so far;
+/// it may change the world, or answer with an error, as if the process had died there.
+struct TestCatalog {
+    clock: Rc<TestClock>,
+    replicas: RefCell<Vec<Replica>>,
+    marks: RefCell<Vec<(String, Mark)>>,
+    avus: RefCell<HashMap<Vec<u8>, BTreeSet<Triple>>>,
+    queued: RefCell<Vec<Duration>>,
+    calls: Cell<usize>,
+    interrupt: RefCell<Option<Interrupt>>,
+    gone: Cell<bool>,
+}
+
+type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError>>;
+
+impl TestCatalog {
+    fn new(clock: &Rc<TestClock>) -> Self {
+        Self {
+            clock: Rc::clone(clock),
+            replicas: RefCell::default(),
+            marks: RefCell::default(),
+            avus: RefCell::default(),
+            queued: RefCell::default(),
+            calls: Cell::new(0),
+            interrupt: RefCell::default(),
+            gone: Cell::new(false),
+        }
+    }
+
+    fn step(&self) -> Result<(), CatalogError> {
+        let n = self.calls.get();
+        self.calls.set(n + 1);
+        // Taken out while it runs: what it does may be a call itself.
+        let Some(mut interrupt) = self.interrupt.borrow_mut().take() else {
+            return Ok(());
+        };
+        let result = interrupt(n, self);
+        *self.interrupt.borrow_mut() = Some(interrupt);
+        result
+    }
+
+    fn put(&self, id: u64, name: &str, owner: &str) {
+        self.replicas.borrow_mut().push(Replica {
+            data_id: DataId::parse(&id.to_string()).unwrap(),
+            name: name.as_bytes().to_vec(),
+            number: 0,
+            status: ReplicaStatus::Good,
+            size: 10,
+            modify_time: self.clock.now(),
+            physical_path: format!("/vault/home/alice/run1/{name}").into_bytes(),
+            hierarchy: "demoResc".to_owned(),
+            checksum: None,
+            owner_name: owner.to_owned(),
+            owner_zone: "z".to_owned(),
+        });
+    }
+
+    /// As an agent does after a put: mark, and a sweep if the mark is new.
+    fn event(&self, config: &Config) {
+        let user = IrodsUser::parse("alice#z").unwrap();
+        due::mark(self, &config.attributes, &collection(), &user, Duration::from_secs(QUIET)).unwrap();
+    }
+
+    fn value(&self, name: &str, attribute: &str) -> Option<String> {
+        let path = format!("{COLLECTION}/{name}").into_bytes();
+        let avus = self.avus.borrow();
+        avus.get(&path)?.iter().find(|t| t.attribute.ends_with(attribute)).map(|t| t.value.clone())
+    }
+
+    fn state(&self, name: &str) -> Option<State> {
+        self.value(name, "::state").and_then(|s| State::parse(&s))
+    }
+
+    fn has_mark(&self, last: &str) -> bool {
+        self.marks.borrow().iter().any(|(a, _)| a.ends_with(last))
+    }
+}
+
+impl Catalog for TestCatalog {
+    fn collection_path(&self, _: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
+        self.step()?;
+        Ok((!self.gone.get()).then(collection))
+    }
+    fn collection_id(&self, _: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
+        Ok(Some(id()))
+    }
+    fn set_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+        self.step()?;
+        let mut marks = self.marks.borrow_mut();
+        if marks.iter().any(|(a, m)| a == attribute && m.value == value) {
+            return Ok(false);
+        }
+        marks.push((attribute.to_owned(), Mark { value: value.to_owned(), since: self.clock.now() }));
+        Ok(true)
+    }
+    fn marks(&self, _: CollectionId, attribute: &str) -> Result<Vec<Mark>, CatalogError> {
+        self.step()?;
+        Ok(self.marks.borrow().iter().filter(|(a, _)| a == attribute).map(|(_, m)| m.clone()).collect())
+    }
+    fn remove_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
+        self.step()?;
+        self.marks.borrow_mut().retain(|(a, m)| a != attribute || m.value != value);
+        Ok(())
+    }
+    fn renew_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
+        self.step()?;
+        let now = self.clock.now();
+        let mut marks = self.marks.borrow_mut();
+        marks.iter_mut().filter(|(a, m)| a == attribute && m.value == value).for_each(|(_, m)| m.since = now);
+        Ok(())
+    }
+    fn replicas(&self, _: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
+        self.step()?;
+        self.replicas.borrow().iter().cloned().for_each(visit);
+        Ok(())
+    }
+    fn records(&self, _: CollectionId) -> Result<HashMap<DataId, Record>, CatalogError> {
+        self.step()?;
+        let avus = self.avus.borrow();
+        let record = |r: &Replica| {
+            let path = [COLLECTION.as_bytes(), b"/", &r.name].concat();
+            avus.get(&path).map(|t| (r.data_id, Record { triples: t.iter().cloned().collect() }))
+        };
+        Ok(self.replicas.borrow().iter().filter_map(record).collect())
+    }
+    fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError> {
+        self.step()?;
+        let mut avus = self.avus.borrow_mut();
+        let triples = avus.entry(object.as_bytes().to_vec()).or_default();
+        for triple in remove {
+            triples.remove(triple);
+        }
+        triples.extend(add.iter().cloned());
+        Ok(())
+    }
+    fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
+        self.step()?;
+        assert_eq!(text, r#"{"operation":"sweep","collection":"100"}"#);
+        self.queued.borrow_mut().push(delay);
+        Ok(())
+    }
+    fn client(&self) -> Option<IrodsUser> {
+        IrodsUser::parse("alice#z").ok()
+    }
+    fn client_is_admin(&self) -> bool {
+        false
+    }
+}
+
+/// An OMERO that knows what it has by path, as the real one is asked before every import.
+#[derive(Default)]
+struct TestImporter {
+    has: RefCell<HashMap<String, OmeroId>>,
+    batches: RefCell<Vec<Batch>>,
+    answer: RefCell<Option<ImporterError>>,
+    unknown_format: Cell<bool>,
+}
+
+impl Importer for TestImporter {
+    fn import(
+        &self,
+        batch: &Batch,
+        _: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        self.batches.borrow_mut().push(batch.clone());
+        alive();
+        if let Some(error) = self.answer.borrow().clone() {
+            return Err(error);
+        }
+        let mut has = self.has.borrow_mut();
+        Ok(batch
+            .files
+            .iter()
+            .map(|file| {
+                if self.unknown_format.get() {
+                    return FileOutcome::Failed("no reader".to_owned());
+                }
+                let next = OmeroId::parse(&(has.len() + 1).to_string()).unwrap();
+                let adopted = has.contains_key(&file.importer_path);
+                let fileset = *has.entry(file.importer_path.clone()).or_insert(next);
+                let images = vec![fileset];
+                FileOutcome::Imported(Imported { fileset, images, plates: vec![], is_member: false, adopted })
+            })
+            .collect())
+    }
+    fn server(&self) -> &'static str {
+        "omero.example.org"
+    }
+}
+
+struct World {
+    config: Config,
+    clock: Rc<TestClock>,
+    catalog: TestCatalog,
+    importer: TestImporter,
+}
+
+fn collection() -> LogicalPath {
+    LogicalPath::parse(COLLECTION.as_bytes()).unwrap()
+}
+
+fn id() -> CollectionId {
+    CollectionId::parse("100").unwrap()
+}
+
+fn world() -> World {
+    let config = Config::parse(&json!({
+        "watch": ["/z/home/alice"],
+        "quiet_period_in_seconds": QUIET,
+        "users": {"table": {"alice#z": {"user": "alice", "group": "lab"}, "carol#z": "carol"}},
+        "visibility": {"vaults": [{"prefix": "/vault"}]},
+        "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
+        "importer": {"mode": "command", "command": "/usr/bin/omero"},
+    }))
+    .unwrap();
+    let clock = Rc::new(TestClock(Cell::new(NOW)));
+    let catalog = TestCatalog::new(&clock);
+    World { config, clock, catalog, importer: TestImporter::default() }
+}
+
+impl World {
+    fn sweep(&self) -> Result<Report, CatalogError> {
+        let Self { config, clock, catalog, importer } = self;
+        Sweeper { config, catalog, importer: Some(importer), clock: &**clock }.sweep(id())
+    }
+
+    fn wait(&self, seconds: u64) {
+        self.clock.0.set(self.clock.now() + seconds);
+    }
+
+    fn put(&self, number: u64, name: &str, owner: &str) {
+        self.catalog.put(number, name, owner);
+        self.catalog.event(&self.config);
+    }
+
+    fn filesets(&self) -> usize {
+        self.importer.has.borrow().len()
+    }
+}
+
+#[test]
+fn a_quiet_collection_is_imported_in_one_batch_and_recorded() {
+    let w = world();
+    for (n, name) in ["a.tif", "b.tif", "it's \"b\" $objPath %.tif"].iter().enumerate() {
+        w.put(n as u64 + 1, name, "alice");
+    }
+    assert_eq!(w.catalog.queued.borrow().as_slice(), [Duration::from_secs(QUIET)]);
+    w.wait(QUIET);
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.again_in), (3, None));
+    let batches = w.importer.batches.borrow();
+    assert_eq!(batches.len(), 1);
+    assert_eq!(batches[0].identity.user.as_str(), "alice");
+    assert_eq!(batches[0].target.as_str(), "Dataset:name:run1");
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
+    assert!(w.catalog.value("a.tif", "::fileset").is_some());
+    assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"));
+}
+
+#[test]
+fn a_second_sweep_over_the_same_data_imports_nothing() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    w.sweep().unwrap();
+    w.catalog.event(&w.config);
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 0);
+    assert_eq!(w.importer.batches.borrow().len(), 1);
+}
+
+#[test]
+fn data_that_still_changes_is_left_due_for_the_rest_of_the_quiet_period() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(20);
+    w.put(2, "b.tif", "alice");
+    w.wait(10);
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.again_in), (0, Some(Duration::from_secs(20))));
+    assert!(w.catalog.has_mark("::due"));
+    assert_eq!(w.catalog.queued.borrow().last(), Some(&Duration::from_secs(20)));
+}
+
+#[test]
+fn a_replica_being_written_holds_the_collection_until_it_is_a_dead_leftover() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.put(2, "b.tif", "alice");
+    w.catalog.replicas.borrow_mut()[1].status = ReplicaStatus::Intermediate;
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 0);
+    assert!(w.catalog.has_mark("::due"));
+    w.wait(3_600);
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.again_in), (1, None));
+    assert_eq!(w.catalog.state("b.tif"), None);
+}
+
+#[test]
+fn what_is_quiet_itself_goes_when_the_collection_never_settles() {
+    let w = world();
+    w.put(1, "old.tif", "alice");
+    w.wait(3_600);
+    w.put(2, "new.tif", "alice");
+    let report = w.sweep().unwrap();
+    assert_eq!(report.imported, 1);
+    assert!(report.again_in.is_some());
+    assert_eq!((w.catalog.state("old.tif"), w.catalog.state("new.tif")), (Some(State::Imported), None));
+}
+
+#[test]
+fn a_time_in_the_far_future_holds_nothing_up() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.catalog.replicas.borrow_mut()[0].modify_time = NOW + 1_000_000;
+    assert_eq!(w.sweep().unwrap().imported, 1);
+}
+
+#[test]
+fn everybody_imports_as_themselves_and_the_unmapped_are_skipped_with_the_reason() {
+    let w = world();
+    for (n, (name, owner)) in [("a.tif", "alice"), ("c.tif", "carol"), ("b.tif", "bob")].iter().enumerate() {
+        w.put(n as u64 + 1, name, owner);
+    }
+    w.wait(QUIET);
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.skipped), (2, 1));
+    let batches = w.importer.batches.borrow();
+    let users: Vec<&str> = batches.iter().map(|b| b.identity.user.as_str()).collect();
+    assert_eq!(users, ["alice", "carol"]);
+    assert_eq!(w.catalog.state("b.tif"), Some(State::Skipped));
+    assert!(w.catalog.value("b.tif", "::reason").unwrap().contains("bob#z has no OMERO user"));
+}
+
+#[test]
+fn data_outside_every_visibility_root_is_skipped_with_the_roots() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.catalog.replicas.borrow_mut()[0].physical_path = b"/elsewhere/a.tif".to_vec();
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().skipped, 1);
+    assert!(w.catalog.value("a.tif", "::reason").unwrap().contains("/vault"));
+    assert!(w.importer.batches.borrow().is_empty());
+}
+
+#[test]
+fn a_name_the_importer_cannot_take_fails_alone() {
+    let w = world();
+    w.put(1, "good.tif", "alice");
+    w.put(2, "bad\n.tif", "alice");
+    w.wait(QUIET);
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.failed), (1, 1));
+    assert!(w.catalog.value("bad\n.tif", "::reason").unwrap().contains("line break"));
+}
+
+#[test]
+fn while_omero_is_away_the_data_waits_longer_and_longer_and_is_imported_when_it_is_back() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    *w.importer.answer.borrow_mut() = Some(ImporterError::WillPass("OMERO cannot be reached".to_owned()));
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let wait = w.sweep().unwrap().again_in.unwrap();
+        assert_eq!(w.catalog.state("a.tif"), Some(State::Pending));
+        assert!(w.catalog.has_mark("::due"));
+        waits.push(wait.as_secs());
+        w.wait(wait.as_secs());
+    }
+    assert_eq!(waits, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+    assert!(w.catalog.value("a.tif", "::reason").unwrap().contains("cannot be reached"));
+    *w.importer.answer.borrow_mut() = None;
+    assert_eq!(w.sweep().unwrap().imported, 1);
+    assert_eq!(w.catalog.value("a.tif", "::reason"), None);
+}
+
+#[test]
+fn an_unknown_format_is_failed_once_and_looked_at_again_when_it_changes() {
+    let w = world();
+    w.importer.unknown_format.set(true);
+    w.put(1, "notes.txt", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().failed, 1);
+    w.catalog.event(&w.config);
+    assert_eq!(w.sweep().unwrap(), Report::default());
+    w.catalog.replicas.borrow_mut()[0].size = 11;
+    w.catalog.event(&w.config);
+    assert_eq!(w.sweep().unwrap().failed, 1);
+}
+
+#[test]
+fn data_changed_after_its_import_is_reported_stale_and_keeps_its_images() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    w.sweep().unwrap();
+    w.wait(100);
+    w.catalog.replicas.borrow_mut()[0].modify_time = w.clock.now();
+    w.catalog.event(&w.config);
+    w.wait(QUIET);
+    w.sweep().unwrap();
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
+    assert!(w.catalog.value("a.tif", "::fileset").is_some());
+    assert_eq!(w.importer.batches.borrow().len(), 1);
+}
+
+#[test]
+fn an_empty_file_is_never_imported_and_no_failure() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.catalog.replicas.borrow_mut()[0].size = 0;
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap(), Report::default());
+    assert_eq!(w.catalog.state("a.tif"), None);
+}
+
+#[test]
+fn a_collection_taken_by_a_living_sweep_is_left_and_a_dead_ones_is_taken_over() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    w.catalog.set_mark(&collection(), &w.config.attributes.sweeping, SWEEPING).unwrap();
+    assert_eq!(w.sweep().unwrap(), Report::default());
+    assert!(w.catalog.has_mark("::due"));
+    w.wait(w.config.sweep_expiry.as_secs() + 1);
+    assert_eq!(w.sweep().unwrap().imported, 1);
+}
+
+#[test]
+fn more_files_than_one_sweep_takes_follow_in_the_next() {
+    let mut w = world();
+    w.config.max_files_per_sweep = 2;
+    for n in 1..=5 {
+        w.put(n, &format!("{n}.tif"), "alice");
+    }
+    w.wait(QUIET);
+    let imported: Vec<usize> = (0..3).map(|_| w.sweep().unwrap().imported).collect();
+    assert_eq!(imported, [2, 2, 1]);
+    assert!(!w.catalog.has_mark("::due"));
+}
+
+#[test]
+fn a_removed_collection_is_no_error() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.catalog.gone.set(true);
+    assert_eq!(w.sweep().unwrap(), Report::default());
+}
+
+/// Runs queued sweeps until none is left, as the delay server does.
+fn run_queue(w: &World) {
+    loop {
+        let next = w.catalog.queued.borrow_mut().pop();
+        let Some(wait) = next else { return };
+        w.wait(wait.as_secs().max(1));
+        let _ = w.sweep();
+    }
+}
+
+#[test]
+fn a_put_at_any_point_of_a_sweep_is_not_lost() {
+    for point in 0..40 {
+        let w = world();
+        w.put(1, "a.tif", "alice");
+        let config = w.config.clone();
+        *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
+            if n == point + 3 {
+                catalog.put(2, "late.tif", "alice");
+                catalog.event(&config);
+            }
+            Ok(())
+        }));
+        run_queue(&w);
+        *w.catalog.interrupt.borrow_mut() = None;
+        if w.catalog.replicas.borrow().len() == 2 {
+            assert_eq!(w.catalog.state("late.tif"), Some(State::Imported), "put at call {point}");
+            assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"));
+        }
+        assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
+    }
+}
+
+#[test]
+fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
+    for point in 0..40 {
+        let w = world();
+        w.put(1, "a.tif", "alice");
+        w.wait(QUIET);
+        let start = w.catalog.calls.get();
+        let dead = || CatalogError::Call { call: "any", subject: "any".to_owned(), code: -1 };
+        // From the point on nothing reaches the catalog: that is how a killed process looks from outside.
+        *w.catalog.interrupt.borrow_mut() =
+            Some(Box::new(move |n, _| if n >= start + point { Err(dead()) } else { Ok(()) }));
+        let _ = w.sweep();
+        *w.catalog.interrupt.borrow_mut() = None;
+        // The delay server repeats the job that died.
+        w.catalog.queued.borrow_mut().push(Duration::from_secs(60));
+        run_queue(&w);
+        assert_eq!(w.filesets(), 1, "died at call {point}");
+        assert_eq!(w.catalog.state("a.tif"), Some(State::Imported), "died at call {point}");
+        assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"), "died at call {point}");
+    }
+}
