@@ -248,7 +248,7 @@ impl Surroundings for Around<'_> {
         self.session
             .descriptor(descriptor)
             .inspect_err(|code| {
-                log::warn!("act=descriptor descriptor={descriptor} failed=\"iRODS error {code}\"")
+                log::warn!("act=descriptor descriptor={descriptor} failed=\"iRODS error {code}\"");
             })
             .ok()
     }

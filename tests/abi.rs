@@ -1,0 +1,37 @@
+//! The layouts our own interface declarations give are those of the server they are for: a table of measured
+//! sizes and offsets is checked by the compiler, so that a wrong layout does not build.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn compile(extra: &[&str], standard: &str) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()))
+        .arg(standard)
+        .args(["-fsyntax-only", "-Wall", "-Wextra", "-Werror"])
+        .args(extra)
+        .arg("-I")
+        .arg(root.join("include/irods_abi"))
+        .arg("-I")
+        .arg(root.join("include"))
+        .arg(root.join("tests/abi/abi_test.cpp"))
+        .output()
+        .expect("a C++ compiler is needed (script/bootstrap installs one)")
+}
+
+#[test]
+fn every_measured_size_and_offset_holds() {
+    for standard in ["-std=c++17", "-std=c++20"] {
+        let output = compile(&[], standard);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_wrong_layout_does_not_build() {
+    // Member alignment of one byte is a wrong layout for nearly every type of the table.
+    let output = compile(&["-fpack-struct=1"], "-std=c++17");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("static assertion failed"), "{said}");
+}

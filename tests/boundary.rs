@@ -1,0 +1,69 @@
+//! The C boundary, called from C: the real library, a host table written in C, every pointer that may be null.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+/// A C file that defines every function the library expects of the server, so that it can be loaded without one.
+/// None of them may be called: the C test passes its own host table.
+fn stubs(undefined: &str) -> String {
+    undefined
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("U "))
+        .filter(|symbol| !symbol.contains('@'))
+        .enumerate()
+        .map(|(i, symbol)| {
+            format!("void abort(void); void stub_{i}(void) __asm__(\"{symbol}\"); void stub_{i}(void) {{ abort(); }}\n")
+        })
+        .collect()
+}
+
+#[test]
+fn the_boundary_holds_for_every_pointer_and_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = support::library();
+    let nm = Command::new("nm").args(["-D", "--undefined-only"]).arg(&library).output().unwrap();
+    let server_stubs = dir.path().join("stubs.c");
+    fs::write(&server_stubs, stubs(&String::from_utf8_lossy(&nm.stdout))).unwrap();
+    let program = dir.path().join("boundary_test");
+    let built = Command::new("cc")
+        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-rdynamic", "-I"])
+        .arg(support::root().join("include"))
+        .arg(support::root().join("tests/boundary/boundary_test.c"))
+        .arg(&server_stubs)
+        .args(["-ldl", "-o"])
+        .arg(&program)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+    let config = |name: &str, text: Option<&str>| {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        if let Some(text) = text {
+            fs::write(path.join("server_config.json"), text).unwrap();
+        }
+        path
+    };
+    let engine = |stanza: &str| {
+        format!(
+            r#"{{"plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
+                "plugin_name": "irods_rule_engine_plugin-omero", "plugin_specific_configuration": {stanza}}}]}}}}"#
+        )
+    };
+    let good = r#"{"watch": ["/tempZone/home"], "users": {"same_name": ["tempZone"]},
+        "visibility": {"vaults": [{"prefix": "/vault"}]},
+        "omero": {"server": "localhost", "sudo_user": "importer", "password_file": "/nonexistent"},
+        "importer": {"mode": "command", "command": "/nonexistent"}}"#;
+    let run = Command::new(&program)
+        .arg(&library)
+        .arg(config("missing", None))
+        .arg(config("broken", Some(&engine(r#"{"watch": 5, "quiet": 1}"#))))
+        .arg(config("good", Some(&engine(good))))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{}: {said}", run.status);
+    assert!(String::from_utf8_lossy(&run.stdout).contains("checks"));
+}

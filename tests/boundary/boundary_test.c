@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The boundary as C sees it: the real library, a host table written in C, and every pointer that may be null.
+ * Arguments: the library, a directory without server_config.json, one with a broken one, one with a good one. */
+#include "omero_plugin.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int checks;
+static char last_log[8192];
+static int log_lines;
+static int queries;
+
+#define CHECK(condition)                                                                \
+    do {                                                                                \
+        ++checks;                                                                       \
+        if (!(condition)) {                                                             \
+            fprintf(stderr, "%s:%d: %s\nlast log line: %s\n", __FILE__, __LINE__, #condition, last_log); \
+            return 1;                                                                   \
+        }                                                                               \
+    } while (0)
+
+static omero_text text(const char* s)
+{
+    omero_text t = {s, s ? strlen(s) : 0};
+    return t;
+}
+
+static void host_log(omero_level level, omero_text line)
+{
+    (void) level;
+    ++log_lines;
+    snprintf(last_log, sizeof last_log, "%.*s", (int) line.size, line.data);
+}
+
+static int64_t host_query(omero_session* s, bool privileged, omero_text q, omero_buffer* json)
+{
+    (void) s, (void) privileged, (void) q;
+    ++queries;
+    json->data = strdup("this is not JSON");
+    json->size = strlen(json->data);
+    return 0;
+}
+
+static int64_t host_rows(omero_session* s, omero_text id, omero_row row, void* context)
+{
+    omero_text short_row[1] = {{"x", 1}};
+    (void) s, (void) id;
+    row(context, short_row, 1); /* fewer columns than promised */
+    return 0;
+}
+
+static int64_t host_metadata(omero_session* s, omero_text id, const omero_text* a, size_t n, omero_row row, void* c)
+{
+    (void) a, (void) n;
+    return host_rows(s, id, row, c);
+}
+
+static int64_t host_apply(omero_session* s, omero_text request)
+{
+    (void) s, (void) request;
+    return -1;
+}
+
+static int64_t host_avu(omero_session* s, omero_text o, omero_entity e, omero_text n, omero_text a, omero_text v, omero_text u)
+{
+    (void) s, (void) o, (void) e, (void) n, (void) a, (void) v, (void) u;
+    return -818000;
+}
+
+static int64_t host_delay(omero_session* s, omero_text t, omero_text c)
+{
+    (void) s, (void) t, (void) c;
+    return -1;
+}
+
+static int64_t host_descriptor(omero_session* s, int32_t d, omero_buffer* json)
+{
+    (void) s, (void) d, (void) json;
+    return -1;
+}
+
+static int64_t host_client(omero_session* s, omero_text* name, omero_text* zone, bool* admin)
+{
+    (void) s;
+    *name = text("alice");
+    *zone = text("tempZone");
+    *admin = false;
+    return 0;
+}
+
+static int64_t host_keyword(const void* condition, omero_text key, omero_text* value)
+{
+    (void) condition, (void) key, (void) value;
+    return 0;
+}
+
+static void host_message(omero_session* s, int64_t code, omero_text sentence)
+{
+    (void) s, (void) code, (void) sentence;
+}
+
+static void host_release(omero_buffer* buffer)
+{
+    free(buffer->data);
+    buffer->data = NULL;
+    buffer->size = 0;
+}
+
+static const omero_host host = {host_log,   host_query, host_rows,       host_metadata, host_rows,
+                                host_apply, host_avu,   host_delay,      host_descriptor, host_client,
+                                host_keyword, host_message, host_release};
+
+static char output[4096];
+
+static void write_output(void* context, omero_text line)
+{
+    (void) context;
+    snprintf(output, sizeof output, "%.*s", (int) line.size, line.data);
+}
+
+#define CONTINUE 5000000
+
+#define LOAD(name) __typeof__(name)* p_##name = (__typeof__(name)*) dlsym(library, #name); CHECK(p_##name)
+
+int main(int argc, char** argv)
+{
+    CHECK(argc == 5);
+    void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        fprintf(stderr, "%s\n", dlerror());
+        return 1;
+    }
+    CHECK(dlsym(library, "plugin_factory"));
+    LOAD(omero_plugin_new);
+    LOAD(omero_plugin_free);
+    LOAD(omero_plugin_setup);
+    LOAD(omero_plugin_start);
+    LOAD(omero_plugin_stop);
+    LOAD(omero_plugin_regex);
+    LOAD(omero_plugin_rule_exists);
+    LOAD(omero_plugin_rule_name);
+    LOAD(omero_plugin_pep);
+    LOAD(omero_plugin_rule_text);
+
+    const char* put = "pep_api_data_obj_put_post";
+    int session_room;
+    omero_session* session = (omero_session*) &session_room;
+    omero_argument object = {0};
+    object.kind = OMERO_ARGUMENT_DATA_OBJECT;
+    object.text[0] = text("/tempZone/home/alice/a.tif");
+
+    /* Null plugins are declined, not followed. */
+    p_omero_plugin_free(NULL);
+    CHECK(p_omero_plugin_setup(NULL, text(argv[2])) == 0);
+    CHECK(!p_omero_plugin_rule_exists(NULL, text(put)));
+    CHECK(p_omero_plugin_regex(NULL).size == 0);
+    CHECK(p_omero_plugin_rule_name(NULL, 0).size == 0);
+    CHECK(p_omero_plugin_pep(NULL, session, text(put), &object) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(NULL, session, text("{}"), write_output, NULL) == CONTINUE);
+
+    /* A configuration that is not there, or wrong: loads, says so, declines everything. */
+    for (int i = 2; i <= 3; ++i) {
+        omero_plugin* broken = p_omero_plugin_new(&host, text("omero-instance"));
+        CHECK(broken);
+        log_lines = 0;
+        CHECK(p_omero_plugin_setup(broken, text(argv[i])) == 0);
+        CHECK(log_lines >= 2 && strstr(last_log, "until they are mended"));
+        CHECK(!p_omero_plugin_rule_exists(broken, text(put)));
+        CHECK(p_omero_plugin_regex(broken).size == 0);
+        CHECK(p_omero_plugin_rule_name(broken, 0).size == 0);
+        CHECK(p_omero_plugin_pep(broken, session, text(put), &object) == CONTINUE);
+        CHECK(p_omero_plugin_rule_text(broken, session, text("{\"operation\":\"sweep\",\"collection\":\"1\"}"),
+                                       write_output, NULL) == CONTINUE);
+        p_omero_plugin_free(broken);
+    }
+
+    omero_plugin* plugin = p_omero_plugin_new(&host, text("omero-instance"));
+    CHECK(!p_omero_plugin_rule_exists(plugin, text(put))); /* not set up yet */
+    CHECK(p_omero_plugin_setup(plugin, text(argv[4])) == 0);
+    CHECK(p_omero_plugin_start(plugin) == 0);
+    CHECK(p_omero_plugin_rule_exists(plugin, text(put)));
+    CHECK(!p_omero_plugin_rule_exists(plugin, text("pep_api_data_obj_put_pre")));
+    CHECK(!p_omero_plugin_rule_exists(plugin, text(NULL)));
+    CHECK(p_omero_plugin_regex(plugin).size > 0);
+    size_t names = 0;
+    while (p_omero_plugin_rule_name(plugin, names).size > 0) {
+        CHECK(p_omero_plugin_rule_exists(plugin, p_omero_plugin_rule_name(plugin, names)));
+        ++names;
+    }
+    CHECK(names > 5);
+
+    /* A server whose every call fails costs the client nothing. */
+    CHECK(p_omero_plugin_pep(plugin, session, text(put), &object) == CONTINUE);
+    CHECK(strstr(last_log, "-818000"));
+    CHECK(p_omero_plugin_pep(plugin, NULL, text(put), &object) == CONTINUE);
+    CHECK(p_omero_plugin_pep(plugin, session, text(put), NULL) == CONTINUE);
+    CHECK(p_omero_plugin_pep(plugin, session, text(NULL), &object) == CONTINUE);
+    object.text[0] = text("/tempZone/home/alice/\nomero: act=forged\xff/a");
+    CHECK(p_omero_plugin_pep(plugin, session, text(put), &object) == CONTINUE);
+    CHECK(!strchr(last_log, '\n'));
+    object.text[0] = text("/tempZone/home/alice/../../etc/passwd");
+    CHECK(p_omero_plugin_pep(plugin, session, text(put), &object) == CONTINUE);
+    CHECK(strstr(last_log, "'..'"));
+    object.kind = (omero_argument_kind) 99;
+    CHECK(p_omero_plugin_pep(plugin, session, text(put), &object) == CONTINUE);
+
+    /* Answers of the server that are not of the promised form become an error code, and a line of the log. */
+    const char* sweep = "{\"operation\":\"sweep\",\"collection\":\"10\"}";
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), write_output, NULL) < 0);
+    CHECK(strstr(output, "cannot be read"));
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), NULL, NULL) < 0);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(NULL), write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text("{\"operation\":\"sweep\"}"), write_output, NULL) < 0);
+    CHECK(strstr(output, "/collection"));
+    CHECK(p_omero_plugin_stop(plugin) == 0);
+    p_omero_plugin_free(plugin);
+    CHECK(queries == 0); /* no look-up got past its failing predecessor */
+    printf("%d checks\n", checks);
+    return 0;
+}
