@@ -1,0 +1,545 @@
+//! The server's part of an import: the rows of a fileset are saved first, then
+//! files are brought into the managed repository, then images are made. What a
+//! failure leaves behind is left behind.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+use sha1::{Digest, Sha1};
+
+use crate::fault::Faults;
+use crate::import::candidates::{Candidate, client_path, safe_component};
+use crate::import::target::{Container, template};
+use crate::store::{Context, Store, hex};
+use crate::sys;
+
+/// How files get into the repository.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Transfer {
+    #[default]
+    Upload,
+    UploadRm,
+    Link,
+    LinkRm,
+    Symlink,
+    Copy,
+    CopyRm,
+}
+
+impl Transfer {
+    pub fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "upload" => Self::Upload,
+            "upload_rm" => Self::UploadRm,
+            "ln" => Self::Link,
+            "ln_rm" => Self::LinkRm,
+            "ln_s" => Self::Symlink,
+            "cp" => Self::Copy,
+            "cp_rm" => Self::CopyRm,
+            _ => return None,
+        })
+    }
+
+    /// The Java class, which the server remembers on the fileset.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Upload => "ome.formats.importer.transfers.UploadFileTransfer",
+            Self::UploadRm => "ome.formats.importer.transfers.UploadRmFileTransfer",
+            Self::Link => "ome.formats.importer.transfers.HardlinkFileTransfer",
+            Self::LinkRm => "ome.formats.importer.transfers.MoveFileTransfer",
+            Self::Symlink => "ome.formats.importer.transfers.SymlinkFileTransfer",
+            Self::Copy => "ome.formats.importer.transfers.CopyFileTransfer",
+            Self::CopyRm => "ome.formats.importer.transfers.CopyMoveFileTransfer",
+        }
+    }
+
+    pub fn removes(self) -> bool {
+        matches!(self, Self::UploadRm | Self::LinkRm | Self::CopyRm)
+    }
+
+    fn in_place(self) -> bool {
+        !matches!(self, Self::Upload | Self::UploadRm)
+    }
+}
+
+/// The checksum algorithms that the server offers.
+pub const HASHERS: &[&str] =
+    &["SHA1-160", "File-Size-64", "Adler-32", "CRC-32", "MD5-128", "Murmur3-32", "Murmur3-128"];
+
+/// The namespace of the note that says how a fileset was transferred.
+pub const TRANSFER_NS: &str = "openmicroscopy.org/omero/import/fileTransfer";
+
+/// One file on its way into the repository.
+pub struct Entry {
+    pub source: String,
+    pub location: PathBuf,
+    pub original_file: i64,
+}
+
+/// A saved fileset.
+pub struct Fileset {
+    pub id: i64,
+    pub files: Vec<Entry>,
+}
+
+/// What an import made.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub fileset: i64,
+    pub images: Vec<i64>,
+    pub pixels: Vec<i64>,
+    pub plates: Vec<i64>,
+}
+
+/// What the user asked for beyond the files.
+pub struct Wishes<'a> {
+    pub name: Option<&'a str>,
+    pub description: Option<&'a str>,
+    pub namespaces: &'a [String],
+    pub texts: &'a [String],
+    pub links: &'a [i64],
+    pub container: Option<Container>,
+    pub template: Option<(&'a str, &'a str, &'a str)>,
+}
+
+pub fn describe(c: Container) -> String {
+    match c {
+        Container::Dataset(id) => format!("Dataset:{id}"),
+        Container::Screen(id) => format!("Screen:{id}"),
+    }
+}
+
+fn sql(e: rusqlite::Error) -> String {
+    let text = e.to_string();
+    drop(e);
+    format!("omero.InternalException: {text}")
+}
+
+/// Whether the session may put something into a container.
+pub fn may_fill(store: &Store, context: &Context, c: Container) -> rusqlite::Result<bool> {
+    let (table, id) = match c {
+        Container::Dataset(id) => ("dataset", id),
+        Container::Screen(id) => ("screen", id),
+    };
+    let (owner, group) =
+        store.db.query_row(&format!("select owner_id, group_id from {table} where id = ?1"), [id], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })?;
+    store.may_link(context, owner, group, false)
+}
+
+/// A new row of a class whose rows have an owner; returns its id.
+fn insert(
+    db: &Connection,
+    context: &Context,
+    event: i64,
+    table: &str,
+    columns: &[(&str, &dyn rusqlite::ToSql)],
+) -> rusqlite::Result<i64> {
+    let names: Vec<&str> = columns.iter().map(|c| c.0).collect();
+    let marks: Vec<String> = (0..columns.len()).map(|i| format!("?{}", i + 1)).collect();
+    let text = format!(
+        "insert into {table} ({}, owner_id, group_id, creation_event, update_event) values ({}, {}, {}, {event}, {event})",
+        names.join(", "),
+        marks.join(", "),
+        context.user,
+        context.group
+    );
+    let values: Vec<&dyn rusqlite::ToSql> = columns.iter().map(|c| c.1).collect();
+    db.prepare_cached(&text)?.execute(values.as_slice())?;
+    Ok(db.last_insert_rowid())
+}
+
+/// The directory that all used files share, so that formats whose files lie in
+/// sub-directories keep them.
+fn common_directory(used: &[String]) -> PathBuf {
+    let parent = |p: &str| Path::new(p).parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
+    let mut common = parent(&used[0]);
+    for u in used {
+        let mine = parent(u);
+        while !mine.starts_with(&common) {
+            if !common.pop() {
+                break;
+            }
+        }
+    }
+    if common.file_name().is_some_and(|n| n.to_string_lossy().to_lowercase().ends_with(".zarr")) {
+        common.pop();
+    }
+    common
+}
+
+/// A directory in the managed repository that nobody has: `user_id/yyyy-mm/dd/time`.
+fn new_directory(store: &Store, context: &Context) -> Result<(PathBuf, String), String> {
+    let parents_of = |ms: i64| {
+        let c = sys::local_time(ms / 1000);
+        (
+            format!("{}_{}/{}-{:02}/{:02}", context.user_name, context.user, c.year, c.month, c.day),
+            format!("{:02}-{:02}-{:02}.{:03}", c.hour, c.minute, c.second, ms % 1000),
+        )
+    };
+    let mut ms = sys::now_ms();
+    loop {
+        let (parent, name) = parents_of(ms);
+        let dir = store.repository().join(&parent);
+        let refused =
+            |e: &std::io::Error| format!("omero.ResourceError: Cannot create {}: {e}", dir.display());
+        std::fs::create_dir_all(&dir).map_err(|e| refused(&e))?;
+        match std::fs::create_dir(dir.join(&name)) {
+            Ok(()) => return Ok((dir.join(&name), format!("{parent}/{name}/"))),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => ms += 1,
+            Err(e) => return Err(refused(&e)),
+        }
+    }
+}
+
+/// Saves the fileset and where each file came from, before anything is transferred.
+pub fn save_fileset(
+    store: &mut Store,
+    context: &Context,
+    c: &Candidate,
+    transfer: Transfer,
+) -> Result<Fileset, String> {
+    let (directory, prefix) = new_directory(store, context)?;
+    let base = common_directory(&c.used);
+    let tx = store.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
+    let event = event(&tx, context).map_err(sql)?;
+    let id = insert(&tx, context, event, "fileset", &[("template_prefix", &prefix)]).map_err(sql)?;
+    let mut files = Vec::new();
+    for (position, source) in c.used.iter().enumerate() {
+        let below = Path::new(source).strip_prefix(&base).unwrap_or_else(|_| Path::new(source));
+        let parts: Vec<String> =
+            below.components().map(|p| safe_component(&p.as_os_str().to_string_lossy())).collect();
+        let (name, parents) = parts.split_last().ok_or("no file name")?;
+        let mut path = prefix.clone();
+        let mut location = directory.clone();
+        for p in parents {
+            path += &format!("{p}/");
+            location.push(p);
+        }
+        std::fs::create_dir_all(&location).map_err(|e| format!("omero.ResourceError: {e}"))?;
+        location.push(name);
+        let original_file = insert(
+            &tx,
+            context,
+            event,
+            "original_file",
+            &[
+                ("name", name),
+                ("path", &path),
+                ("repo", &"managed"),
+                ("mimetype", &"application/octet-stream"),
+            ],
+        )
+        .map_err(sql)?;
+        insert(
+            &tx,
+            context,
+            event,
+            "fileset_entry",
+            &[
+                ("fileset", &id),
+                ("original_file", &original_file),
+                ("client_path", &client_path(source)),
+                ("position", &i64::try_from(position).unwrap_or(0)),
+            ],
+        )
+        .map_err(sql)?;
+        files.push(Entry { source: source.clone(), location, original_file });
+    }
+    let note = insert(
+        &tx,
+        context,
+        event,
+        "annotation",
+        &[("discriminator", &"comment"), ("ns", &TRANSFER_NS), ("text_value", &transfer.class())],
+    )
+    .map_err(sql)?;
+    insert(&tx, context, event, "fileset_annotation_link", &[("parent", &id), ("child", &note)])
+        .map_err(sql)?;
+    tx.commit().map_err(sql)?;
+    Ok(Fileset { id, files })
+}
+
+fn event(db: &Connection, context: &Context) -> rusqlite::Result<i64> {
+    db.execute(
+        "insert into event (time, experimenter, experimenter_group) values (?1, ?2, ?3)",
+        params![sys::now_ms(), context.user, context.group],
+    )?;
+    Ok(db.last_insert_rowid())
+}
+
+fn check_failed(location: &Path, reason: &str) -> String {
+    let line = "\n-----------------------------------------------\n";
+    format!(
+        "java.lang.RuntimeException: {line}Check failed: {} {reason}!\nYou likely do not have access to the \
+         ManagedRepository for in-place import.\nAborting...{line}",
+        location.display()
+    )
+}
+
+/// Brings one file to its place and notes its checksum.
+pub fn transfer(
+    store: &Store,
+    file: &Entry,
+    how: Transfer,
+    hasher: &str,
+    faults: &Faults,
+) -> Result<(), String> {
+    let source = Path::new(&file.source);
+    let location = &file.location;
+    let path = Some(file.source.as_str());
+    if faults.take("disk-full", None, path).is_some() {
+        return Err(format!("java.io.IOException: No space left on device: {}", location.display()));
+    }
+    if how.in_place() {
+        if location.symlink_metadata().is_ok() || faults.take("exists", None, path).is_some() {
+            return Err(format!("java.lang.RuntimeException: {} exists!", location.display()));
+        }
+        check_location(location, faults, path)?;
+    }
+    let io = |e: std::io::Error| match how {
+        Transfer::Link | Transfer::LinkRm => format!(
+            "java.nio.file.FileSystemException: {} -> {}: {}",
+            location.display(),
+            file.source,
+            os_text(&e)
+        ),
+        _ => format!("java.io.IOException: {}: {}", location.display(), os_text(&e)),
+    };
+    match how {
+        Transfer::Symlink => symlink(source, location).map_err(io)?,
+        Transfer::Link | Transfer::LinkRm => std::fs::hard_link(source, location).map_err(io)?,
+        _ => {
+            std::fs::copy(source, location).map_err(io)?;
+        }
+    }
+    let unreadable = |e: std::io::Error| {
+        format!(
+            "java.lang.RuntimeException: omero.ResourceError : {}\nThe server could not check the size of the file:\n\
+             -----------------------------------------------\n{}\n-----------------------------------------------\n\
+             Most likely the server process has no read access\nand therefore in-place import cannot proceed. You\n\
+             should delete this file manually if you are sure\nthat the original is safe.\n",
+            os_text(&e),
+            location.display()
+        )
+    };
+    let size = std::fs::metadata(location).map_err(unreadable)?.len();
+    let local = checksum(hasher, source).map_err(|e| format!("java.io.IOException: {e}"))?;
+    if faults.take("checksum", None, path).is_some() {
+        return Err("omero.ChecksumValidationException: A checksum mismatch has occurred.".to_owned());
+    }
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    store
+        .db
+        .execute(
+            "update original_file set size = ?2, hash = ?3, hasher = ?4 where id = ?1",
+            params![file.original_file, size, local, hasher],
+        )
+        .map_err(sql)?;
+    Ok(())
+}
+
+fn os_text(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// The server writes a random text where the file shall be; whoever imports in
+/// place must find it, and be able to change and remove it.
+fn check_location(location: &Path, faults: &Faults, path: Option<&str>) -> Result<(), String> {
+    let word = sys::uuid();
+    let written = std::fs::File::create(location).and_then(|mut f| f.write_all(word.as_bytes()));
+    if written.is_err() || faults.take("repository-not-writable", None, path).is_some() {
+        let _ = std::fs::remove_file(location);
+        return Err(check_failed(location, "cannot be modified locally"));
+    }
+    match std::fs::read_to_string(location) {
+        Err(_) => Err(check_failed(location, "cannot be read")),
+        Ok(t) if t != word => Err(check_failed(location, "does not match check text")),
+        Ok(_) => {
+            std::fs::remove_file(location).map_err(|_| check_failed(location, "could not be cleaned up"))
+        }
+    }
+}
+
+/// A file's checksum as hexadecimal text. Algorithms other than SHA1 and the
+/// size are not computed for real: a digest in their name serves.
+pub fn checksum(hasher: &str, path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    if hasher == "File-Size-64" {
+        return Ok(format!("{:016x}", std::fs::metadata(path)?.len()));
+    }
+    let mut digest = Sha1::new();
+    if hasher != "SHA1-160" {
+        digest.update(hasher.as_bytes());
+    }
+    let mut f = std::fs::File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let n = f.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(hex(&digest.finalize()));
+        }
+        digest.update(&buffer[..n]);
+    }
+}
+
+/// Makes the images (and the plate) of a fileset that has been transferred.
+pub fn make_images(
+    store: &mut Store,
+    context: &Context,
+    c: &Candidate,
+    fileset: &Fileset,
+    wishes: &Wishes<'_>,
+) -> Result<Outcome, String> {
+    let container = match wishes.template {
+        Some((which, pattern, directory)) => {
+            template(store, context, which, pattern, directory, c.plate.is_some())
+        }
+        None => wishes.container,
+    };
+    let tx = store.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
+    let outcome = images(&tx, context, c, fileset, wishes, container).map_err(sql)?;
+    tx.commit().map_err(sql)?;
+    Ok(outcome)
+}
+
+fn image_name(c: &Candidate, wishes: &Wishes<'_>, series: usize) -> String {
+    let file = Path::new(&c.file);
+    let file_name = match c.reader {
+        // A directory format is known by its directory.
+        "loci.formats.in.ZarrReader" => file
+            .ancestors()
+            .filter_map(Path::file_name)
+            .map(|n| n.to_string_lossy().into_owned())
+            .find(|n| n.to_lowercase().ends_with(".zarr")),
+        _ => file.file_name().map(|n| n.to_string_lossy().into_owned()),
+    };
+    let base = wishes
+        .name
+        .map(str::trim)
+        .filter(|n| !n.is_empty())
+        .map_or_else(|| file_name.unwrap_or_default(), str::to_owned);
+    let name = if c.series.len() > 1 {
+        let label = c.series[series].clone().unwrap_or_else(|| series.to_string());
+        format!("{base} [{label}]")
+    } else {
+        base
+    };
+    let length = name.chars().count();
+    if length > 255 { format!("…{}", name.chars().skip(length - 254).collect::<String>()) } else { name }
+}
+
+fn images(
+    db: &Connection,
+    context: &Context,
+    c: &Candidate,
+    fileset: &Fileset,
+    wishes: &Wishes<'_>,
+    container: Option<Container>,
+) -> rusqlite::Result<Outcome> {
+    let event = event(db, context)?;
+    let mut made = Outcome { fileset: fileset.id, ..Outcome::default() };
+    for series in 0..c.series.len() {
+        let name = image_name(c, wishes, series);
+        let number = i64::try_from(series).unwrap_or(0);
+        let image = insert(
+            db,
+            context,
+            event,
+            "image",
+            &[
+                ("name", &name),
+                ("description", &wishes.description),
+                ("series", &number),
+                ("fileset", &fileset.id),
+            ],
+        )?;
+        made.images.push(image);
+        made.pixels.push(insert(db, context, event, "pixels", &[("image", &image)])?);
+    }
+    if let Some((name, wells)) = &c.plate {
+        let plate_name = wishes.name.unwrap_or(name);
+        let plate = insert(
+            db,
+            context,
+            event,
+            "plate",
+            &[("name", &plate_name), ("description", &wishes.description)],
+        )?;
+        let mut images = made.images.iter();
+        for w in wells {
+            let well = insert(
+                db,
+                context,
+                event,
+                "well",
+                &[("plate", &plate), ("well_column", &w.column), ("well_row", &w.row)],
+            )?;
+            for _ in 0..w.images {
+                if let Some(image) = images.next() {
+                    insert(db, context, event, "well_sample", &[("well", &well), ("image", image)])?;
+                }
+            }
+        }
+        made.plates.push(plate);
+        if let Some(Container::Screen(screen)) = container {
+            insert(db, context, event, "screen_plate_link", &[("parent", &screen), ("child", &plate)])?;
+        }
+    }
+    // Into a dataset go images, also those of a plate; a screen has no place for them.
+    if let Some(Container::Dataset(dataset)) = container {
+        for image in &made.images {
+            insert(db, context, event, "dataset_image_link", &[("parent", &dataset), ("child", image)])?;
+        }
+    }
+    annotate(db, context, event, &made, wishes)?;
+    Ok(made)
+}
+
+/// Comments on every image. Namespaces count only when there are as many as texts.
+fn annotate(
+    db: &Connection,
+    context: &Context,
+    event: i64,
+    made: &Outcome,
+    wishes: &Wishes<'_>,
+) -> rusqlite::Result<()> {
+    let mut comments: Vec<i64> = wishes.links.to_vec();
+    for (i, text) in wishes.texts.iter().enumerate() {
+        let ns = if wishes.namespaces.len() == wishes.texts.len() { wishes.namespaces.get(i) } else { None };
+        comments.push(insert(
+            db,
+            context,
+            event,
+            "annotation",
+            &[("discriminator", &"comment"), ("ns", &ns), ("text_value", text)],
+        )?);
+    }
+    for image in &made.images {
+        for comment in &comments {
+            insert(db, context, event, "image_annotation_link", &[("parent", image), ("child", comment)])?;
+        }
+    }
+    Ok(())
+}
+
+/// What a fileset has, whoever imported it.
+pub fn outcome_of(store: &Store, fileset: i64) -> rusqlite::Result<Outcome> {
+    let ids = |text: &str| -> rusqlite::Result<Vec<i64>> {
+        let mut q = store.db.prepare(text)?;
+        q.query_map([fileset], |r| r.get(0))?.collect()
+    };
+    Ok(Outcome {
+        fileset,
+        images: ids("select id from image where fileset = ?1 order by series, id")?,
+        pixels: ids(
+            "select p.id from pixels p join image i on i.id = p.image where i.fileset = ?1 order by i.id",
+        )?,
+        plates: ids("select distinct w.plate from well w join well_sample s on s.well = w.id
+             join image i on i.id = s.image where i.fileset = ?1")?,
+    })
+}
