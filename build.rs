@@ -20,19 +20,12 @@ fn main() {
 
 fn compile_shim() {
     let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .files(["src/shim/host.cpp", "src/shim/operations.cpp"])
-        .include("include");
+    build.cpp(true).files(["src/shim/host.cpp", "src/shim/operations.cpp"]).include("include");
     match env::var_os("IRODS_INCLUDE_DIR") {
         Some(dir) => {
             // The server's headers are not ours to mend: no warnings from them.
             let dir = PathBuf::from(dir);
-            build
-                .flag("-isystem")
-                .flag(dir.as_os_str())
-                .flag("-isystem")
-                .flag(dir.join("irods").as_os_str());
+            build.flag("-isystem").flag(dir.as_os_str()).flag("-isystem").flag(dir.join("irods").as_os_str());
             build.std("c++20");
         }
         None => {
@@ -44,10 +37,7 @@ fn compile_shim() {
         .warnings(true)
         .extra_warnings(true)
         .flag_if_supported("-fvisibility=hidden");
-    for flag in env::var("OMERO_SHIM_CXXFLAGS")
-        .unwrap_or_default()
-        .split_whitespace()
-    {
+    for flag in env::var("OMERO_SHIM_CXXFLAGS").unwrap_or_default().split_whitespace() {
         build.flag(flag);
     }
     build.compile("omero_shim");
@@ -63,10 +53,7 @@ fn generate_bindings() {
         .derive_default(true)
         .layout_tests(false)
         .generate();
-    match bindings
-        .map_err(|e| e.to_string())
-        .and_then(|b| b.write_to_file(&out).map_err(|e| e.to_string()))
-    {
+    match bindings.map_err(|e| e.to_string()).and_then(|b| b.write_to_file(&out).map_err(|e| e.to_string())) {
         Ok(()) => {}
         Err(message) => {
             println!(

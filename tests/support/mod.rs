@@ -1,6 +1,8 @@
 //! What the integration tests share: where the built things are.
 #![allow(dead_code)]
 
+pub mod omero;
+
 use std::path::{Path, PathBuf};
 
 /// The repository's root.

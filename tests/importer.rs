@@ -1,0 +1,329 @@
+//! The importer in mode `command` against the stand-in OMERO: what is imported, as whom, and what every way of
+//! failing becomes.
+
+mod support;
+
+use irods_rule_engine_plugin_omero::config::Config;
+use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
+use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
+use irods_rule_engine_plugin_omero::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
+use irods_rule_engine_plugin_omero::record::Version;
+use irods_rule_engine_plugin_omero::target::Template;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use support::omero::TestOmero;
+use tempfile::TempDir;
+
+struct World {
+    _dir: TempDir,
+    vault: PathBuf,
+    omero: TestOmero,
+    importer: Value,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = dir.path().join("vault");
+    fs::create_dir(&vault).unwrap();
+    let omero = TestOmero::new(dir.path());
+    let importer = omero.importer_json();
+    World { vault, omero, importer, _dir: dir }
+}
+
+impl World {
+    fn image(&self, name: &str) -> PathBuf {
+        let path = self.vault.join(name);
+        self.omero.admin(&["make", "tiff", path.to_str().unwrap()]);
+        path
+    }
+
+    /// How many different map annotations of ours are linked to filesets.
+    fn map_annotations(&self) -> usize {
+        let shown = self.omero.show();
+        let filesets = shown["filesets"].as_array().unwrap();
+        let linked = filesets.iter().flat_map(|f| f["annotations"].as_array().unwrap());
+        linked.filter(|a| a["ns"] == "irods.org/omero").count()
+    }
+
+    fn run(&self, batch: &Batch) -> Result<Vec<FileOutcome>, ImporterError> {
+        let config =
+            Config::parse(&json!({"omero": self.omero.server_json(), "importer": self.importer})).unwrap();
+        let omero = config.omero.unwrap();
+        CommandImporter::new(&omero).import(batch, 1, &mut || {})
+    }
+}
+
+fn file(number: u64, path: &Path) -> BatchFile {
+    BatchFile {
+        data_id: DataId::parse(&number.to_string()).unwrap(),
+        logical_path: LogicalPath::parse(format!("/z/home/alice/run1/{number} it's a \"b\" #c").as_bytes())
+            .unwrap(),
+        importer_path: path.to_str().unwrap().to_owned(),
+        version: Version { modify_time: 1_700_000_000, size: fs::metadata(path).map_or(0, |m| m.len()) },
+        checksum: Some("sha2:abc=".to_owned()),
+        owner: IrodsUser::parse("alice#z").unwrap(),
+    }
+}
+
+fn batch_of(user: &str, paths: &[PathBuf]) -> Batch {
+    let collection = LogicalPath::parse(b"/z/home/alice/run1").unwrap();
+    Batch {
+        identity: OmeroIdentity { user: OmeroName::parse(user).unwrap(), group: None },
+        target: Template::default().fill(&collection).unwrap(),
+        files: paths.iter().enumerate().map(|(i, p)| file(i as u64 + 1, p)).collect(),
+    }
+}
+
+fn imported(outcome: &FileOutcome) -> &irods_rule_engine_plugin_omero::record::Imported {
+    match outcome {
+        FileOutcome::Imported(imported) => imported,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(outcome: &FileOutcome) -> &str {
+    match outcome {
+        FileOutcome::Failed(reason) | FileOutcome::Postponed(reason) => reason,
+        FileOutcome::Imported(i) => panic!("{i:?}"),
+    }
+}
+
+#[test]
+fn a_batch_is_imported_in_place_as_the_mapped_user_and_annotated() {
+    let w = world();
+    let paths = [w.image("a.tif"), w.image("b c.tif")];
+    let outcomes = w.run(&batch_of("alice", &paths)).unwrap();
+    for outcome in &outcomes {
+        assert_eq!(imported(outcome).images.len(), 1);
+        assert!(!imported(outcome).adopted && !imported(outcome).is_member);
+    }
+    let shown = w.omero.show().to_string();
+    assert!(shown.contains("alice") && shown.contains("run1") && shown.contains("iRODS data id"), "{shown}");
+    assert!(shown.contains("it's a \\\"b\\\" #c"), "{shown}");
+    for path in &paths {
+        assert!(shown.contains(&format!("\"{}\"", path.display())), "no link to {}: {shown}", path.display());
+    }
+    assert_eq!(fs::read_dir(&w.omero.work).unwrap().count(), 0, "the run's directory is removed");
+}
+
+#[test]
+fn the_same_batch_again_is_adopted_and_makes_nothing_new() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let first = w.run(&batch).unwrap();
+    let second = w.run(&batch).unwrap();
+    assert_eq!(imported(&first[0]).fileset, imported(&second[0]).fileset);
+    assert!(imported(&second[0]).adopted);
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (1, 1));
+}
+
+#[test]
+fn images_of_an_earlier_data_object_of_the_same_path_are_not_adopted() {
+    let w = world();
+    let mut batch = batch_of("alice", &[w.image("a.tif")]);
+    w.run(&batch).unwrap();
+    batch.files[0].data_id = DataId::parse("999").unwrap();
+    let second = w.run(&batch).unwrap();
+    assert!(!imported(&second[0]).adopted);
+    assert_eq!(w.omero.count("filesets"), 2);
+}
+
+#[test]
+fn an_unknown_format_fails_alone_with_a_sentence() {
+    let w = world();
+    let notes = w.vault.join("notes.txt");
+    fs::write(&notes, "no image").unwrap();
+    let outcomes = w.run(&batch_of("alice", &[notes, w.image("a.tif")])).unwrap();
+    assert!(matches!(&outcomes[0], FileOutcome::Failed(r) if r.contains("no image format")), "{outcomes:?}");
+    imported(&outcomes[1]);
+}
+
+#[test]
+fn a_damaged_image_fails_and_the_others_do_not() {
+    let w = world();
+    let broken = w.vault.join("broken.tif");
+    w.omero.admin(&["make", "broken", broken.to_str().unwrap()]);
+    let outcomes = w.run(&batch_of("alice", &[broken, w.image("a.tif")])).unwrap();
+    assert!(matches!(&outcomes[0], FileOutcome::Failed(r) if r.contains("damaged")), "{outcomes:?}");
+    imported(&outcomes[1]);
+}
+
+#[test]
+fn only_damaged_images_exit_0_and_are_failed_all_the_same() {
+    let w = world();
+    let broken = w.vault.join("broken.tif");
+    w.omero.admin(&["make", "broken", broken.to_str().unwrap()]);
+    let outcomes = w.run(&batch_of("alice", &[broken])).unwrap();
+    assert!(matches!(&outcomes[0], FileOutcome::Failed(_)), "{outcomes:?}");
+}
+
+#[test]
+fn the_files_of_a_multi_file_set_share_one_fileset() {
+    let w = world();
+    let set = w.vault.join("set.companion.ome");
+    w.omero.admin(&["make", "companion", set.to_str().unwrap(), "--files", "3"]);
+    let mut paths: Vec<PathBuf> = fs::read_dir(&w.vault).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 4, "{paths:?}");
+    let outcomes = w.run(&batch_of("alice", &paths)).unwrap();
+    let key: Vec<_> = outcomes.iter().filter(|o| !imported(o).is_member).collect();
+    assert_eq!(key.len(), 1, "{outcomes:?}");
+    assert_eq!(w.omero.count("filesets"), 1);
+}
+
+#[test]
+fn omero_down_will_pass() {
+    let w = world();
+    w.omero.admin(&["fault", "set", "server-down"]);
+    let error = w.run(&batch_of("alice", &[w.image("a.tif")])).unwrap_err();
+    assert!(matches!(&error, ImporterError::WillPass(r) if r.contains("cannot be reached")), "{error}");
+}
+
+#[test]
+fn a_user_omero_does_not_know_is_refused() {
+    let w = world();
+    let error = w.run(&batch_of("nobody", &[w.image("a.tif")])).unwrap_err();
+    assert!(matches!(error, ImporterError::Refused(_)), "{error}");
+}
+
+#[test]
+fn an_open_password_file_is_refused_before_omero_is_asked() {
+    let w = world();
+    fs::set_permissions(&w.omero.password_file, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = w.run(&batch_of("alice", &[w.image("a.tif")])).unwrap_err();
+    assert!(error.to_string().contains("chmod 0600"), "{error}");
+    assert!(!error.to_string().contains("secret"));
+}
+
+#[test]
+fn a_wrong_password_is_said_to_be_one() {
+    let w = world();
+    fs::write(&w.omero.password_file, "wrong\n").unwrap();
+    let error = w.run(&batch_of("alice", &[w.image("a.tif")])).unwrap_err();
+    assert!(error.to_string().contains("password_file"), "{error}");
+}
+
+#[test]
+fn a_command_that_is_missing_or_prints_garbage_loses_nothing() {
+    let mut w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let script = w.vault.parent().unwrap().join("odd-omero");
+    for text in ["#!/bin/sh\nexit 0\n", "#!/bin/sh\nhead -c 100000 /dev/urandom\n", "#!/bin/sh\nkill -9 $$\n"]
+    {
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        w.importer["command"] = json!(script);
+        assert!(matches!(w.run(&batch), Err(ImporterError::WillPass(_))), "{text}");
+    }
+    w.importer["command"] = json!("/nonexistent/omero");
+    let error = w.run(&batch).unwrap_err();
+    assert!(matches!(&error, ImporterError::WillPass(r) if r.contains("cannot be run")), "{error}");
+}
+
+#[test]
+fn results_for_files_never_asked_for_are_not_believed() {
+    let w = world();
+    let image = w.image("a.tif");
+    w.omero.admin(&["fault", "set", "foreign-results", "--command", "import", "--ids", "4711"]);
+    let outcomes = w.run(&batch_of("alice", &[image])).unwrap();
+    let ids: Vec<String> = outcomes
+        .iter()
+        .filter_map(|o| match o {
+            FileOutcome::Imported(i) => Some(i.fileset.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(!ids.contains(&"4711".to_owned()), "{outcomes:?}");
+}
+
+#[test]
+fn an_importer_that_hangs_is_ended_and_its_files_wait() {
+    let mut w = world();
+    w.importer["timeout_in_seconds"] = json!(1);
+    let image = w.image("a.tif");
+    w.omero.admin(&["fault", "set", "hang", "--command", "import"]);
+    let outcomes = w.run(&batch_of("alice", &[image])).unwrap();
+    assert!(matches!(&outcomes[0], FileOutcome::Postponed(r) if r.contains("time limit")), "{outcomes:?}");
+}
+
+#[test]
+fn an_import_cut_off_after_the_images_were_made_is_adopted() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    w.omero.admin(&[
+        "fault",
+        "set",
+        "kill",
+        "--command",
+        "import",
+        "--where",
+        "after-images",
+        "--signal",
+        "9",
+        "--times",
+        "1",
+    ]);
+    let first = w.run(&batch).unwrap();
+    imported(&first[0]); // OMERO has it, whatever the importer's end was
+    assert_eq!(imported(&w.run(&batch).unwrap()[0]).fileset, imported(&first[0]).fileset);
+    assert_eq!(w.omero.count("filesets"), 1);
+}
+
+#[test]
+fn what_a_failed_import_left_behind_is_not_taken_for_images() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    w.omero.admin(&[
+        "fault",
+        "set",
+        "kill",
+        "--command",
+        "import",
+        "--where",
+        "after-fileset",
+        "--signal",
+        "9",
+        "--times",
+        "1",
+    ]);
+    let first = w.run(&batch).unwrap();
+    assert!(reason(&first[0]).contains("signal 9"), "{first:?}");
+    imported(&w.run(&batch).unwrap()[0]);
+    assert_eq!(w.omero.count("images"), 1);
+}
+
+#[test]
+fn a_repository_that_cannot_be_written_is_said_to_be_one() {
+    let w = world();
+    let image = w.image("a.tif");
+    w.omero.admin(&["fault", "set", "repository-not-writable"]);
+    let outcomes = w.run(&batch_of("alice", &[image])).unwrap();
+    assert!(reason(&outcomes[0]).contains("ManagedRepository"), "{outcomes:?}");
+}
+
+#[test]
+fn sessions_are_closed_and_the_password_is_in_one_environment_only() {
+    let w = world();
+    w.run(&batch_of("alice", &[w.image("a.tif")])).unwrap();
+    let calls = fs::read_to_string(w.omero.store.join("calls.jsonl")).unwrap();
+    assert!(!calls.contains("secret of the importer"));
+    let calls: Vec<Value> = calls.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let ours: Vec<&Value> = calls.iter().filter(|c| !c["argv"].to_string().contains("standin")).collect();
+    let word = |c: &Value| {
+        c["argv"].as_array().unwrap().iter().find_map(|w| {
+            w.as_str().filter(|w| ["login", "logout", "import", "hql", "obj"].contains(w)).map(str::to_owned)
+        })
+    };
+    let words: Vec<String> = ours.iter().filter_map(|c| word(c)).collect();
+    assert_eq!(words.first().map(String::as_str), Some("login"));
+    assert_eq!(words.last().map(String::as_str), Some("logout"));
+    assert_eq!(words.iter().filter(|w| *w == "login").count(), 1);
+    for call in &ours {
+        let is_login = word(call).as_deref() == Some("login");
+        assert_eq!(call.to_string().contains("OMERO_PASSWORD"), is_login, "{call}");
+        assert!(!call["argv"].to_string().contains("-k"), "no session key in our arguments: {call}");
+    }
+}
