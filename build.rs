@@ -23,20 +23,16 @@ fn compile_shim() {
     build.cpp(true).files(["src/shim/host.cpp", "src/shim/operations.cpp"]).include("include");
     match env::var_os("IRODS_INCLUDE_DIR") {
         Some(dir) => {
-            // The server's headers are not ours to mend: no warnings from them.
+            // The server's own headers include each other with and without their directory. They are not ours to
+            // mend: no warnings from them.
             let dir = PathBuf::from(dir);
-            build.flag("-isystem").flag(dir.as_os_str()).flag("-isystem").flag(dir.join("irods").as_os_str());
-            build.std("c++20");
+            build.std("c++20").include(&dir).flag("-isystem").flag(dir.join("irods").as_os_str());
         }
         None => {
-            build.std("c++17");
+            build.std("c++17").include("include/irods_abi");
         }
     }
-    build
-        .include("include/irods_abi")
-        .warnings(true)
-        .extra_warnings(true)
-        .flag_if_supported("-fvisibility=hidden");
+    build.warnings(true).extra_warnings(true).flag_if_supported("-fvisibility=hidden");
     for flag in env::var("OMERO_SHIM_CXXFLAGS").unwrap_or_default().split_whitespace() {
         build.flag(flag);
     }

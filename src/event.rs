@@ -66,6 +66,11 @@ impl Pep {
         })
     }
 
+    /// Whether the PEP is of a registration of physical paths.
+    pub fn is_registration(self) -> bool {
+        matches!(self, Self::PhyPathRegPost | Self::RegisterPhysicalPathPost)
+    }
+
     /// A regular expression that names just our PEPs, for the server's own filter.
     pub fn regex() -> String {
         let names: Vec<&str> = Self::ALL.iter().map(|(_, name)| *name).collect();

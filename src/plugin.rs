@@ -121,7 +121,8 @@ impl Plugin {
     }
 
     /// A PEP fired. Whatever happens here, the client's operation is not touched.
-    pub fn pep(&self, session: &Session<'_>, rule: &[u8], argument: Argument<'_>) {
+    /// `argument` unpacks the operation's argument, once it is known that the PEP is ours.
+    pub fn pep<'a>(&self, session: &Session<'_>, rule: &[u8], argument: impl FnOnce(Pep) -> Argument<'a>) {
         let (Some(config), Some(pep)) = (self.config(), Pep::of(rule)) else {
             return;
         };
@@ -129,7 +130,7 @@ impl Plugin {
             return;
         };
         let around = Around { config, session };
-        match agent.open.read(pep, argument, &around) {
+        match agent.open.read(pep, argument(pep), &around) {
             Ok(Step::Nothing) => {}
             Ok(Step::Event(event)) => self.event(config, session, &mut agent.memory, &event),
             Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),

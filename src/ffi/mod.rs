@@ -21,7 +21,7 @@ mod raw {
     include!(concat!(env!("OUT_DIR"), "/boundary.rs"));
 }
 
-use crate::event::Argument;
+use crate::event::{Argument, Pep};
 use crate::plugin::Plugin;
 use once_cell::sync::OnceCell;
 use raw::{omero_argument, omero_argument_kind, omero_host, omero_level, omero_session, omero_text};
@@ -234,22 +234,21 @@ pub unsafe extern "C" fn omero_plugin_pep(
             return RULE_ENGINE_CONTINUE;
         };
         // SAFETY: the argument's texts live until this call returns.
-        let argument = unsafe { argument_of(&session, argument) };
-        plugin.pep(&session, rule, argument);
+        plugin.pep(&session, rule, |pep| unsafe { argument_of(&session, pep, argument) });
         RULE_ENGINE_CONTINUE
     })
 }
 
 /// # Safety
 /// The texts of `argument` must live as long as it is borrowed.
-unsafe fn argument_of<'a>(session: &Session<'_>, argument: &'a omero_argument) -> Argument<'a> {
+unsafe fn argument_of<'a>(session: &Session<'_>, pep: Pep, argument: &'a omero_argument) -> Argument<'a> {
     // SAFETY: the caller's promise.
     let text = |i: usize| unsafe { bytes(argument.text[i]) };
     match argument.kind {
         omero_argument_kind::OMERO_ARGUMENT_DATA_OBJECT => Argument::DataObject {
             path: text(0),
             open_flags: argument.number,
-            is_tree: session.has_keyword(argument.condition, "collection"),
+            is_tree: pep.is_registration() && session.has_keyword(argument.condition, "collection"),
         },
         omero_argument_kind::OMERO_ARGUMENT_DESCRIPTOR => Argument::Descriptor(argument.number),
         omero_argument_kind::OMERO_ARGUMENT_BYTES => Argument::Json(text(0)),

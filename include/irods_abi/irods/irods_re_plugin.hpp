@@ -125,8 +125,8 @@ namespace irods
     };
 
     // The effect handler. `effect_handler(std::string{"unsafe_ms_ctx"}, &rei)` with a `ruleExecInfo_t* rei`
-    // gives the rule's context, here as with the server's own headers; there the call first asks every rule
-    // engine whether it has a rule of that name, here the context is read at once.
+    // gives the rule's context, here as with the server's own headers. Any other name goes to the microservices
+    // at once here, while the server's headers first offer it to the other rule engines.
     class callback final
     {
       public:

@@ -5,6 +5,10 @@
 
 #include "irods/rcConnect.h"
 
+// Prefixes of accessLevel: the path names a resource; act with an administrator's rights.
+#define MOD_RESC_PREFIX "resource:"
+#define MOD_ADMIN_MODE_PREFIX "admin:"
+
 typedef struct {
     int recursiveFlag;
     char* accessLevel;

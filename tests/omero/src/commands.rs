@@ -44,10 +44,6 @@ pub fn hql(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), Stop
         ));
     };
     let client = Connector { dir, faults }.log_in(args)?;
-    faults.strike("start", None);
-    if let Some(f) = faults.take("exit", None, None) {
-        return Err(Stop::Exit(f.code.unwrap_or(1)));
-    }
     if faults.take("bad-query", None, None).is_some() {
         return Err(die(52, "Bad query: stand-in fault".to_owned()));
     }

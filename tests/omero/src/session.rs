@@ -352,6 +352,13 @@ impl Connector<'_> {
         }
         let (mut server, mut name, mut port) = wanted(args)?;
         self.faults.user = name.clone().or_else(|| last.user.clone()).unwrap_or_default();
+        if self.faults.command != "import" {
+            // An import has its own points, in its Java half.
+            self.faults.strike("start", None);
+            if let Some(f) = self.faults.take("exit", None, None) {
+                return Err(Stop::Exit(f.code.unwrap_or(1)));
+            }
+        }
 
         if args.str("key").is_none()
             && let (Some(last_host), Some(last_user)) = (&last.host, &last.user)
