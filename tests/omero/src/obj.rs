@@ -86,16 +86,18 @@ pub fn run(
         words.extend_from_slice(args.list("fields"));
         actions.push(Action { variable: None, words });
     } else if let Some(file) = args.str("file") {
-        let mut bytes = Vec::new();
-        if file == "-" {
+        // Everything is parsed before anything is done. In a file a carriage
+        // return ends a line, inside quotes or not; on standard input it does not.
+        let text = if file == "-" {
+            let mut bytes = Vec::new();
             let _ = std::io::stdin().read_to_end(&mut bytes);
-            *stdin = Some(String::from_utf8_lossy(&bytes).into_owned());
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            *stdin = Some(text.clone());
+            text
         } else {
-            bytes = std::fs::read(file).map_err(|_| die(337, "Cannot read file".to_owned()))?;
-        }
-        // Everything is parsed before anything is done. A carriage return ends
-        // a line too, inside quotes or not.
-        let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\r', "\n");
+            let bytes = std::fs::read(file).map_err(|_| die(337, "Cannot read file".to_owned()))?;
+            String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\r', "\n")
+        };
         for line in text.split('\n').map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             actions.push(parse_line(line)?);
         }

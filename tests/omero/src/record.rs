@@ -1,6 +1,6 @@
 //! What was run, for tests to look at afterwards: `calls.jsonl` has one line for
 //! each finished call, `started.jsonl` one for each begun (a killed one is only
-//! there), `java.jsonl` one for each run of the Java half.
+//! there), `java.jsonl` one for each start of the Java half.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -71,9 +71,10 @@ pub fn finished(dir: &Path, argv: &[String], stdin: Option<String>, exit: i32) {
     append(dir, "calls.jsonl", &entry);
 }
 
-/// One run of the Java half, with its whole argument list: the session key is in it.
-pub fn java(dir: &Path, argv: &[String], exit: i32) {
-    append(dir, "java.jsonl", &json!({ "pid": std::process::id(), "argv": argv, "exit": exit }));
+/// The beginning of a run of the Java half, with its whole argument list: the
+/// session key is in it.
+pub fn java(dir: &Path, argv: &[String]) {
+    append(dir, "java.jsonl", &json!({ "pid": std::process::id(), "argv": argv }));
 }
 
 fn handed(dir: &Path, pid: u32) -> PathBuf {

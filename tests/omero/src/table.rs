@@ -55,11 +55,12 @@ fn sql(headers: &[String], rows: &[Vec<String>]) -> String {
     out.join("\n")
 }
 
-/// Quoted only where commas, quotes or line ends ask for it.
+/// Quoted only where commas or quotes ask for it: a line end in a value is
+/// printed as it is, and breaks the row.
 fn csv_row(row: &[String]) -> String {
     row.iter()
         .map(|c| {
-            if c.contains([',', '"', '\n', '\r']) || (row.len() == 1 && c.is_empty()) {
+            if c.contains([',', '"']) || (row.len() == 1 && c.is_empty()) {
                 format!("\"{}\"", c.replace('"', "\"\""))
             } else {
                 c.clone()

@@ -226,6 +226,9 @@ impl Translator<'_> {
             self.lookup(&path[0]).ok_or_else(|| format!("Path expected for join! [{}]", self.text))?;
         for (i, step) in path.iter().enumerate().skip(1) {
             let last = i + 1 == path.len();
+            if step == "details" && class.owned && !last {
+                continue;
+            }
             if let Some(many) = class.many(step) {
                 let target = model::class(many.class).ok_or_else(|| self.unknown(step, class))?;
                 if last {

@@ -369,6 +369,9 @@ fn decode(bytes: &[u8]) -> String {
 /// The program under its name `java`.
 pub fn main(words: &[String]) -> i32 {
     use std::os::unix::process::parent_id;
+    if let Some(dir) = Store::directory() {
+        record::java(&dir, words);
+    }
     let at = words.iter().position(|w| w == super::START_CLASS).unwrap_or(words.len());
     let (machine, rest) = words.split_at(at);
     let of = |key: &str| machine.iter().find_map(|w| w.strip_prefix(key));
@@ -405,7 +408,6 @@ pub fn main(words: &[String]) -> i32 {
         plates: 0,
     }
     .start();
-    record::java(&dir, words, code);
     code
 }
 

@@ -149,6 +149,27 @@ impl Omero {
         self.start(&words, &(paths.join("\n") + "\n"))
     }
 
+    /// Like `start_import`, with a session directory of its own for this run, as
+    /// runs at the same time need: in a shared one they overwrite each other's
+    /// notes of the last session, and may find them half-written.
+    pub fn start_import_apart(&self, number: usize, more: &[&str], path: &str) -> Child {
+        let sessions = self.path(&format!("client/sessions-{number}"));
+        copy_dir(&self.path("client/sessions"), &sessions);
+        let list = self.path(&format!("client/list-{number}"));
+        std::fs::write(&list, format!("{path}\n")).unwrap();
+        let mut all = vec!["--transfer", "ln_s", "--output", "yaml"];
+        all.extend_from_slice(more);
+        all.push("-");
+        self.command()
+            .env("OMERO_SESSIONDIR", sessions)
+            .args(self.import_words(&all))
+            .stdin(std::fs::File::open(list).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Any import, with whatever options and paths.
     pub fn plain_import(&self, more: &[&str]) -> Ran {
         let words = self.import_words(more);
@@ -196,6 +217,19 @@ impl Omero {
         walk(&self.path("client/sessions"), &mut found);
         found.retain(|p| !p.file_name().unwrap().to_str().unwrap().starts_with('.'));
         found
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for e in std::fs::read_dir(from).unwrap() {
+        let e = e.unwrap();
+        let target = to.join(e.file_name());
+        if e.path().is_dir() {
+            copy_dir(&e.path(), &target);
+        } else {
+            std::fs::copy(e.path(), target).unwrap();
+        }
     }
 }
 
