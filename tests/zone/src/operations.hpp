@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What clients can ask of a server. Each function is one API call: it fires that call's policy enforcement
+// points around the work, and gives the code the client gets. Several calls in a row, as a client program
+// makes them, are verbs.hpp.
+#ifndef ZONE_OPERATIONS_HPP
+#define ZONE_OPERATIONS_HPP
+
+#include "session.hpp"
+
+#include "irods/bulkDataObjPut.h"
+#include "irods/dataObjCopy.h"
+#include "irods/dataObjInpOut.h"
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace zone
+{
+    // The argument of most calls, with its keywords; frees them.
+    class DataObjInput
+    {
+      public:
+        explicit DataObjInput(const std::string& path);
+        ~DataObjInput();
+        DataObjInput(const DataObjInput&) = delete;
+        DataObjInput& operator=(const DataObjInput&) = delete;
+
+        DataObjInput& with(const char* keyword, const std::string& value = "");
+        bool has(const char* keyword) const;
+        std::string value(const char* keyword) const;
+        DataObjInp* get() { return &input_; }
+        DataObjInp* operator->() { return &input_; }
+        std::string path() const { return input_.objPath; }
+
+      private:
+        DataObjInp input_;
+    };
+
+    // ---- data objects: whole files (data_transfer.cpp) --------------------------------------------------------
+
+    struct PutOptions
+    {
+        bool force = false;
+        bool parallel = false; // through the portal, as files above 32 MiB go
+        std::string resource;
+        std::string type;
+        std::string metadata; // "attribute;value;units;..." of iput --metadata
+        std::int64_t single_buffer_limit = 32LL * 1024 * 1024;
+    };
+    int put(Session& session, const std::string& local, const std::string& path, const PutOptions& options);
+    int get(Session& session, const std::string& path, const std::string& local);
+    int copy(Session& session, const std::string& from, const std::string& to, bool force, const std::string& resource);
+
+    struct BulkFile
+    {
+        std::string local;
+        std::string path;
+    };
+    int bulk_put(Session& session, const std::string& collection, const std::vector<BulkFile>& files);
+    // Extracts a tar archive that is a data object into a collection.
+    int extract(Session& session, const std::string& archive, const std::string& collection, bool force);
+
+    struct RegisterOptions
+    {
+        bool recursive = false;
+        bool replica = false;
+        bool force = false;
+        std::string resource;
+        std::string type;
+    };
+    int register_path(Session& session, const std::string& physical, const std::string& path, const RegisterOptions& options);
+
+    int replicate(Session& session, const std::string& path, const std::string& resource, bool update, bool admin);
+    int move_replica(Session& session, const std::string& path, const std::string& from, const std::string& to, bool admin);
+    int trim(Session& session, const std::string& path, const std::string& replica_number, int copies, bool admin);
+    int checksum(Session& session, const std::string& path, std::string& text);
+
+    // The same without API PEPs, as other server code calls them. They throw Failure.
+    void replicate_without_policy(Session& session, DataObjInp& input);
+    void move_replica_without_policy(Session& session, DataObjInp& input);
+    std::string checksum_without_policy(Session& session, DataObjInp& input);
+
+    // ---- data objects: streams (streams.cpp) ------------------------------------------------------------------
+
+    // Each gives a descriptor (3 or more) or a code.
+    int open_data(Session& session, const std::string& path, int flags, const std::string& resource);
+    int create_data(Session& session, const std::string& path, bool force, const std::string& resource);
+    struct ReplicaOpen
+    {
+        int descriptor = 0;
+        std::string token; // for the further streams into the same replica
+    };
+    ReplicaOpen open_replica(Session& session, const std::string& path, int flags, const std::string& resource, const std::string& token);
+
+    // A second descriptor of the same replica, opened with data_obj_open and the first one's token, as the
+    // Python client does for a large file.
+    int open_further_stream(Session& session, int descriptor);
+
+    int write_data(Session& session, int descriptor, const std::string& bytes);
+    int read_data(Session& session, int descriptor, int length, std::string& bytes);
+    int seek_data(Session& session, int descriptor, std::int64_t offset, int whence);
+    int close_data(Session& session, int descriptor);
+    struct ReplicaClose
+    {
+        bool update_size = true;
+        bool update_status = true;
+        bool send_notifications = true;
+    };
+    int close_replica(Session& session, int descriptor, const ReplicaClose& options);
+    int get_descriptor_info(Session& session, int descriptor, std::string& json);
+    std::string descriptor_info_without_policy(Session& session, const std::string& json);
+
+    // What the agent does with what is still open when its client is gone: nothing is told to anybody, and
+    // what was being written becomes stale.
+    void abandon_descriptors(Session& session);
+
+    int touch(Session& session, const std::string& path, bool no_create, const std::string& seconds_since_epoch);
+    void touch_without_policy(Session& session, const std::string& json);
+
+    // ---- names (namespace.cpp) --------------------------------------------------------------------------------
+
+    int make_collection(Session& session, const std::string& path, bool parents);
+    int rename(Session& session, const std::string& from, const std::string& to);
+    int unlink(Session& session, const std::string& path, bool force, bool unregister, bool admin);
+    int remove_collection(Session& session, const std::string& path, bool recursive, bool force, bool unregister);
+    int change_access(Session& session, const std::string& level, const std::string& user, const std::string& path,
+                      bool recursive, bool admin);
+
+    void make_collection_without_policy(Session& session, const std::string& path, bool parents);
+    void rename_without_policy(Session& session, const std::string& from, const std::string& to);
+    void change_access_without_policy(Session& session, const std::string& level, const std::string& user,
+                                      const std::string& path, bool recursive, bool admin);
+
+    // ---- metadata and rules (rules.cpp) -----------------------------------------------------------------------
+
+    // The words of imeta after the program's name: add -d /path a v u, ...
+    int modify_metadata_call(Session& session, const std::vector<std::string>& words, bool admin);
+    int apply_metadata_call(Session& session, const std::string& json, std::string& output);
+    // irule: the text goes to one instance, or to all if that is empty. The ruleExecOut text goes to the output.
+    int execute_rule_text(Session& session, const std::string& instance, const std::string& text);
+    int delete_rule(Session& session, std::int64_t id);
+    // A rule with strings in and out, as the native rule language calls one.
+    int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments);
+
+    // Queues a rule for later. Throws Failure.
+    std::int64_t queue_rule(Session& session, const userInfo_t& user, const std::string& text, const std::string& conditions);
+    std::int64_t submit_rule(Session& session, const userInfo_t& user, ruleExecSubmitInp_t& input);
+
+    // ---- shared by the above ----------------------------------------------------------------------------------
+
+    // Registers one replica of a new data object, or a collection, between the database PEPs, and touches the
+    // parent.
+    Replica register_new_data(Session& session, const std::string& path, const Resource& resource,
+                              const std::string& physical, std::int64_t size, int status, const std::string& type,
+                              bool touch_parent);
+    Replica register_new_replica(Session& session, const Replica& source, const Resource& resource,
+                                 const std::string& physical, std::int64_t size, int status);
+    void register_new_collection(Session& session, const std::string& path, const User& owner);
+    void touch_collection(Session& session, const std::string& path);
+    void unregister_replica(Session& session, const Replica& replica);
+    void modify_replica(Session& session, const Replica& replica, const std::function<void()>& change);
+
+    // Where a resource keeps a data object.
+    std::string vault_path(const Resource& leaf, const std::string& logical_path);
+    bool is_in_vault(const Resource& leaf, const std::string& physical_path);
+
+    // The leaf a new replica goes to; the default resource if no name is given. Failure DIRECT_CHILD_ACCESS for a
+    // resource that is not a root.
+    Resource target_leaf(Session& session, const std::string& resource);
+    // The other leaves of a replication resource, which get a copy of what was written to `leaf`.
+    void replicate_to_siblings(Session& session, std::int64_t data_id, const Resource& leaf);
+
+    // Failures for paths that are too long, not absolute or in another zone.
+    void require_valid_path(Session& session, const std::string& path);
+    // The session may make something in this collection.
+    void require_may_create_in(Session& session, const std::string& collection);
+    // No replica is being written.
+    void require_unlocked(const std::vector<Replica>& replicas, const std::string& path);
+
+    // A static policy enforcement point, e.g. acPostProcForPut: asked for by name, run where it exists.
+    void static_policy(Session& session, const char* name);
+} // namespace zone
+
+#endif // ZONE_OPERATIONS_HPP

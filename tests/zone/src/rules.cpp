@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Metadata calls, irule, and putting rules into the delay queue.
+
+#include "operations.hpp"
+
+#include "metadata.hpp"
+#include "remote.hpp"
+#include "support.hpp"
+
+#include "irods/execMyRule.h"
+#include "irods/irods_log.hpp"
+#include "irods/rcMisc.h"
+#include "irods/rodsKeyWdDef.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <memory>
+#include <regex>
+
+namespace zone
+{
+    namespace
+    {
+        constexpr int input_arg_not_well_formed_err = -1084000;
+        constexpr std::size_t longest_frequency = 63;
+
+        // Rule text with one of these after a dollar is refused: it might be a session variable of old.
+        bool has_session_variable(const std::string& text)
+        {
+            static const std::regex variables{
+                "\\$\\b(?:pluginInstanceName|status|objPath|dataType|dataSize|chksum|version|filePath|replNum|replStatus|"
+                "writeFlag|dataOwner|dataOwnerZone|dataExpiry|dataComments|dataCreate|dataModify|dataAccess|dataAccessInx|"
+                "dataId|collId|statusString|destRescName|rescName|userClient|userNameClient|rodsZoneClient|sysUidClient|"
+                "privClient|clientAddr|authStrClient|userAuthSchemeClient|userInfoClient|userCommentClient|userCreateClient|"
+                "userModifyClient|userProxy|userNameProxy|rodsZoneProxy|privProxy|authStrProxy|userAuthSchemeProxy|"
+                "userInfoProxy|userCommentProxy|userCreateProxy|userModifyProxy|collName|collParentName|collOwnername|"
+                "collExpiry|collComments|collCreate|collModify|collAccess|collAccessInx|collInheritance|otherUser|"
+                "otherUserName|otherUserZone|otherUserType|connectCnt|connectSock|connectOption|connectStatus|connectApiInx|"
+                "KVPairs)\\b"};
+            return text.find('$') != std::string::npos && std::regex_search(text, variables);
+        }
+
+        // The content of the first <NAME>...</NAME>.
+        std::string element(const std::string& text, const std::string& name, bool& found)
+        {
+            const auto start = text.find("<" + name + ">");
+            const auto end = text.find("</" + name + ">");
+            found = start != std::string::npos && end != std::string::npos && end > start;
+            return found ? text.substr(start + name.size() + 2, end - start - name.size() - 2) : "";
+        }
+
+        // "90", "90s", "5m", "2h", "1d": seconds from now, as text.
+        std::string due_time(const std::string& offset)
+        {
+            std::size_t start = offset.find_first_not_of(" \t\n");
+            start = start == std::string::npos ? offset.size() : start;
+            const std::size_t unit_at = offset.find_first_not_of("0123456789.", start);
+            const std::string number = offset.substr(start, unit_at == std::string::npos ? unit_at : unit_at - start);
+            long factor = 1;
+            if (unit_at != std::string::npos) {
+                switch (offset[unit_at]) {
+                    case 's':
+                    case ' ':
+                        break;
+                    case 'm':
+                        factor = 60;
+                        break;
+                    case 'h':
+                        factor = 3600;
+                        break;
+                    case 'd':
+                        factor = 24L * 3600;
+                        break;
+                    case 'y':
+                        factor = 365L * 24 * 3600;
+                        break;
+                    default:
+                        throw Failure{input_arg_not_well_formed_err, "bad units in [" + offset + "]"};
+                }
+            }
+            if (number.empty()) {
+                throw Failure{input_arg_not_well_formed_err, "no number in [" + offset + "]"};
+            }
+            return std::to_string(std::time(nullptr) + std::atol(number.c_str()) * factor);
+        }
+
+        // What the client prints: the output of the parameter ruleExecOut.
+        std::string rule_output(const MsParamArray& parameters)
+        {
+            for (int i = 0; i < parameters.len; ++i) {
+                const MsParam* parameter = parameters.msParam[i];
+                if (parameter == nullptr || parameter->label == nullptr || parameter->type == nullptr ||
+                    parameter->inOutStruct == nullptr || std::strcmp(parameter->label, "ruleExecOut") != 0 ||
+                    std::strcmp(parameter->type, ExecCmdOut_MS_T) != 0) {
+                    continue;
+                }
+                const auto* out = static_cast<const ExecCmdOut*>(parameter->inOutStruct);
+                const auto* bytes = static_cast<const char*>(out->stdoutBuf.buf);
+                if (bytes != nullptr && out->stdoutBuf.len > 0) {
+                    return std::string(bytes, ::strnlen(bytes, static_cast<std::size_t>(out->stdoutBuf.len)));
+                }
+            }
+            return "";
+        }
+
+        // Everything in it comes from malloc, whoever put it there.
+        void clear(MsParamArray& parameters)
+        {
+            for (int i = 0; i < parameters.len; ++i) {
+                MsParam* parameter = parameters.msParam[i];
+                if (parameter == nullptr) {
+                    continue;
+                }
+                if (parameter->type != nullptr && std::strcmp(parameter->type, ExecCmdOut_MS_T) == 0 && parameter->inOutStruct != nullptr) {
+                    auto* out = static_cast<ExecCmdOut*>(parameter->inOutStruct);
+                    std::free(out->stdoutBuf.buf);
+                    std::free(out->stderrBuf.buf);
+                }
+                std::free(parameter->inOutStruct);
+                std::free(parameter->label);
+                std::free(parameter->type);
+                std::free(parameter);
+            }
+            std::free(parameters.msParam);
+            parameters.msParam = nullptr;
+            parameters.len = 0;
+        }
+    } // namespace
+
+    int modify_metadata_call(Session& session, const std::vector<std::string>& words, bool admin)
+    {
+        ModifyAVUMetadataInput input;
+        std::memset(static_cast<void*>(&input), 0, sizeof input);
+        std::vector<std::string> texts = words;
+        char** const arguments[] = {&input.arg0, &input.arg1, &input.arg2, &input.arg3, &input.arg4,
+                                    &input.arg5, &input.arg6, &input.arg7, &input.arg8, &input.arg9};
+        if (texts.size() > 10) {
+            throw Failure{CAT_INVALID_ARGUMENT, "too many words"};
+        }
+        static char nothing[] = "";
+        for (std::size_t i = 0; i < 10; ++i) {
+            *arguments[i] = i < texts.size() ? &texts[i][0] : nothing;
+        }
+        if (admin) {
+            addKeyVal(&input.condInput, ADMIN_KW, "");
+        }
+        const int code = api(
+            session, "mod_avu_metadata",
+            [&]() -> int {
+                if (session.remote() != nullptr) {
+                    std::vector<std::string> forwarded{"meta"};
+                    if (admin) {
+                        forwarded.emplace_back("-M");
+                    }
+                    forwarded.insert(forwarded.end(), words.begin(), words.end());
+                    return session.remote()->call(forwarded).code;
+                }
+                static_policy(session, "acPreProcForModifyAVUMetadata");
+                modify_metadata(session, input);
+                static_policy(session, "acPostProcForModifyAVUMetadata");
+                return 0;
+            },
+            &input);
+        clearKeyVal(&input.condInput);
+        return code;
+    }
+
+    int apply_metadata_call(Session& session, const std::string& json, std::string& output)
+    {
+        std::string request = json;
+        BytesBuf buffer{static_cast<int>(request.size()), &request[0]};
+        BytesBuf* answer = nullptr;
+        return api(
+            session, "atomic_apply_metadata_operations",
+            [&]() -> int {
+                if (session.remote() != nullptr) {
+                    auto remote_answer = session.remote()->call({"atomic", json});
+                    output = remote_answer.output;
+                    return remote_answer.code;
+                }
+                return apply_metadata_operations(session, json, output);
+            },
+            &buffer, &answer);
+    }
+
+    int execute_rule_text(Session& session, const std::string& instance, const std::string& text)
+    {
+        auto input = std::make_unique<ExecMyRuleInp>();
+        std::memset(static_cast<void*>(input.get()), 0, sizeof(ExecMyRuleInp));
+        if (text.size() >= sizeof input->myRule) {
+            throw Failure{USER_PACKSTRUCT_INPUT_ERR, "the rule has more than 20 kB"};
+        }
+        copy_to(input->myRule, text);
+        copy_to(input->outParamDesc, "ruleExecOut");
+        if (!instance.empty()) {
+            addKeyVal(&input->condInput, INSTANCE_NAME_KW, instance.c_str());
+        }
+        MsParamArray parameters{0, 0, nullptr};
+        input->inpParamArray = &parameters;
+        MsParamArray* out = nullptr;
+        const int code = api(
+            session, "exec_my_rule",
+            [&] {
+                RuleContext context{session.comm(), instance};
+                context.info().msParamArray = &parameters;
+                const auto result = session.server().plugins.exec_rule_text(instance, text, &parameters, "ruleExecOut", context.callback());
+                session.output = rule_output(parameters);
+                if (!result.ok()) {
+                    session.last_failure = result.result();
+                    irods::log(result);
+                    return static_cast<int>(result.code());
+                }
+                return 0;
+            },
+            input.get(), &out);
+        clear(parameters);
+        clearKeyVal(&input->condInput);
+        return code;
+    }
+
+    int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments)
+    {
+        RuleContext context{session.comm(), ""};
+        const auto make_arguments = [&] {
+            Arguments list;
+            for (auto& argument : arguments) {
+                list.emplace_back(&argument);
+            }
+            return list;
+        };
+        const auto result = session.server().plugins.exec_rule(rule, make_arguments, context.callback());
+        if (!result.ok()) {
+            session.last_failure = result.result();
+            return static_cast<int>(result.code());
+        }
+        return 0;
+    }
+
+    int delete_rule(Session& session, std::int64_t id)
+    {
+        return api(
+            session, "rule_exec_del",
+            [&] {
+                const auto rule = session.catalog().rule(id);
+                if (!rule) {
+                    throw Failure{CAT_NO_ROWS_FOUND, "no such delayed rule"};
+                }
+                if (!session.privileged() && (rule->user != session.actor().name || rule->user_zone != session.actor().zone)) {
+                    throw Failure{CAT_INSUFFICIENT_PRIVILEGE_LEVEL, "the rule is another user's"};
+                }
+                session.catalog().remove_rule(id);
+                return 0;
+            },
+            &id);
+    }
+
+    std::int64_t submit_rule(Session& session, const userInfo_t& user, ruleExecSubmitInp_t& input)
+    {
+        if (has_session_variable(input.ruleName)) {
+            throw Failure{RE_UNSUPPORTED_SESSION_VAR, "Rules cannot contain session variables. Use dynamic PEPs instead."};
+        }
+        DelayedRule rule;
+        rule.text = input.ruleName;
+        rule.user = user.userName;
+        rule.user_zone = user.rodsZone;
+        rule.auth_flag = user.authInfo.authFlag;
+        rule.due = input.exeTime[0] != '\0' ? std::string{input.exeTime} : std::to_string(std::time(nullptr));
+        rule.frequency = input.exeFrequency;
+        rule.priority = input.priority[0] != '\0' ? input.priority : "5";
+        if (rule.priority.size() != 1 || rule.priority[0] < '1' || rule.priority[0] > '9') {
+            throw Failure{SYS_INVALID_INPUT_PARAM, "the priority of a delayed rule is 1 to 9"};
+        }
+        const char* instance = getValByKey(&input.condInput, INSTANCE_NAME_KW);
+        rule.instance = instance != nullptr ? instance : "";
+        database_operation(session, "reg_rule_exec", [&] { rule.id = session.catalog().add_rule(rule); }, &input);
+        copy_to(input.ruleExecId, std::to_string(rule.id));
+        return rule.id;
+    }
+
+    std::int64_t queue_rule(Session& session, const userInfo_t& user, const std::string& text, const std::string& conditions)
+    {
+        auto input = std::make_unique<ruleExecSubmitInp_t>();
+        std::memset(static_cast<void*>(input.get()), 0, sizeof(ruleExecSubmitInp_t));
+        copy_to(input->ruleName, text);
+        copy_to(input->userName, user.userName);
+        bool found = false;
+        const std::string instance = element(conditions, "INST_NAME", found);
+        if (found) {
+            addKeyVal(&input->condInput, INSTANCE_NAME_KW, instance.c_str());
+        }
+        const std::string frequency = element(conditions, "EF", found);
+        copy_to(input->exeFrequency, frequency.substr(0, longest_frequency));
+        copy_to(input->priority, element(conditions, "PRIORITY", found));
+        const std::string at = element(conditions, "ET", found);
+        if (found) {
+            copy_to(input->exeTime, at);
+        }
+        const std::string after = element(conditions, "PLUSET", found);
+        try {
+            if (found) {
+                copy_to(input->exeTime, due_time(after));
+            }
+            const auto id = submit_rule(session, user, *input);
+            clearKeyVal(&input->condInput);
+            return id;
+        }
+        catch (const Failure&) {
+            clearKeyVal(&input->condInput);
+            throw;
+        }
+    }
+} // namespace zone
