@@ -139,7 +139,7 @@ pub fn sessions(
     faults: &mut Faults,
 ) -> Result<i32, Stop> {
     const SUBS: &[&str] =
-        &["login", "logout", "open", "close", "key", "file", "list", "timeout", "who", "clear"];
+        &["login", "logout", "open", "close", "key", "file", "list", "timeout", "who", "clear", "keepalive"];
     let prog = format!("{prog} sessions");
     Spec::new(&prog).with(login_options()).pos("command_args", Many::Command).parse(rest, &mut ns)?;
     let words = ns.take_command();
@@ -230,6 +230,14 @@ pub fn sessions(
                     client.store.set_idle(&key, s * 1000).map_err(sql_error)?;
                 }
             }
+        }
+        "keepalive" => {
+            spec.with([one(&["-f", "--frequency"], "frequency").int(), session_dir()])
+                .parse(rest, &mut ns)?;
+            Connector { dir, faults }.log_in(&ns)?;
+            println!("Running keep alive every {} seconds", ns.str("frequency").unwrap_or("60"));
+            println!("Press enter to cancel.");
+            let _ = std::io::stdin().read_line(&mut String::new());
         }
         _ => {
             spec.with([flag(&["--show-uuid"], "show_uuid")]).parse(rest, &mut ns)?;

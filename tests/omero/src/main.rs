@@ -82,6 +82,7 @@ fn real(argv: &[String], words: &[String]) -> i32 {
         println!("Deprecated warning: use 'omero --debug=x [args]' to debug");
         println!("Running omero with debugging == 1");
     }
+    sys::end_with_1_when_interrupted();
     record::started(&dir, words);
     let mut stdin = None;
     let code = Cli { dir: &dir, prog: argv[0].split('-').next().unwrap_or("omero").to_owned() }

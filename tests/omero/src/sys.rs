@@ -38,6 +38,24 @@ pub fn die_by_signal(signal: i32) -> ! {
     std::process::exit(128 + signal)
 }
 
+extern "C" fn cancelled(_: libc::c_int) {
+    let word = b"Cancelled\n";
+    // SAFETY: both calls are allowed in a signal handler; the buffer is static.
+    unsafe {
+        libc::write(1, word.as_ptr().cast(), word.len());
+        libc::_exit(1);
+    }
+}
+
+/// Ctrl-C ends the Python half with a word on standard output and exit code 1;
+/// a started program does not inherit this.
+pub fn end_with_1_when_interrupted() {
+    // SAFETY: the handler only makes calls that are safe in a signal handler.
+    unsafe {
+        libc::signal(libc::SIGINT, cancelled as *const () as libc::sighandler_t);
+    }
+}
+
 /// Broken-down time: year, month 1-12, day, hour, minute, second, weekday (0 = Sunday).
 pub struct Clock {
     pub year: i32,

@@ -169,3 +169,31 @@ fn a_plate_uses_the_files_of_its_wells() {
         [["p.plate-test", "p_A1.tif", "p_A2.tif"]]
     );
 }
+
+#[test]
+fn the_microscope_image_of_the_test_data_is_an_ome_tiff_of_one_image() {
+    let o = Omero::new();
+    o.login("alice");
+    let path = format!("{}/../data/cell.ome.tif", env!("CARGO_MANIFEST_DIR"));
+    let ran = o.plain_import(&["-f", &path]);
+    assert!(ran.out.contains("Reader: loci.formats.in.OMETiffReader"), "{}", ran.err);
+    assert_eq!(o.import(&["-T", "Dataset:name:Cells"], &[&path]).out, "---\n- Fileset: 1\n  Image: [1]\n");
+}
+
+#[test]
+fn made_files_are_as_asked_for() {
+    let o = Omero::new();
+    for (kind, name) in [
+        ("tiff", "a.tif"),
+        ("png", "b.png"),
+        ("companion", "c.companion.ome"),
+        ("zarr", "d.zarr"),
+        ("plate", "e.plate-test"),
+    ] {
+        o.standin(&["make", kind, &o.data(name)]);
+    }
+    assert_eq!(groups(&o, &[&o.data("")]).len(), 5);
+    let tiff = std::fs::read(o.data("a.tif")).unwrap();
+    o.standin(&["make", "tiff", &o.data("a2.tif"), "--seed", "9"]);
+    assert_ne!(tiff, std::fs::read(o.data("a2.tif")).unwrap());
+}

@@ -201,6 +201,8 @@ fn bad_queries_give_52() {
         ("select i.id from Image i where i.name = 'open", "Bad query: expecting '''"),
         ("select i.id from Image i where where", "Bad query: unexpected token: where"),
         ("delete from Image", "Bad query: unexpected token: delete"),
+        ("select distinct i.id from Image i order by i.name", "Bad query: could not execute query"),
+        ("select i.name, count(*) from Image i", "Bad query: could not execute query"),
         ("select j.id from Image i", "Bad query: Invalid path: 'j.id'"),
     ] {
         let ran = o.run(&["hql", "-q", q]);

@@ -46,6 +46,20 @@ fn a_signal_to_the_python_half_leaves_java_working() {
 }
 
 #[test]
+fn an_interrupt_of_the_python_half_gives_1_and_leaves_java_working() {
+    let (o, path) = ready();
+    let gate = o.path("gate");
+    o.standin(&["fault", "set", "gate", "--where", "before-transfer", "--until", gate.to_str().unwrap()]);
+    let mut child = o.start_import(&[], &[&path]);
+    let reached = o.path("gate.reached");
+    wait_for("java works", || reached.exists());
+    signal("-INT", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    std::fs::write(gate, "").unwrap();
+    wait_for("java finishes the import alone", || o.count("images") == 1);
+}
+
+#[test]
 fn a_signal_to_the_process_group_ends_both() {
     let (o, path) = ready();
     o.standin(&["fault", "set", "hang", "--where", "before-transfer"]);

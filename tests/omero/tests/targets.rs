@@ -41,7 +41,7 @@ fn a_dataset_is_found_by_id_in_all_spellings() {
         ["-d", &format!("Dataset:id:{id}")],
     ] {
         assert_eq!(o.import(&target, &[&path]).code, 0, "{target:?}");
-        assert_eq!(dataset_ids(&o), [id.clone()], "{target:?}");
+        assert_eq!(dataset_ids(&o), std::slice::from_ref(&id), "{target:?}");
     }
 }
 
@@ -61,7 +61,7 @@ fn by_name_the_newest_by_minus_the_oldest_by_percent_the_only_one() {
     let (o, path) = ready();
     let (old, new) = (new_dataset(&o, "D"), new_dataset(&o, "D"));
     o.import(&["-T", "Dataset:name:D"], &[&path]);
-    assert_eq!(dataset_ids(&o), [new.clone()]);
+    assert_eq!(dataset_ids(&o), std::slice::from_ref(&new));
     o.import(&["-T", "Dataset:+name:D"], &[&path]);
     assert_eq!(dataset_ids(&o), [new]);
     o.import(&["-T", "Dataset:-name:D"], &[&path]);

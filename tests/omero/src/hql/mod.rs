@@ -152,6 +152,7 @@ impl Translator<'_> {
         } else {
             q.select.clone()
         };
+        self.check_sql_rules(q, &select)?;
         let mut columns = Vec::new();
         let mut kinds = Vec::new();
         for e in &select {
@@ -184,6 +185,21 @@ impl Translator<'_> {
         };
         let distinct = if q.distinct { "distinct " } else { "" };
         Ok((format!("select {distinct}{} from {}{filter}{tail}", columns.join(", "), scope.from), kinds))
+    }
+
+    /// What PostgreSQL refuses and SQLite does not mind.
+    fn check_sql_rules(&self, q: &Query, select: &[Expr]) -> Result<(), String> {
+        let refused = |why: &str| Err(format!("could not execute query; SQL error: {why} [{}]", self.text));
+        if q.distinct && q.order.iter().any(|(e, _)| !select.contains(e)) {
+            return refused("for SELECT DISTINCT, ORDER BY expressions must appear in select list");
+        }
+        let aggregated = |e: &Expr| matches!(e, Expr::Call { name, .. } if ["count", "max", "min", "sum", "avg"].contains(&name.as_str()));
+        let grouped = !q.group.is_empty() || select.iter().any(aggregated);
+        let plain = |e: &Expr| matches!(e, Expr::Path(_)) && !q.group.contains(e);
+        if grouped && (select.iter().any(plain) || q.order.iter().any(|(e, _)| plain(e))) {
+            return refused("column must appear in the GROUP BY clause or be used in an aggregate function");
+        }
+        Ok(())
     }
 
     fn many(&mut self, all: &[Expr]) -> Result<String, String> {

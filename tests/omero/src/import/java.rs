@@ -395,20 +395,19 @@ pub fn main(words: &[String]) -> i32 {
         record::hand_over_stdin(&dir, parent_id(), &text);
         o.paths = paths;
     }
-    let code = Importer {
+    Importer {
         log,
         o,
-        dir: dir.clone(),
-        depth,
         faults: Faults::of(&dir, "import"),
+        dir,
+        depth,
         errors: 0,
         uploaded: 0,
         filesets: 0,
         images: 0,
         plates: 0,
     }
-    .start();
-    code
+    .start()
 }
 
 struct Importer {
