@@ -4,7 +4,7 @@
 //! counted from the marking: a sweep that removes it has seen no change for a whole quiet period, so a
 //! remembered mark is never a missing one.
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
 use crate::config::Attributes;
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
 use std::collections::HashMap;
@@ -60,11 +60,31 @@ pub fn mark(
     Ok(Marked::New)
 }
 
+/// Makes sure that somebody looks again for marks whose sweep died: one `sweep_all` waits in the queue. Jobs
+/// that are over their time by more than `overdue` are those of dead processes and do not count.
+pub fn ensure_sweep_all(
+    catalog: &dyn Catalog,
+    now: UnixTime,
+    interval: Duration,
+    overdue: Duration,
+) -> Result<(), CatalogError> {
+    let waits = |job: &QueuedJob| job.text == SWEEP_ALL && job.due_at.saturating_add(overdue.as_secs()) > now;
+    if catalog.queued()?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_ALL, interval) }
+}
+
 /// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
 /// read it, and no path can be taken for something else in it.
 pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> Result<(), CatalogError> {
-    catalog.queue(&format!(r#"{{"operation":"sweep","collection":"{id}"}}"#), delay)
+    catalog.queue(&sweep_text(id), delay)
 }
+
+/// The rule text of the sweep of one collection.
+pub fn sweep_text(id: CollectionId) -> String {
+    format!(r#"{{"operation":"sweep","collection":"{id}"}}"#)
+}
+
+/// The rule text that looks for marks without a sweep.
+pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
 
 #[cfg(test)]
 mod tests {

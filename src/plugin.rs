@@ -2,9 +2,9 @@
 
 use crate::catalog::irods::IrodsCatalog;
 use crate::catalog::{Catalog, CatalogError};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Problem};
-use crate::due::{self, Memory};
+use crate::due::{self, Marked, Memory};
 use crate::event::{Argument, Event, OpenObjects, Pep, Step, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::importer::Importer;
@@ -157,6 +157,11 @@ impl Plugin {
             Ok(marked) => {
                 log::debug!("act=mark collection={collection} user={user} new={marked:?}");
                 memory.remember(collection, now);
+                if marked == Marked::New
+                    && let Err(error) = ensure_sweep_all(&catalog, config)
+                {
+                    log::warn!("act=sweep_all user={user} failed=\"{error}\"");
+                }
             }
             Err(error) => log::error!("act=mark collection={collection} user={user} failed=\"{error}\""),
         }
@@ -191,21 +196,27 @@ impl Plugin {
         operation: &Operation,
     ) -> Result<String, CatalogError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-        match operation {
+        let importer = config.omero.as_ref().map(CommandImporter::new);
+        let importer = importer.as_ref().map(|i| i as &dyn Importer);
+        let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
+        let answer = match operation {
             Operation::Sweep(id) => {
-                let importer = config.omero.as_ref().map(CommandImporter::new);
-                let importer = importer.as_ref().map(|i| i as &dyn Importer);
-                let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
                 let report = sweeper.sweep(*id)?;
                 let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
-                let json = serde_json::json!({
+                serde_json::json!({
                     "collection": id.to_string(), "imported": report.imported, "failed": report.failed,
                     "skipped": report.skipped, "pending": report.pending, "again_in_seconds": again,
-                });
-                Ok(format!("{json}\n"))
+                })
             }
-        }
+            Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
+        };
+        Ok(format!("{answer}\n"))
     }
+}
+
+/// See [`due::ensure_sweep_all`]; with the times of the configuration.
+fn ensure_sweep_all(catalog: &dyn Catalog, config: &Config) -> Result<(), CatalogError> {
+    due::ensure_sweep_all(catalog, SystemClock.now(), config.sweep_expiry, config.sweep_expiry)
 }
 
 /// Reads the instance's stanza out of a server_config.json.

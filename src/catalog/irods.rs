@@ -4,13 +4,13 @@
 //! hands out bytes as they are (GenQuery2's JSON cannot carry names that are not UTF-8) and knows the owner of
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
-use super::{Catalog, CatalogError, Mark, Replica, ReplicaStatus};
+use super::{Catalog, CatalogError, QueuedJob, Replica, ReplicaStatus};
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Record, Triple};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// `CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME`
@@ -18,8 +18,8 @@ const ALREADY_THERE: i64 = -809_000;
 /// `CAT_NO_ROWS_FOUND`, `CAT_SUCCESS_BUT_WITH_NO_INFO`: there was nothing to remove.
 const NOTHING_THERE: [i64; 2] = [-808_000, -819_000];
 
-/// How often and when a sweep that died or failed is started again; at most 64 bytes.
-const REPEAT: &str = "1m DOUBLE UNTIL SUCCESS OR 8 TIMES";
+/// The most rows asked of one GenQuery2; without a limit it gives 256.
+const MAX_ROWS: u32 = 1_000_000;
 
 /// The catalog, asked through one session.
 pub struct IrodsCatalog<'a> {
@@ -125,25 +125,17 @@ impl Catalog for IrodsCatalog<'_> {
         }
     }
 
-    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<Mark>, CatalogError> {
+    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
         let query = [
-            b"select META_COLL_ATTR_VALUE, META_COLL_ATTR_CREATE_TIME where COLL_ID = ".as_slice(),
+            b"select META_COLL_ATTR_VALUE where COLL_ID = ".as_slice(),
             &quoted(id.to_string().as_bytes()),
             b" and META_COLL_ATTR_NAME = ",
             &quoted(attribute.as_bytes()),
-            b" limit 1000",
+            format!(" limit {MAX_ROWS}").as_bytes(),
         ]
         .concat();
         let rows = self.rows(&query, &format!("collection {id}"))?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| match row.as_slice() {
-                [value, since] if !value.is_empty() => {
-                    Some(Mark { value: value.clone(), since: since.parse().unwrap_or(0) })
-                }
-                _ => None,
-            })
-            .collect())
+        Ok(rows.into_iter().flatten().filter(|value| !value.is_empty()).collect())
     }
 
     fn remove_mark(
@@ -159,9 +151,31 @@ impl Catalog for IrodsCatalog<'_> {
         }
     }
 
-    fn renew_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
-        let mark = Triple::new(attribute, value, "");
-        self.apply(collection, Entity::Collection, &[("remove", &mark), ("add", &mark)])
+    fn change_mark(
+        &self,
+        collection: &LogicalPath,
+        attribute: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(), CatalogError> {
+        let (old, new) = (Triple::new(attribute, old, ""), Triple::new(attribute, new, ""));
+        self.apply(collection, Entity::Collection, &[("remove", &old), ("add", &new)])
+    }
+
+    fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let names: Vec<Vec<u8>> = attributes.iter().map(|a| quoted(a.as_bytes())).collect();
+        let query = [
+            b"select COLL_ID where META_COLL_ATTR_NAME in (".as_slice(),
+            &names.join(b", ".as_slice()),
+            format!(") limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let ids = self.rows(&query, "marked collections")?;
+        ids.iter()
+            .flatten()
+            .map(|id| CollectionId::parse(id))
+            .collect::<Result<_, _>>()
+            .map_err(|e| unreadable("rs_genquery2", "marked collections", &e.to_string()))
     }
 
     fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
@@ -209,12 +223,24 @@ impl Catalog for IrodsCatalog<'_> {
         self.apply(object, Entity::DataObject, &changes)
     }
 
-    fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
-        let conditions = format!(
-            "<INST_NAME>{}</INST_NAME><PLUSET>{}s</PLUSET><EF>{REPEAT}</EF>",
-            self.instance,
-            delay.as_secs().max(1)
+    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
+        let query = format!(
+            "select DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \
+             limit {MAX_ROWS}"
         );
+        let rows = self.rows(query.as_bytes(), "the delay queue")?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let [text, time]: [String; 2] = row.try_into().ok()?;
+                Some(QueuedJob { text, due_at: time.parse().ok()? })
+            })
+            .collect())
+    }
+
+    fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
+        let conditions =
+            format!("<INST_NAME>{}</INST_NAME><PLUSET>{}s</PLUSET>", self.instance, delay.as_secs().max(1));
         self.session.delay(text, &conditions).map_err(|code| failed("_delayExec", text, code))
     }
 
@@ -312,10 +338,5 @@ mod tests {
         assert_eq!((replica.modify_time, replica.status), (1_700_000_000, ReplicaStatus::Good));
         assert_eq!(replica.checksum, None);
         assert!(replica_of(&cells[1..]).is_err());
-    }
-
-    #[test]
-    fn the_repeat_text_fits_the_servers_buffer() {
-        assert!(REPEAT.len() < 64);
     }
 }

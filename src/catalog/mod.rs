@@ -4,7 +4,7 @@ pub mod irods;
 
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Record, Triple};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Seconds since 1970-01-01 UTC, as the catalog counts.
@@ -90,13 +90,13 @@ pub struct Replica {
     pub owner_zone: String,
 }
 
-/// A mark on a collection.
+/// A job of ours in the delay queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// The AVU's value.
-    pub value: String,
-    /// When it was set, by the catalog's clock.
-    pub since: UnixTime,
+pub struct QueuedJob {
+    /// Its rule text.
+    pub text: String,
+    /// When it is to run, or was to run if it is at work (or was, when its process died).
+    pub due_at: UnixTime,
 }
 
 /// The catalog. Every write is made with the server's own privilege: a user who may only read still gets a
@@ -111,15 +111,25 @@ pub trait Catalog {
     /// Test-and-set: gives true if the mark was not there before, false if somebody else has set it.
     fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError>;
 
-    /// The marks of one attribute on a collection.
-    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<Mark>, CatalogError>;
+    /// The values of one attribute on a collection. (The catalog keeps one row for an AVU that several objects
+    /// bear, so it cannot tell since when *this* collection has it: a time has to be part of the value.)
+    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError>;
 
     /// Removes a mark; one that is gone already is no error.
     fn remove_mark(&self, collection: &LogicalPath, attribute: &str, value: &str)
     -> Result<(), CatalogError>;
 
-    /// Sets a mark's time to now, without a moment in which it is not there.
-    fn renew_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError>;
+    /// Replaces the value of a mark, without a moment in which neither is there.
+    fn change_mark(
+        &self,
+        collection: &LogicalPath,
+        attribute: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(), CatalogError>;
+
+    /// The collections that bear any of some attributes.
+    fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError>;
 
     /// Calls `visit` for every replica of the data objects directly in a collection. Replicas of one object
     /// need not follow each other.
@@ -131,7 +141,11 @@ pub trait Catalog {
     /// Replaces AVUs of a data object in one step.
     fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError>;
 
-    /// Queues a rule text for our own instance, as the session's user.
+    /// The jobs of any instance of ours in the delay queue.
+    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;
+
+    /// Queues a rule text for our own instance, as the session's user. It runs once: a job that repeats itself
+    /// stays locked in the queue for ever if its process dies.
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError>;
 
     /// Who the session's user is.

@@ -12,7 +12,7 @@ mod session;
 
 pub mod factory;
 
-pub use child::die_with_parent;
+pub use child::isolate;
 pub use session::{Entity, Session};
 
 /// What bindgen makes of `include/omero_plugin.h`.

@@ -3,7 +3,7 @@
 //! The command runs below coreutils' `timeout`, which bounds it even when we are gone, and which the kernel
 //! tells when we die: signalling the `omero` command alone would leave its Java running.
 
-use crate::ffi::die_with_parent;
+use crate::ffi::isolate;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -96,7 +96,7 @@ pub fn run(
     command.arg(program).args(arguments);
     prepare(&mut command);
     command.process_group(0).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-    die_with_parent(&mut command);
+    isolate(&mut command);
     let mut child = command.spawn()?;
     let result = attend(&mut child, Instant::now() + limit, alive);
     end_group(&mut child);
@@ -224,6 +224,15 @@ mod tests {
         let done = shell("sleep 300 & echo done", Duration::from_secs(20));
         assert_eq!(done.stdout, "done\n");
         assert_eq!(done.code(), Some(0));
+    }
+
+    #[test]
+    fn the_child_inherits_no_descriptor_of_the_agent() {
+        let open = File::open("/dev/null").unwrap();
+        rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+        let done = shell("ls /proc/self/fd | wc -l", Duration::from_secs(20));
+        // The standard three and the directory being listed.
+        assert_eq!(done.stdout.trim(), "4");
     }
 
     #[test]

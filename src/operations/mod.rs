@@ -9,6 +9,8 @@ use serde_json::Value;
 pub enum Operation {
     /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
+    /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
+    SweepAll,
 }
 
 /// What a rule text turned out to be.
@@ -23,7 +25,7 @@ pub enum Reading {
 }
 
 /// The operations, as rule text names them.
-const OPERATIONS: &[&str] = &["sweep"];
+const OPERATIONS: &[&str] = &["sweep", "sweep_all"];
 
 /// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
 const MAX_TEXT: usize = 64 << 10;
@@ -42,6 +44,7 @@ pub fn read(text: &[u8]) -> Reading {
             Some(Err(e)) => Reading::Wrong(format!("/collection: {e}")),
             None => Reading::Wrong("/collection: is missing: give the id of a collection as text".to_owned()),
         },
+        "sweep_all" => Reading::Ours(Operation::SweepAll),
         _ => Reading::NotOurs,
     }
 }

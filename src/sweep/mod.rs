@@ -18,13 +18,16 @@ use crate::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
 use crate::names::{CollectionId, DataId, LogicalPath};
 use crate::record::{self, Entry, Record, Version};
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-/// The value of the `sweeping` mark. It is the same for all who compete for a free collection, as the
-/// test-and-set wants it. Who takes over from a dead sweep adds when that one died, so that of several heirs of
-/// the same dead sweep only one succeeds.
+/// The value of the `sweeping` mark that is the lock. It is the same for all who compete for a free collection,
+/// as the test-and-set wants it. Who takes over from a dead sweep adds when that one gave its last sign of life,
+/// so that of several heirs of the same dead sweep only one succeeds.
 const SWEEPING: &str = "sweep";
+
+/// The value of the `sweeping` mark that is the sign of life: this and the time, by the sweeping host's clock.
+const ALIVE: &str = "alive ";
 
 /// The longest wait between two tries while OMERO is away.
 const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
@@ -44,10 +47,12 @@ pub struct Report {
     pub again_in: Option<Duration>,
 }
 
-/// A collection that is ours for now: the `sweeping` mark we set, and those of dead sweeps beside it.
+/// A collection that is ours for now: the lock we set, and the locks of dead sweeps beside it.
 struct Hold {
-    mark: String,
+    lock: String,
     inherited: Vec<String>,
+    /// The time in our last sign of life.
+    alive: Cell<UnixTime>,
 }
 
 /// Whose a collection is after the test-and-set.
@@ -90,48 +95,91 @@ impl Sweeper<'_> {
             }
         };
         let swept = self.sweep_taken(id, &collection, &hold);
-        self.finish(id, &collection, &hold, swept, due.first().map(|m| m.value.as_str()))
+        self.finish(id, &collection, &hold, swept, due.first().map(String::as_str))
+    }
+
+    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any.
+    /// Gives how many were queued. This is what finds the marks whose sweep died with its process.
+    pub fn sweep_all(&self) -> Result<usize, CatalogError> {
+        let names = &self.config.attributes;
+        let expiry = self.config.sweep_expiry;
+        let marked = self.catalog.marked(&[&names.due, &names.sweeping])?;
+        if marked.is_empty() {
+            return Ok(0);
+        }
+        // First of all the next look, for the case that this one dies. Itself is in the queue still, but over
+        // its time already.
+        due::ensure_sweep_all(self.catalog, self.clock.now(), expiry, Duration::ZERO)?;
+        let oldest = self.clock.now().saturating_sub(expiry.as_secs());
+        let waiting: BTreeSet<String> =
+            self.catalog.queued()?.into_iter().filter(|j| j.due_at >= oldest).map(|j| j.text).collect();
+        let mut queued = 0;
+        for id in marked {
+            if !waiting.contains(&due::sweep_text(id)) {
+                due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
+                queued += 1;
+            }
+        }
+        Ok(queued)
     }
 
     /// Takes a collection, if there is something to do in it: it is due, or an earlier sweep died in it (which
     /// may have removed the due mark already).
     ///
-    /// Every taker looks once more after its own mark is set and steps back if there is a living other: of two
-    /// that overlap at least one sees the other, so never do both go on.
+    /// Every taker looks once more after its own lock is set and steps back if there is another: of two that
+    /// overlap at least one sees the other, so never do both go on.
     fn take(&self, id: CollectionId, collection: &LogicalPath, is_due: bool) -> Result<Taken, CatalogError> {
         let attribute = &self.config.attributes.sweeping;
-        let expiry = self.config.sweep_expiry.as_secs();
-        let held = self.catalog.marks(id, attribute)?;
-        let newest = held.iter().map(|m| m.since).max();
-        let mark = match newest {
-            None if !is_due => return Ok(Taken::NothingToDo),
-            None => SWEEPING.to_owned(),
-            Some(since) if since.saturating_add(expiry) >= self.clock.now() => {
-                let rest = since.saturating_add(expiry).saturating_sub(self.clock.now()).min(expiry);
-                return Ok(Taken::Others { for_at_most: Duration::from_secs(rest + 1) });
+        let (expiry, now) = (self.config.sweep_expiry.as_secs(), self.clock.now());
+        let marks = self.catalog.marks(id, attribute)?;
+        let locks: Vec<String> = marks.iter().filter(|m| is_lock(m)).cloned().collect();
+        let last_sign = marks.iter().filter_map(|m| sign_of_life(m)).max();
+        let others = |wait| Ok(Taken::Others { for_at_most: Duration::from_secs(wait) });
+        let lock = match (locks.is_empty(), last_sign) {
+            (true, _) if !is_due => return Ok(Taken::NothingToDo),
+            (true, _) => SWEEPING.to_owned(),
+            (false, None) => {
+                // Taken a moment ago, or by one that died at once: its time runs from now.
+                self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
+                return others(expiry + 1);
             }
-            Some(since) => {
+            (false, Some(sign)) if sign.saturating_add(expiry) >= now => {
+                return others(sign.saturating_add(expiry).saturating_sub(now).min(expiry) + 1);
+            }
+            (false, Some(sign)) => {
                 log::warn!("act=take collection={collection} why=\"an earlier sweep died\"");
-                format!("{SWEEPING} after {since}")
+                format!("{SWEEPING} after {sign}")
             }
         };
-        let soon = Taken::Others { for_at_most: Duration::from_secs(1) };
-        if !self.catalog.set_mark(collection, attribute, &mark)? {
-            return Ok(soon);
+        if !self.catalog.set_mark(collection, attribute, &lock)? {
+            return others(1);
         }
-        let inherited: Vec<String> = held.into_iter().map(|m| m.value).collect();
-        let ours = Hold { mark, inherited };
-        if self.is_contested(id, &ours)? {
-            self.catalog.remove_mark(collection, attribute, &ours.mark)?;
-            return Ok(soon);
+        let hold = Hold { lock, inherited: locks, alive: Cell::new(now) };
+        self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
+        if self.is_contested(id, &hold)? {
+            self.catalog.remove_mark(collection, attribute, &hold.lock)?;
+            return others(1);
         }
-        Ok(Taken::Ours(ours))
+        Ok(Taken::Ours(hold))
     }
 
     /// Whether somebody else has taken the collection too.
     fn is_contested(&self, id: CollectionId, hold: &Hold) -> Result<bool, CatalogError> {
         let marks = self.catalog.marks(id, &self.config.attributes.sweeping)?;
-        Ok(marks.iter().any(|m| m.value != hold.mark && !hold.inherited.contains(&m.value)))
+        Ok(marks.iter().any(|m| is_lock(m) && *m != hold.lock && !hold.inherited.contains(m)))
+    }
+
+    /// Gives the collection back. If another has taken it over, only what is ours goes.
+    fn release(&self, id: CollectionId, collection: &LogicalPath, hold: &Hold) -> Result<(), CatalogError> {
+        let attribute = &self.config.attributes.sweeping;
+        let contested = self.is_contested(id, hold)?;
+        // The signs of life go first: a lock without one is given a full time by whoever finds it.
+        let mut marks = self.catalog.marks(id, attribute)?;
+        marks.sort_by_key(|m| is_lock(m));
+        for mark in marks.iter().filter(|m| !contested || **m == hold.lock) {
+            self.catalog.remove_mark(collection, attribute, mark)?;
+        }
+        Ok(())
     }
 
     /// Releases the collection and leaves a due mark and a job where something is left to do.
@@ -153,9 +201,7 @@ impl Sweeper<'_> {
             let user = user.or(client.as_deref()).unwrap_or("unknown#unknown");
             self.catalog.set_mark(collection, &names.due, user)?;
         }
-        for mark in hold.inherited.iter().chain([&hold.mark]) {
-            self.catalog.remove_mark(collection, &names.sweeping, mark)?;
-        }
+        self.release(id, collection, hold)?;
         match again_in {
             Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
             // An event came while we were at work, and its sweep may have found the collection taken.
@@ -176,18 +222,17 @@ impl Sweeper<'_> {
     ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         for mark in self.catalog.marks(id, &names.due)? {
-            self.catalog.remove_mark(collection, &names.due, &mark.value)?;
+            self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
         let Some((watch, _)) = self.config.watch_of(collection.as_bytes()) else {
             return Ok(Report::default()); // no longer watched
         };
         let plan = Plan::read(self.config, self.catalog, id, self.clock.now(), watch.quiet_period)?;
-        let renewed = Cell::new(self.clock.now());
         let mut report = Report { again_in: plan.unsettled_for, ..Report::default() };
         if plan.objects.is_empty() {
             return Ok(report);
         }
-        let mut run = Run { sweeper: self, id, collection, hold, renewed: &renewed, report: &mut report };
+        let mut run = Run { sweeper: self, id, collection, hold, report: &mut report };
         run.carry_out(watch, plan)?;
         log::info!(
             "act=sweep collection={collection} imported={} failed={} skipped={} pending={}",
@@ -206,7 +251,6 @@ struct Run<'a> {
     id: CollectionId,
     collection: &'a LogicalPath,
     hold: &'a Hold,
-    renewed: &'a Cell<UnixTime>,
     report: &'a mut Report,
 }
 
@@ -347,16 +391,25 @@ impl Run<'_> {
         }
     }
 
-    /// Renews the `sweeping` mark when a third of its life is over.
+    /// Gives a sign of life when a third of the time without one is over.
     fn alive(&self) -> Result<(), CatalogError> {
-        let now = self.sweeper.clock.now();
-        if now.saturating_sub(self.renewed.get()) >= self.sweeper.config.sweep_expiry.as_secs() / 3 {
-            self.renewed.set(now);
+        let (now, last) = (self.sweeper.clock.now(), self.hold.alive.get());
+        if now.saturating_sub(last) >= self.sweeper.config.sweep_expiry.as_secs() / 3 {
             let attribute = &self.sweeper.config.attributes.sweeping;
-            self.sweeper.catalog.renew_mark(self.collection, attribute, &self.hold.mark)?;
+            let (old, new) = (format!("{ALIVE}{last}"), format!("{ALIVE}{now}"));
+            self.sweeper.catalog.change_mark(self.collection, attribute, &old, &new)?;
+            self.hold.alive.set(now);
         }
         Ok(())
     }
+}
+
+fn is_lock(mark: &str) -> bool {
+    !mark.starts_with(ALIVE)
+}
+
+fn sign_of_life(mark: &str) -> Option<UnixTime> {
+    mark.strip_prefix(ALIVE)?.parse().ok()
 }
 
 /// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:

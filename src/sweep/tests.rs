@@ -1,7 +1,7 @@
 //! The sweep over a catalog, an importer and a clock that tests hold in their hands.
 
 use super::*;
-use crate::catalog::{Mark, Replica, ReplicaStatus};
+use crate::catalog::{QueuedJob, Replica, ReplicaStatus};
 use crate::names::{IrodsUser, OmeroId};
 use crate::record::{Imported, State, Triple};
 use serde_json::json;
@@ -28,9 +28,9 @@ impl Clock for TestClock {
 struct TestCatalog {
     clock: Rc<TestClock>,
     replicas: RefCell<Vec<Replica>>,
-    marks: RefCell<Vec<(String, Mark)>>,
+    marks: RefCell<Vec<(String, String)>>,
     avus: RefCell<HashMap<Vec<u8>, BTreeSet<Triple>>>,
-    queued: RefCell<Vec<Duration>>,
+    queued: RefCell<Vec<QueuedJob>>,
     calls: Cell<usize>,
     interrupt: RefCell<Option<Interrupt>>,
     gone: Cell<bool>,
@@ -96,6 +96,12 @@ impl TestCatalog {
         self.value(name, "::state").and_then(|s| State::parse(&s))
     }
 
+    /// The waits of the queued sweeps, from now.
+    fn waits(&self) -> Vec<u64> {
+        let now = self.clock.now();
+        self.queued.borrow().iter().map(|j| j.due_at.saturating_sub(now)).collect()
+    }
+
     fn has_mark(&self, last: &str) -> bool {
         self.marks.borrow().iter().any(|(a, _)| a.ends_with(last))
     }
@@ -112,27 +118,42 @@ impl Catalog for TestCatalog {
     fn set_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
         let mut marks = self.marks.borrow_mut();
-        if marks.iter().any(|(a, m)| a == attribute && m.value == value) {
+        if marks.iter().any(|(a, m)| a == attribute && m == value) {
             return Ok(false);
         }
-        marks.push((attribute.to_owned(), Mark { value: value.to_owned(), since: self.clock.now() }));
+        marks.push((attribute.to_owned(), value.to_owned()));
         Ok(true)
     }
-    fn marks(&self, _: CollectionId, attribute: &str) -> Result<Vec<Mark>, CatalogError> {
+    fn marks(&self, _: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
         self.step()?;
         Ok(self.marks.borrow().iter().filter(|(a, _)| a == attribute).map(|(_, m)| m.clone()).collect())
     }
     fn remove_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
         self.step()?;
-        self.marks.borrow_mut().retain(|(a, m)| a != attribute || m.value != value);
+        self.marks.borrow_mut().retain(|(a, m)| a != attribute || m != value);
         Ok(())
     }
-    fn renew_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
+    fn change_mark(
+        &self,
+        _: &LogicalPath,
+        attribute: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(), CatalogError> {
         self.step()?;
-        let now = self.clock.now();
         let mut marks = self.marks.borrow_mut();
-        marks.iter_mut().filter(|(a, m)| a == attribute && m.value == value).for_each(|(_, m)| m.since = now);
+        marks.retain(|(a, m)| a != attribute || m != old);
+        marks.push((attribute.to_owned(), new.to_owned()));
         Ok(())
+    }
+    fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.step()?;
+        let marked = self.marks.borrow().iter().any(|(a, _)| attributes.contains(&a.as_str()));
+        Ok(marked.then(id).into_iter().collect())
+    }
+    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
+        self.step()?;
+        Ok(self.queued.borrow().clone())
     }
     fn replicas(&self, _: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
         self.step()?;
@@ -160,8 +181,8 @@ impl Catalog for TestCatalog {
     }
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.step()?;
-        assert_eq!(text, r#"{"operation":"sweep","collection":"100"}"#);
-        self.queued.borrow_mut().push(delay);
+        let due_at = self.clock.now() + delay.as_secs();
+        self.queued.borrow_mut().push(QueuedJob { text: text.to_owned(), due_at });
         Ok(())
     }
     fn client(&self) -> Option<IrodsUser> {
@@ -245,9 +266,13 @@ fn world() -> World {
 }
 
 impl World {
-    fn sweep(&self) -> Result<Report, CatalogError> {
+    fn sweeper(&self) -> Sweeper<'_> {
         let Self { config, clock, catalog, importer } = self;
-        Sweeper { config, catalog, importer: Some(importer), clock: &**clock }.sweep(id())
+        Sweeper { config, catalog, importer: Some(importer), clock: &**clock }
+    }
+
+    fn sweep(&self) -> Result<Report, CatalogError> {
+        self.sweeper().sweep(id())
     }
 
     fn wait(&self, seconds: u64) {
@@ -270,7 +295,8 @@ fn a_quiet_collection_is_imported_in_one_batch_and_recorded() {
     for (n, name) in ["a.tif", "b.tif", "it's \"b\" $objPath %.tif"].iter().enumerate() {
         w.put(n as u64 + 1, name, "alice");
     }
-    assert_eq!(w.catalog.queued.borrow().as_slice(), [Duration::from_secs(QUIET)]);
+    assert_eq!(w.catalog.waits(), [QUIET]);
+    assert_eq!(w.catalog.queued.borrow()[0].text, due::sweep_text(id()));
     w.wait(QUIET);
     let report = w.sweep().unwrap();
     assert_eq!((report.imported, report.again_in), (3, None));
@@ -305,7 +331,7 @@ fn data_that_still_changes_is_left_due_for_the_rest_of_the_quiet_period() {
     let report = w.sweep().unwrap();
     assert_eq!((report.imported, report.again_in), (0, Some(Duration::from_secs(20))));
     assert!(w.catalog.has_mark("::due"));
-    assert_eq!(w.catalog.queued.borrow().last(), Some(&Duration::from_secs(20)));
+    assert_eq!(w.catalog.waits().last(), Some(&20));
 }
 
 #[test]
@@ -448,10 +474,56 @@ fn a_collection_taken_by_a_living_sweep_is_left_and_a_dead_ones_is_taken_over() 
     w.put(1, "a.tif", "alice");
     w.wait(QUIET);
     w.catalog.set_mark(&collection(), &w.config.attributes.sweeping, SWEEPING).unwrap();
-    assert_eq!(w.sweep().unwrap(), Report::default());
-    assert!(w.catalog.has_mark("::due"));
+    for _ in 0..2 {
+        assert_eq!(w.sweep().unwrap(), Report::default());
+        assert!(w.catalog.has_mark("::due"));
+    }
     w.wait(w.config.sweep_expiry.as_secs() + 1);
     assert_eq!(w.sweep().unwrap().imported, 1);
+}
+
+#[test]
+fn of_several_heirs_of_a_dead_sweep_one_goes_on() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    let sweeping = &w.config.attributes.sweeping;
+    w.catalog.set_mark(&collection(), sweeping, SWEEPING).unwrap();
+    w.catalog.set_mark(&collection(), sweeping, &format!("{ALIVE}{NOW}")).unwrap();
+    w.wait(w.config.sweep_expiry.as_secs() + 1);
+    // Another heir comes between our look at the marks and our lock.
+    *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
+        if n == catalog.calls.get() - 1 && catalog.marks.borrow().len() == 3 {
+            catalog
+                .marks
+                .borrow_mut()
+                .push(("irods::omero::sweeping".to_owned(), format!("{SWEEPING} after {NOW}")));
+        }
+        Ok(())
+    }));
+    assert_eq!(w.sweep().unwrap(), Report::default());
+    assert!(w.importer.batches.borrow().is_empty());
+}
+
+#[test]
+fn sweep_all_queues_what_has_no_sweep_and_itself_until_nothing_is_left() {
+    let w = world();
+    assert_eq!(w.sweeper().sweep_all().unwrap(), 0);
+    assert!(w.catalog.queued.borrow().is_empty());
+    w.put(1, "a.tif", "alice");
+    assert_eq!(w.sweeper().sweep_all().unwrap(), 0, "its sweep waits already");
+    w.catalog.queued.borrow_mut().clear();
+    assert_eq!(w.sweeper().sweep_all().unwrap(), 1);
+    run_queue(&w);
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
+    assert!(w.catalog.queued.borrow().is_empty());
+}
+
+#[test]
+fn a_job_whose_process_died_does_not_count_as_waiting() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET + w.config.sweep_expiry.as_secs() + 1);
+    assert_eq!(w.sweeper().sweep_all().unwrap(), 1);
 }
 
 #[test]
@@ -475,14 +547,26 @@ fn a_removed_collection_is_no_error() {
     assert_eq!(w.sweep().unwrap(), Report::default());
 }
 
-/// Runs queued sweeps until none is left, as the delay server does.
+/// Runs the queue until it is empty, each job once and at its time, as the delay server does.
 fn run_queue(w: &World) {
-    loop {
-        let next = w.catalog.queued.borrow_mut().pop();
-        let Some(wait) = next else { return };
-        w.wait(wait.as_secs().max(1));
-        let _ = w.sweep();
+    for _ in 0..1_000 {
+        let next = {
+            let mut queued = w.catalog.queued.borrow_mut();
+            queued.sort_by_key(|j| j.due_at);
+            if queued.is_empty() {
+                return;
+            }
+            queued.remove(0)
+        };
+        w.clock.0.set(w.clock.now().max(next.due_at));
+        let sweeper = w.sweeper();
+        let _ = if next.text == due::SWEEP_ALL {
+            sweeper.sweep_all().map(|_| ())
+        } else {
+            sweeper.sweep(id()).map(|_| ())
+        };
     }
+    panic!("the queue never gets empty");
 }
 
 #[test]
@@ -521,8 +605,8 @@ fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
             Some(Box::new(move |n, _| if n >= start + point { Err(dead()) } else { Ok(()) }));
         let _ = w.sweep();
         *w.catalog.interrupt.borrow_mut() = None;
-        // The delay server repeats the job that died.
-        w.catalog.queued.borrow_mut().push(Duration::from_secs(60));
+        // The job died with its process and is not repeated; a waiting sweep_all finds what is left.
+        w.catalog.queue(due::SWEEP_ALL, w.config.sweep_expiry).unwrap();
         run_queue(&w);
         assert_eq!(w.filesets(), 1, "died at call {point}");
         assert_eq!(w.catalog.state("a.tif"), Some(State::Imported), "died at call {point}");
