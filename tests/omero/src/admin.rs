@@ -35,7 +35,7 @@ pub fn run(words: &[String]) -> i32 {
     match dispatch(words) {
         Ok(()) => 0,
         Err(e) => {
-            eprintln!("omero standin: {e}");
+            complain!("omero standin: {e}");
             98
         }
     }
@@ -97,9 +97,9 @@ fn dispatch(words: &[String]) -> Done {
     }
     if let ["fault", "kinds"] = plain.as_slice() {
         for (kind, what) in KINDS {
-            println!("{kind:24} {what}");
+            say!("{kind:24} {what}");
         }
-        println!("points (--where): {}", POINTS.join(" "));
+        say!("points (--where): {}", POINTS.join(" "));
         return Ok(());
     }
     let dir = Store::directory().ok_or("OMERO_STANDIN names no directory")?;
@@ -140,13 +140,13 @@ fn dispatch(words: &[String]) -> Done {
         ["fault", "clear"] => fault::clear(&dir, None).map_err(text),
         ["fault", "clear", kind] => fault::clear(&dir, Some(kind)).map_err(text),
         ["fault", "list"] => {
-            print!("{}", std::fs::read_to_string(dir.join("faults.json")).unwrap_or_else(|_| "[]\n".to_owned()));
+            say_on!("{}", std::fs::read_to_string(dir.join("faults.json")).unwrap_or_else(|_| "[]\n".to_owned()));
             Ok(())
         }
         ["show"] => show(&Store::open(&dir)?, w.get("json").is_some()),
         ["count", what] => count(&Store::open(&dir)?, what, w.get("owner")),
         ["repository"] => {
-            println!("{}", Store::open(&dir)?.repository().display());
+            say!("{}", Store::open(&dir)?.repository().display());
             Ok(())
         }
         _ => Err(USAGE.to_owned()),
@@ -195,7 +195,7 @@ fn init(dir: &Path, w: &Words) -> Done {
     .map_err(text)?;
     db.execute("insert into privilege (experimenter, name) values (?1, 'Sudo')", [id]).map_err(text)?;
     store.set_password(&sudo_user, password.as_deref()).map_err(text)?;
-    println!("{}", dir.display());
+    say!("{}", dir.display());
     Ok(())
 }
 
@@ -238,7 +238,7 @@ fn user_add(store: &Store, name: &str, w: &Words) -> Done {
         }
     }
     store.set_password(name, Some(w.get("password").unwrap_or(name))).map_err(text)?;
-    println!("Experimenter:{id}");
+    say!("Experimenter:{id}");
     Ok(())
 }
 
@@ -406,26 +406,26 @@ fn contents(store: &Store) -> Result<Json, String> {
 fn show(store: &Store, as_json: bool) -> Done {
     let all = contents(store)?;
     if as_json {
-        println!("{all:#}");
+        say!("{all:#}");
         return Ok(());
     }
     let word = |v: &Json| v.as_str().unwrap_or("-").to_owned();
     for f in all["filesets"].as_array().into_iter().flatten() {
-        println!("Fileset:{}  {} ({})", f["id"], word(&f["owner"]), word(&f["group"]));
+        say!("Fileset:{}  {} ({})", f["id"], word(&f["owner"]), word(&f["group"]));
         for i in f["images"].as_array().into_iter().flatten() {
-            println!("  Image:{}  {}  in {}", i["id"], word(&i["name"]), word(&i["dataset"]));
+            say!("  Image:{}  {}  in {}", i["id"], word(&i["name"]), word(&i["dataset"]));
             notes(i);
         }
         for p in f["plates"].as_array().into_iter().flatten() {
-            println!("  Plate:{}  {}  in {}", p["id"], word(&p["name"]), word(&p["screen"]));
+            say!("  Plate:{}  {}  in {}", p["id"], word(&p["name"]), word(&p["screen"]));
             notes(p);
         }
         if f["images"].as_array().is_some_and(Vec::is_empty) {
-            println!("  no images: a failed import");
+            say!("  no images: a failed import");
         }
         for file in f["files"].as_array().into_iter().flatten() {
             let target = file["target"].as_str().map_or(String::new(), |t| format!(" -> {t}"));
-            println!("  {}  {}{target}", word(&file["client_path"]), word(&file["link"]));
+            say!("  {}  {}{target}", word(&file["client_path"]), word(&file["link"]));
         }
         notes(f);
     }
@@ -434,12 +434,12 @@ fn show(store: &Store, as_json: bool) -> Done {
 
 fn notes(of: &Json) {
     for a in of["annotations"].as_array().into_iter().flatten() {
-        println!("    annotation {} {}", a["kind"].as_str().unwrap_or("-"), a["ns"].as_str().unwrap_or("-"));
+        say!("    annotation {} {}", a["kind"].as_str().unwrap_or("-"), a["ns"].as_str().unwrap_or("-"));
         for p in a["pairs"].as_array().into_iter().flatten() {
-            println!("      {} = {}", p[0].as_str().unwrap_or("-"), p[1].as_str().unwrap_or("-"));
+            say!("      {} = {}", p[0].as_str().unwrap_or("-"), p[1].as_str().unwrap_or("-"));
         }
         if let Some(t) = a["text"].as_str() {
-            println!("      {t}");
+            say!("      {t}");
         }
     }
 }
@@ -465,6 +465,6 @@ fn count(store: &Store, what: &str, owner: Option<&str>) -> Done {
             |r| r.get(0),
         )
         .map_err(text)?;
-    println!("{number}");
+    say!("{number}");
     Ok(())
 }

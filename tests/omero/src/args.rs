@@ -200,7 +200,7 @@ impl Spec {
             return Err(self.error(&format!("unrecognized arguments: {}", extras.join(" "))));
         }
         if ns.flag("help") {
-            println!("{}", self.usage());
+            say!("{}", self.usage());
             return Err(Stop::Exit(0));
         }
         Ok(())

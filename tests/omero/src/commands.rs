@@ -52,13 +52,13 @@ pub fn hql(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), Stop
     let rows = hql::run(&client.store, &client.context, query, args.flag("admin"), offset, limit)
         .map_err(|e| die(52, format!("Bad query: {e}")))?;
     if let Some(f) = faults.take("garbage", None, None) {
-        println!("{}", f.text.unwrap_or_else(|| "%$ no table".to_owned()));
+        say!("{}", f.text.unwrap_or_else(|| "%$ no table".to_owned()));
     }
     if faults.take("no-output", None, None).is_some() {
         return Ok(());
     }
     let (headers, cells) = project(&client.store, &rows, args.flag("ids_only")).map_err(sql_error)?;
-    println!("{}", render(Style::of(args.str("style")), &headers, &cells));
+    say!("{}", render(Style::of(args.str("style")), &headers, &cells));
     Ok(())
 }
 
@@ -166,9 +166,9 @@ pub fn sessions(
             let last = files.last();
             if let (Some(h), Some(u), Some(s)) = (last.host, last.user, last.session) {
                 if sub == "key" {
-                    println!("{s}");
+                    say!("{s}");
                 } else {
-                    println!("{}", files.file(&h, &u, &s).display());
+                    say!("{}", files.file(&h, &u, &s).display());
                 }
             }
         }
@@ -191,9 +191,9 @@ pub fn sessions(
             let client = Connector { dir, faults }.log_in(&ns)?;
             let key = ns.str("sessionId").unwrap_or_default();
             if client.store.close_session(key).map_err(sql_error)? {
-                println!("Session {key} closed.");
+                say!("Session {key} closed.");
             } else {
-                eprintln!("No session with the given ID found.");
+                complain!("No session with the given ID found.");
             }
         }
         "list" => {
@@ -210,7 +210,7 @@ pub fn sessions(
                 }
                 files.remove(host, user, uuid);
             }
-            println!("{} session(s) cleared", all.len());
+            say!("{} session(s) cleared", all.len());
         }
         "timeout" => {
             spec.with([one(&["--session"], "session")])
@@ -224,7 +224,7 @@ pub fn sessions(
             match ns.int("seconds") {
                 None => {
                     let (s, ms) = (context.idle_ms / 1000, context.idle_ms % 1000);
-                    println!("{s}.{}", if ms == 0 { "0".to_owned() } else { format!("{ms:03}") });
+                    say!("{s}.{}", if ms == 0 { "0".to_owned() } else { format!("{ms:03}") });
                 }
                 Some(s) => {
                     client.store.set_idle(&key, s * 1000).map_err(sql_error)?;
@@ -235,8 +235,8 @@ pub fn sessions(
             spec.with([one(&["-f", "--frequency"], "frequency").int(), session_dir()])
                 .parse(rest, &mut ns)?;
             Connector { dir, faults }.log_in(&ns)?;
-            println!("Running keep alive every {} seconds", ns.str("frequency").unwrap_or("60"));
-            println!("Press enter to cancel.");
+            say!("Running keep alive every {} seconds", ns.str("frequency").unwrap_or("60"));
+            say!("Press enter to cancel.");
             let _ = std::io::stdin().read_line(&mut String::new());
         }
         _ => {
@@ -265,8 +265,8 @@ fn open_session(client: &Client, ns: &Namespace, seconds: i64) -> Result<i32, St
         .sudo(c, user, group, 0, seconds * 1000)
         .map_err(|e| die(1, format!("Traceback (most recent call last):\n{e:?}")))?;
     let in_group = group.map_or(String::new(), |g| format!(" in group {g}"));
-    eprintln!("Session created for user {user}{in_group} (timeToIdle: 0 sec, timeToLive: {seconds} sec)");
-    println!("{}", made.session);
+    complain!("Session created for user {user}{in_group} (timeToIdle: 0 sec, timeToLive: {seconds} sec)");
+    say!("{}", made.session);
     Ok(0)
 }
 
@@ -292,7 +292,7 @@ fn list_sessions(dir: &Path, faults: &mut Faults, keep: bool) -> Result<(), Stop
         }
         rows.push(vec![host, user, group, uuid, active, "Unknown".to_owned()]);
     }
-    println!("{}", render(Style::Sql, &headers, &rows));
+    say!("{}", render(Style::Sql, &headers, &rows));
     Ok(())
 }
 
@@ -309,7 +309,7 @@ fn who(client: &Client) -> Result<(), Stop> {
         .query_map([], |r| Ok(vec![r.get(0)?, r.get(1)?, Cell::Time(r.get(2)?).show()]))
         .and_then(Iterator::collect)
         .map_err(sql_error)?;
-    println!("{}", render(Style::Sql, &["name", "group", "logged in"].map(str::to_owned), &rows));
+    say!("{}", render(Style::Sql, &["name", "group", "logged in"].map(str::to_owned), &rows));
     Ok(())
 }
 
@@ -362,24 +362,23 @@ pub fn delete(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), S
         shown.push(format!("{class}:{}", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
         work.push((class, ids));
     }
-    print!("omero.cmd.Delete2 {} ", shown.join(" "));
+    say_on!("omero.cmd.Delete2 {} ", shown.join(" "));
     let tx = client.store.db.unchecked_transaction().map_err(sql_error)?;
     for (class, ids) in &work {
         for id in ids {
             if let Err(why) = delete_one(&client.store, &client.context, class, *id).map_err(sql_error)? {
-                let _ = std::io::Write::flush(&mut std::io::stdout());
-                eprintln!("failed: 'graph-fail'\nfailed: {why}");
+                complain!("failed: 'graph-fail'\nfailed: {why}");
                 return Ok(());
             }
         }
     }
     if dry {
-        println!("Dry run performed");
+        say!("Dry run performed");
     } else {
         tx.commit().map_err(sql_error)?;
         remove_orphans(&client.store).map_err(sql_error)?;
     }
-    println!("ok");
+    say!("ok");
     Ok(())
 }
 
@@ -513,7 +512,7 @@ pub fn fs(
             );
             let rows = hql::run(&client.store, &client.context, &q, true, 0, -1).map_err(|e| die(1, e))?;
             for r in rows {
-                println!("{}{}", r[0].show(), r[1].show());
+                say!("{}{}", r[0].show(), r[1].show());
             }
         }
         "logfile" => {
@@ -528,7 +527,7 @@ pub fn fs(
             let Some(prefix) = rows.first().map(|r| r[0].show()) else {
                 return Err(die(117, format!("Fileset {id} is not accessible")));
             };
-            println!("{}", prefix.trim_end_matches('/').to_owned() + ".log");
+            say!("{}", prefix.trim_end_matches('/').to_owned() + ".log");
         }
         "repos" => {
             spec.with([style(), flag(&["--managed"], "managed")]).parse(rest, &mut ns)?;
@@ -536,7 +535,7 @@ pub fn fs(
             let headers = ["#", "Id", "UUID", "Managed", "Path"].map(str::to_owned);
             let path = client.store.repository().display().to_string();
             let row = ["0", "1", "00000000-0000-4000-8000-000000000001", "True", &path].map(str::to_owned);
-            println!("{}", render(Style::of(ns.str("style")), &headers, &[row.to_vec()]));
+            say!("{}", render(Style::of(ns.str("style")), &headers, &[row.to_vec()]));
         }
         _ => {
             return Err(die(
@@ -607,7 +606,7 @@ fn sets(client: &Client, ns: &Namespace) -> Result<(), Stop> {
         }
         rows.push(row);
     }
-    println!("{}", render(Style::of(ns.str("style")), &headers, &rows));
+    say!("{}", render(Style::of(ns.str("style")), &headers, &rows));
     Ok(())
 }
 
@@ -682,6 +681,6 @@ pub fn people(
         .and_then(Iterator::collect)
         .map_err(sql_error)?;
     let headers: Vec<String> = headers.iter().map(|h| (*h).to_owned()).collect();
-    println!("{}", render(Style::of(ns.str("style")), &headers, &rows));
+    say!("{}", render(Style::of(ns.str("style")), &headers, &rows));
     Ok(0)
 }

@@ -177,7 +177,7 @@ fn read(f: &mut File) -> Vec<Fault> {
     match serde_json::from_str(&text) {
         Ok(all) => all,
         Err(e) => {
-            eprintln!("faults.json: {e}");
+            complain!("faults.json: {e}");
             std::process::exit(99)
         }
     }

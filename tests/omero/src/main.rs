@@ -6,6 +6,24 @@
 //! `omero standin ...` is not part of the real command: it fills the store,
 //! plans faults and shows what has happened.
 
+/// A line on standard output. A reader that has gone away is no reason to end:
+/// the real command passes over it, too.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::sys::put(&mut std::io::stdout(), &(format!($($text)*) + "\n")) };
+}
+/// Text on standard output without a line's end.
+macro_rules! say_on {
+    ($($text:tt)*) => { $crate::sys::put(&mut std::io::stdout(), &format!($($text)*)) };
+}
+/// A line on standard error.
+macro_rules! complain {
+    ($($text:tt)*) => { $crate::sys::put(&mut std::io::stderr(), &(format!($($text)*) + "\n")) };
+}
+/// Text on standard error without a line's end.
+macro_rules! complain_on {
+    ($($text:tt)*) => { $crate::sys::put(&mut std::io::stderr(), &format!($($text)*)) };
+}
+
 mod admin;
 mod args;
 mod commands;
@@ -50,7 +68,7 @@ impl Stop {
         match self {
             Self::Exit(code) => code,
             Self::Die(code, message) => {
-                eprintln!("{message}");
+                complain!("{message}");
                 code
             }
         }
@@ -71,16 +89,16 @@ fn main() {
 /// Everything that the real command has, too.
 fn real(argv: &[String], words: &[String]) -> i32 {
     if sys::euid() == 0 && std::env::var_os("OMERO_STANDIN_ALLOW_ROOT").is_none() {
-        println!("FATAL: Running {} as root can corrupt your directory permissions.", argv[0]);
+        say!("FATAL: Running {} as root can corrupt your directory permissions.", argv[0]);
         return 1;
     }
     let Some(dir) = Store::directory() else {
-        eprintln!("stand-in: OMERO_STANDIN names no directory");
+        complain!("stand-in: OMERO_STANDIN names no directory");
         return 99;
     };
     if std::env::var_os("DEBUG").is_some() {
-        println!("Deprecated warning: use 'omero --debug=x [args]' to debug");
-        println!("Running omero with debugging == 1");
+        say!("Deprecated warning: use 'omero --debug=x [args]' to debug");
+        say!("Running omero with debugging == 1");
     }
     sys::end_with_1_when_interrupted();
     record::started(&dir, words);
@@ -115,7 +133,7 @@ impl Cli<'_> {
         let mut ns = Namespace::default();
         top.parse(words, &mut ns)?;
         if ns.flag("version") {
-            println!("{} {VERSION}", self.prog);
+            say!("{} {VERSION}", self.prog);
             return Ok(0);
         }
         let rest = ns.take_command();
@@ -146,8 +164,8 @@ impl Cli<'_> {
         match command {
             "version" => {
                 Spec::new(&format!("{prog} version")).parse(rest, &mut ns)?;
-                eprintln!("OMERO.py version:");
-                println!("{VERSION}");
+                complain!("OMERO.py version:");
+                say!("{VERSION}");
             }
             "login" => {
                 login_spec(&format!("{prog} login")).parse(rest, &mut ns)?;
@@ -212,7 +230,7 @@ impl Cli<'_> {
                 if !ns.flag("keep_going") {
                     return Ok(code);
                 }
-                eprintln!("Ignoring error: {line}");
+                complain!("Ignoring error: {line}");
             }
         }
         Ok(0)

@@ -79,7 +79,7 @@ pub fn run(
     let mut actions = Vec::new();
     if let Some(command) = args.str("command") {
         if let Some(f) = args.str("file") {
-            eprintln!("Ignoring {f}");
+            complain!("Ignoring {f}");
         }
         let mut words = vec![command.to_owned()];
         words.extend(args.str("Class").map(str::to_owned));
@@ -144,7 +144,7 @@ impl Server<'_> {
             "list-get" => self.list_get(a)?,
             other => return Err(die(99, format!("stand-in: obj {other} is not modelled"))),
         };
-        println!("{printed}");
+        say!("{printed}");
         if let Some(row) = self.results.rows.last_mut() {
             *row = Some(printed.clone());
         }

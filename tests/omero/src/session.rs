@@ -74,7 +74,7 @@ impl SessionFiles {
             return Err(die(155, format!("Could not access session dir: {}", first.display())));
         }
         if std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).is_err() {
-            println!("WARN: failed to chmod {}", dir.display());
+            say!("WARN: failed to chmod {}", dir.display());
         }
         Ok(Self { dir })
     }
@@ -380,7 +380,7 @@ impl Connector<'_> {
                 (args.str("password").is_some(), "Ignoring password since session key set"),
             ] {
                 if given {
-                    eprintln!("{message}");
+                    complain!("{message}");
                 }
             }
         }
@@ -451,14 +451,14 @@ impl Connector<'_> {
             Ok(Some(client)) => Some(client),
             Ok(None) => {
                 if !quiet {
-                    println!("Previously logged in to {host}:{} as {user}", last.port);
+                    say!("Previously logged in to {host}:{} as {user}", last.port);
                 }
                 None
             }
             Err(()) => {
                 // Also when the server could not be reached at all, and also
                 // with -q: the session file is thrown away.
-                println!("Previous session expired for {user} on {host}:{}", last.port);
+                say!("Previous session expired for {user} on {host}:{}", last.port);
                 if let Some(s) = &last.session {
                     files.remove(host, user, s);
                 }
@@ -497,7 +497,7 @@ impl Connector<'_> {
         let conflicts = files.conflicts(host, user, uuid, props, false).ok()?;
         if !conflicts.is_empty() {
             if !conflicts.contains("omero.port") && !quiet {
-                eprintln!("Skipped session {uuid} due to property conflicts: {conflicts}");
+                complain!("Skipped session {uuid} due to property conflicts: {conflicts}");
             }
             return None;
         }
@@ -521,7 +521,7 @@ impl Connector<'_> {
     ) -> Result<Client, Stop> {
         let no_terminal = || {
             let m = "stdin is not a terminal: cannot request password";
-            eprintln!("{m}");
+            complain!("{m}");
             die(556, format!("InternalException: Failed to connect: die called: {m}"))
         };
         let Some(password) = password else { return Err(no_terminal()) };
@@ -532,7 +532,7 @@ impl Connector<'_> {
             }
             Failure::Dns => die(555, format!("Ice.DNSException: bad host name: '{}'", at.0)),
             Failure::Server(Refusal::Denied(reason)) => {
-                eprintln!("{reason}");
+                complain!("{reason}");
                 no_terminal()
             }
             Failure::Server(Refusal::Security(m)) => die(557, format!("SecurityViolation: {m}")),
@@ -597,7 +597,7 @@ fn wanted(args: &Namespace) -> Result<Wanted, Stop> {
 fn announce(client: Client, action: &str, quiet: bool) -> Client {
     if !quiet {
         let c = &client.context;
-        eprintln!(
+        complain!(
             "{action} session for {}@{}:{}.{}{} Current group: {}",
             c.user_name,
             client.host,

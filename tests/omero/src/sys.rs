@@ -115,3 +115,8 @@ pub fn utf8_locale() -> bool {
         .find(|v| !v.is_empty())
         .is_some_and(|v| v.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
+
+/// Writes at once; a reader that has gone away is no reason to stop.
+pub fn put(out: &mut dyn std::io::Write, text: &str) {
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -151,6 +151,16 @@ fn a_reader_that_goes_away_does_not_stop_the_import() {
 }
 
 #[test]
+fn a_reader_that_goes_away_does_not_stop_object_commands() {
+    let (o, _) = ready();
+    let text: String = (0..20).map(|i| format!("new Dataset name=d{i}\n")).collect();
+    let mut child = o.start(&["obj", "-q", "--file", "-"], &text);
+    drop(child.stdout.take());
+    child.wait().unwrap();
+    assert_eq!(o.count("datasets"), 20);
+}
+
+#[test]
 fn a_run_takes_milliseconds() {
     let (o, _) = ready();
     let start = std::time::Instant::now();

@@ -1,7 +1,7 @@
 //! The Java half of the import: options, candidate search, one fileset after
 //! another, results on standard output and everything else on standard error.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ pub use crate::import::server::TRANSFER_NS;
 use crate::import::server::{self, Outcome, Transfer};
 use crate::import::target::Target;
 use crate::store::{Context, Store};
+use crate::sys::put;
 use crate::{record, sys};
 
 /// Where log lines go, as the logback file decides.
@@ -83,11 +84,6 @@ impl Log {
             self.line("DEBUG", logger, message);
         }
     }
-}
-
-/// Writes at once; a reader that has gone away is no reason to stop, as in Java.
-fn put(out: &mut dyn Write, text: &str) {
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 const IMPORTER: &str = "ome.formats.importer.cli.CommandLineImporter";
@@ -178,7 +174,7 @@ const WITHOUT_VALUE: &[&str] = &[
 ];
 
 fn usage() -> i32 {
-    eprintln!(
+    complain!(
         "\n Usage:  importer-cli [OPTION]... [path [path ...]]...\n   or:   importer-cli [OPTION]... -\n\n\
          Import any number of files into an OMERO instance.\n\
          If \"-\" is the only path, a list of files or directories\n\
@@ -190,7 +186,7 @@ fn usage() -> i32 {
 
 /// An exception that nobody catches: the Java machine prints it and ends with 1.
 fn uncaught(exception: &str) -> i32 {
-    eprintln!("Exception in thread \"main\" {exception}\n\tat {IMPORTER}.main({IMPORTER}.java)");
+    complain!("Exception in thread \"main\" {exception}\n\tat {IMPORTER}.main({IMPORTER}.java)");
     1
 }
 
@@ -213,13 +209,13 @@ fn options(words: &[String], log: &Log) -> Result<Options, i32> {
                 matching = vec![exact];
             }
             let [name] = matching.as_slice() else {
-                eprintln!("importer-cli: unrecognized option '--{typed}'");
+                complain!("importer-cli: unrecognized option '--{typed}'");
                 return Err(usage());
             };
             let value = if WITH_VALUE.contains(name) {
                 let v = glued.or_else(|| words.get(i).cloned().inspect(|_| i += 1));
                 let Some(v) = v else {
-                    eprintln!("importer-cli: option '--{name}' requires an argument");
+                    complain!("importer-cli: option '--{name}' requires an argument");
                     return Err(usage());
                 };
                 v
@@ -240,13 +236,13 @@ fn options(words: &[String], log: &Log) -> Result<Options, i32> {
                             Some(std::mem::take(&mut rest).to_owned())
                         };
                         let Some(v) = v else {
-                            eprintln!("importer-cli: option requires an argument -- {c}");
+                            complain!("importer-cli: option requires an argument -- {c}");
                             return Err(usage());
                         };
                         v
                     }
                     other => {
-                        eprintln!("importer-cli: invalid option -- {other}");
+                        complain!("importer-cli: invalid option -- {other}");
                         return Err(usage());
                     }
                 };
@@ -387,7 +383,7 @@ pub fn main(words: &[String]) -> i32 {
         return if o.paths.is_empty() { 0 } else { 254 };
     }
     let Some(dir) = Store::directory() else {
-        eprintln!("OMERO_STANDIN is not set");
+        complain!("OMERO_STANDIN is not set");
         return 99;
     };
     if o.paths == ["-"] {
@@ -458,17 +454,17 @@ impl Importer {
         let Some((store, context)) = client else { return 2 };
         if found.candidates.is_empty() {
             if self.errors > 0 {
-                eprintln!("No imports due to errors!");
+                complain!("No imports due to errors!");
                 return 0;
             }
-            eprintln!("No imports found");
+            complain!("No imports found");
             return usage();
         }
         let code = self.import_all(store, &context, found.candidates);
         let ms = began.elapsed().as_millis();
         let plates =
             if self.plates > 0 { format!(", {}", plural(self.plates, "plate")) } else { String::new() };
-        eprint!(
+        complain_on!(
             "\n==> Summary\n{} uploaded, {}{plates} created, {} imported, {} in {}:{:02}:{:02}.{:03}\n",
             plural(self.uploaded, "file"),
             plural(self.filesets, "fileset"),
@@ -619,7 +615,7 @@ impl Importer {
             for s in &sources {
                 let refused = self.faults.take("cleanup-failure", None, Some(s)).is_some();
                 if refused || std::fs::remove_file(s).is_err() {
-                    eprintln!("{}Cleanup failed!\n{s}", if failed == 0 { "" } else { "\n" });
+                    complain!("{}Cleanup failed!\n{s}", if failed == 0 { "" } else { "\n" });
                     failed += 1;
                 }
             }

@@ -123,7 +123,7 @@ fn classpath_and_logback(args: &Namespace) -> Result<(Vec<PathBuf>, PathBuf), St
                 return Err(die(1, "Downloading https://downloads.openmicroscopy.org/omero/latest/OMERO.java.zip\nTraceback (most recent call last):\nrequests.exceptions.ConnectionError: no network here".to_owned()));
             };
             let libs = cache.join(name.trim()).join("libs");
-            eprintln!("Using {}", name.trim());
+            complain!("Using {}", name.trim());
             let logback = if args.str("logback").is_some() { logback } else { libs.join("logback-cli.xml") };
             return Ok((jars(&libs), logback));
         }
