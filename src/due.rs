@@ -51,12 +51,15 @@ pub fn mark(
     user: &IrodsUser,
     delay: Duration,
 ) -> Result<Marked, CatalogError> {
-    if !catalog.set_mark(collection, &names.due, &user.to_string())? {
+    let Some(id) = catalog.collection_id(collection)? else {
+        return Ok(Marked::Already); // removed since: nothing to look at
+    };
+    let value = user.to_string();
+    // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
+    if catalog.marks(id, &names.due)?.contains(&value) || !catalog.set_mark(collection, &names.due, &value)? {
         return Ok(Marked::Already);
     }
-    if let Some(id) = catalog.collection_id(collection)? {
-        queue_sweep(catalog, id, delay)?;
-    }
+    queue_sweep(catalog, id, delay)?;
     Ok(Marked::New)
 }
 

@@ -4,7 +4,7 @@ use crate::catalog::irods::IrodsCatalog;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Problem};
-use crate::due::{self, Marked, Memory};
+use crate::due::{self, Memory};
 use crate::event::{Argument, Event, OpenObjects, Pep, Step, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::importer::Importer;
@@ -157,9 +157,7 @@ impl Plugin {
             Ok(marked) => {
                 log::debug!("act=mark collection={collection} user={user} new={marked:?}");
                 memory.remember(collection, now);
-                if marked == Marked::New
-                    && let Err(error) = ensure_sweep_all(&catalog, config)
-                {
+                if let Err(error) = ensure_sweep_all(&catalog, config) {
                     log::warn!("act=sweep_all user={user} failed=\"{error}\"");
                 }
             }

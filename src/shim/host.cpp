@@ -25,6 +25,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <new>
+#include <string>
 #include <vector>
 
 namespace
@@ -118,11 +120,90 @@ namespace
         });
     }
 
-    // A GenQuery1 over all pages. `conditions` are the texts after the column, as GenQuery1 takes them.
+    // The input of a GenQuery1. Its arrays are malloc'ed, because the server may replace them while it rewrites the
+    // query (it does for resource hierarchies).
+    class generic_query
+    {
+      public:
+        struct condition
+        {
+            int column;
+            std::string text; // as GenQuery1 takes it: "= '..'"
+        };
+
+        generic_query(const std::vector<int>& columns, const std::vector<condition>& conditions)
+        {
+            input.maxRows = MAX_SQL_ROWS;
+            input.selectInp.len = static_cast<int>(columns.size());
+            input.selectInp.inx = array<int>(columns.size());
+            input.selectInp.value = array<int>(columns.size());
+            for (std::size_t i = 0; i < columns.size(); ++i) {
+                input.selectInp.inx[i] = columns[i];
+                input.selectInp.value[i] = 1;
+            }
+            input.sqlCondInp.len = static_cast<int>(conditions.size());
+            input.sqlCondInp.inx = array<int>(conditions.size());
+            input.sqlCondInp.value = array<char*>(conditions.size());
+            for (std::size_t i = 0; i < conditions.size(); ++i) {
+                input.sqlCondInp.inx[i] = conditions[i].column;
+                input.sqlCondInp.value[i] = strdup(conditions[i].text.c_str());
+            }
+        }
+        ~generic_query()
+        {
+            for (int i = 0; i < input.sqlCondInp.len; ++i) {
+                std::free(input.sqlCondInp.value[i]);
+            }
+            std::free(input.sqlCondInp.value);
+            std::free(input.sqlCondInp.inx);
+            std::free(input.selectInp.value);
+            std::free(input.selectInp.inx);
+        }
+        generic_query(const generic_query&) = delete;
+        generic_query& operator=(const generic_query&) = delete;
+
+        GenQueryInp input{};
+
+      private:
+        template <typename T>
+        static T* array(std::size_t n)
+        {
+            auto* room = static_cast<T*>(std::calloc(n ? n : 1, sizeof(T)));
+            if (!room) {
+                throw std::bad_alloc{};
+            }
+            return room;
+        }
+    };
+
+    // Hands the rows of one page to `row`, the columns in the order of `columns` whatever the server made of it.
+    bool hand_out(const GenQueryOut& page, const std::vector<int>& columns, omero_row row, void* context)
+    {
+        std::vector<const SqlResult*> found;
+        for (const int column : columns) {
+            for (int i = 0; i < page.attriCnt; ++i) {
+                if (page.sqlResult[i].attriInx == column) {
+                    found.push_back(&page.sqlResult[i]);
+                    break;
+                }
+            }
+        }
+        std::vector<omero_text> cells(found.size());
+        for (int r = 0; r < page.rowCnt; ++r) {
+            for (std::size_t i = 0; i < found.size(); ++i) {
+                cells[i] = omero_shim::text(found[i]->value + static_cast<std::size_t>(r) * found[i]->len);
+            }
+            if (!row(context, cells.data(), cells.size())) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    // A GenQuery1 over all pages.
     int64_t list(omero_session* session,
-                 std::vector<int> columns,
-                 std::vector<int> condition_columns,
-                 std::vector<std::string> conditions,
+                 const std::vector<int>& columns,
+                 const std::vector<generic_query::condition>& conditions,
                  omero_row row,
                  void* context)
     {
@@ -130,38 +211,18 @@ namespace
         if (!c) {
             return SYS_INVALID_INPUT_PARAM;
         }
-        std::vector<int> options(columns.size(), 1);
-        std::vector<char*> values;
-        for (auto& condition : conditions) {
-            values.push_back(condition.data());
-        }
-        GenQueryInp input{};
-        input.maxRows = MAX_SQL_ROWS;
-        input.selectInp.len = static_cast<int>(columns.size());
-        input.selectInp.inx = columns.data();
-        input.selectInp.value = options.data();
-        input.sqlCondInp.len = static_cast<int>(condition_columns.size());
-        input.sqlCondInp.inx = condition_columns.data();
-        input.sqlCondInp.value = values.data();
-
-        std::vector<omero_text> cells(columns.size());
+        generic_query query{columns, conditions};
         bool wanted = true;
         while (true) {
             GenQueryOut* page = nullptr;
             int code = 0;
             {
                 const privilege raised{c, true};
-                code = rsGenQuery(c, &input, &page);
+                code = rsGenQuery(c, &query.input, &page);
             }
             int next = 0;
-            if (code >= 0 && page) {
-                for (int r = 0; wanted && r < page->rowCnt; ++r) {
-                    for (std::size_t i = 0; i < cells.size(); ++i) {
-                        const auto& column = page->sqlResult[i];
-                        cells[i] = omero_shim::text(column.value + static_cast<std::size_t>(r) * column.len);
-                    }
-                    wanted = row(context, cells.data(), cells.size());
-                }
+            if (code >= 0 && page && wanted) {
+                wanted = hand_out(*page, columns, row, context);
                 next = page->continueInx;
             }
             if (page) {
@@ -173,12 +234,12 @@ namespace
             if (code < 0) {
                 return code;
             }
-            if (next <= 0 || input.maxRows <= 0) {
+            if (next <= 0) {
                 return 0;
             }
-            input.continueInx = next;
+            query.input.continueInx = next;
             if (!wanted) {
-                input.maxRows = 0; // one call more, which closes the statement
+                query.input.maxRows = 0; // one call more, which closes the statement
             }
         }
     }
@@ -195,8 +256,7 @@ namespace
                         {COL_D_DATA_ID, COL_DATA_NAME, COL_DATA_REPL_NUM, COL_D_REPL_STATUS, COL_DATA_SIZE,
                          COL_D_MODIFY_TIME, COL_D_DATA_PATH, COL_D_RESC_HIER, COL_D_DATA_CHECKSUM,
                          COL_D_OWNER_NAME, COL_D_OWNER_ZONE},
-                        {COL_D_COLL_ID},
-                        {equals(id)},
+                        {{COL_D_COLL_ID, equals(id)}},
                         row,
                         context);
         });
@@ -218,8 +278,7 @@ namespace
             return list(session,
                         {COL_D_DATA_ID, COL_META_DATA_ATTR_NAME, COL_META_DATA_ATTR_VALUE,
                          COL_META_DATA_ATTR_UNITS},
-                        {COL_D_COLL_ID, COL_META_DATA_ATTR_NAME},
-                        {equals(id), names},
+                        {{COL_D_COLL_ID, equals(id)}, {COL_META_DATA_ATTR_NAME, names}},
                         row,
                         context);
         });
@@ -227,7 +286,7 @@ namespace
 
     int64_t list_collection(omero_session* session, omero_text id, omero_row row, void* context)
     {
-        return guarded([&] { return list(session, {COL_COLL_NAME}, {COL_COLL_ID}, {equals(id)}, row, context); });
+        return guarded([&] { return list(session, {COL_COLL_NAME}, {{COL_COLL_ID, equals(id)}}, row, context); });
     }
 
     int64_t apply_metadata(omero_session* session, omero_text request)
