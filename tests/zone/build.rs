@@ -18,7 +18,7 @@ fn main() {
         // file that is otherwise used stays.
         .no_default_flags(true)
         .flag("-std=c++17")
-        .flag("-O2")
+        .flag("-O1")
         .flag("-g")
         .flag("-fPIC")
         .flag("-Wall")
@@ -39,8 +39,15 @@ fn main() {
     println!("cargo:rerun-if-changed={}", here.join("src").display());
     println!("cargo:rerun-if-changed={}", abi.display());
 
-    build.link_lib_modifier("+whole-archive");
+    // Linked into the program only: the integration tests of this package have a main of their own.
+    build.cargo_metadata(false);
     build.compile("zone");
-
-    println!("cargo:rustc-link-arg-bins=-rdynamic");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    for argument in [
+        format!("-Wl,--whole-archive,{},--no-whole-archive", out.join("libzone.a").display()),
+        "-lstdc++".into(),
+        "-rdynamic".into(),
+    ] {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
 }

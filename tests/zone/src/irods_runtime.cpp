@@ -323,4 +323,32 @@ int freeGenQueryOut(genQueryOut_t** out)
     return 0;
 }
 
+// ---- rule parameters ------------------------------------------------------------------------------------------
+
+int addMsParamToArray(msParamArray_t* array, const char* label, const char* type, void* in_out_struct, bytesBuf_t* buffer,
+                      int replicate)
+{
+    if (array == nullptr || label == nullptr) {
+        return SYS_NULL_INPUT;
+    }
+    if (replicate != 0) {
+        return SYS_NOT_SUPPORTED; // copies of structures: nobody has asked for them yet
+    }
+    auto* parameter = static_cast<msParam_t*>(std::calloc(1, sizeof(msParam_t)));
+    auto** grown = static_cast<msParam_t**>(
+        std::realloc(array->msParam, sizeof(msParam_t*) * static_cast<std::size_t>(array->len + 1)));
+    if (parameter == nullptr || grown == nullptr) {
+        std::free(parameter);
+        return SYS_INTERNAL_ERR;
+    }
+    parameter->label = ::strdup(label);
+    parameter->type = type != nullptr ? ::strdup(type) : nullptr;
+    parameter->inOutStruct = in_out_struct;
+    parameter->inpOutBuf = buffer;
+    array->msParam = grown;
+    array->msParam[array->len] = parameter;
+    ++array->len;
+    return 0;
+}
+
 } // extern "C"
