@@ -173,14 +173,9 @@ const WITHOUT_VALUE: &[&str] = &[
     "debug",
 ];
 
+/// Stands for the importer's long usage text; it always ends with 1.
 fn usage() -> i32 {
-    complain!(
-        "\n Usage:  importer-cli [OPTION]... [path [path ...]]...\n   or:   importer-cli [OPTION]... -\n\n\
-         Import any number of files into an OMERO instance.\n\
-         If \"-\" is the only path, a list of files or directories\n\
-         is read from standard in. Directories will be searched for\n\
-         all valid imports."
-    );
+    complain!("\n Usage:  importer-cli OPTIONS PATHS\n   or:   importer-cli OPTIONS -\n");
     1
 }
 
