@@ -88,13 +88,23 @@ impl<'a> CommandImporter<'a> {
         }
         words.extend(strings(&["--transfer", self.command.transfer, "--output", "yaml"]));
         words.extend(self.command.options.iter().map(OsString::from));
-        words.extend(strings(&["-T", batch.target.as_str(), "-"]));
+        words.extend(strings(&[&format!("--target={}", batch.target.as_str()), "-"]));
         words
     }
 
     /// The words after `omero` that ask a question.
     pub fn query_words(query: &str) -> Vec<OsString> {
         strings(&["hql", "-q", "--all", "--style", "json", "--limit", &MAX_ROWS.to_string(), query])
+    }
+
+    /// The words after `omero` that run the `obj` commands on standard input.
+    pub fn object_words() -> Vec<OsString> {
+        strings(&["obj", "-q", "--file", "-"])
+    }
+
+    /// The words after `omero` that end the session. The command takes no option with them.
+    pub fn logout_words() -> Vec<OsString> {
+        strings(&["logout"])
     }
 
     fn password(&self) -> Result<String, ImporterError> {
@@ -273,7 +283,7 @@ impl<'a> CommandImporter<'a> {
             let mark = word(&format!("description={}", mark_of(file)));
             lines.push(format!("new MapAnnotation {namespace} {mark}"));
         }
-        let words = strings(&["obj", "-q", "--file", "-"]);
+        let words = Self::object_words();
         let limit = self.command.command_timeout;
         let annotations = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
             Ok(done) => outcome::made(&done.stdout, "MapAnnotation"),
@@ -322,8 +332,7 @@ impl<'a> CommandImporter<'a> {
 
     fn log_out(&self, place: &Workplace) {
         let limit = self.command.command_timeout;
-        if place.has_session()
-            && self.run(place, &strings(&["logout", "-q"]), "", None, limit, &mut || {}).is_err()
+        if place.has_session() && self.run(place, &Self::logout_words(), "", None, limit, &mut || {}).is_err()
         {
             log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
         }

@@ -139,6 +139,28 @@ namespace zone
         database_operation(session, "mod_coll", [&] { session.catalog().touch_collection(path); }, info.get());
     }
 
+    int database_pep(Session& session, const std::string& name, const std::string& path)
+    {
+        const auto nothing = [] {};
+        Replica replica;
+        replica.path = path;
+        const auto info = info_of(replica);
+        KeyValPair conditions{};
+        if (name.find("coll") != std::string::npos) {
+            database_operation(session, name, nothing, collection_info(path).get());
+        }
+        else if (name == "reg_replica") {
+            database_operation(session, name, nothing, info.get(), info.get(), &conditions);
+        }
+        else if (name == "reg_data_obj") {
+            database_operation(session, name, nothing, info.get());
+        }
+        else {
+            database_operation(session, name, nothing, info.get(), &conditions);
+        }
+        return 0;
+    }
+
     void unregister_replica(Session& session, const Replica& replica)
     {
         const auto info = info_of(replica);

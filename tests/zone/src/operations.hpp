@@ -159,6 +159,8 @@ namespace zone
                                  const std::string& physical, std::int64_t size, int status);
     void register_new_collection(Session& session, const std::string& path, const User& owner);
     void touch_collection(Session& session, const std::string& path);
+    // The PEPs of a database operation a consumer has done itself; without the operation.
+    int database_pep(Session& session, const std::string& name, const std::string& path);
     void unregister_replica(Session& session, const Replica& replica);
     void modify_replica(Session& session, const Replica& replica, const std::function<void()>& change);
 

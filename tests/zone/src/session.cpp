@@ -226,6 +226,16 @@ namespace zone
         return finally(outcome);
     }
 
+    void database_operation_on_provider(Session& session, const std::string& name, const std::string& path,
+                                        const std::function<void()>& run)
+    {
+        const auto answer = session.remote()->call({"database-pep", name, path});
+        if (answer.code < 0) {
+            throw Failure{answer.code, "the provider refused " + name};
+        }
+        run();
+    }
+
     void resource_modified(Session& session, const std::string& resource)
     {
         std::string out_parameter;

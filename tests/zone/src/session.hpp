@@ -144,10 +144,28 @@ namespace zone
             .code;
     }
 
+    // On a consumer there is no database plugin: the provider's fires these PEPs, about this path.
+    void database_operation_on_provider(Session& session, const std::string& name, const std::string& path,
+                                        const std::function<void()>& run);
+
+    template <typename T>
+    std::string path_of(const T*)
+    {
+        return "";
+    }
+    inline std::string path_of(const DataObjInfo* info) { return info->objPath; }
+    inline std::string path_of(const CollInfo* info) { return info != nullptr ? info->collName : ""; }
+
     // An operation of the database plugin; throws Failure with the code it ended with.
     template <typename... Args>
     void database_operation(Session& session, const std::string& name, const std::function<void()>& run, Args... args)
     {
+        if (session.remote() != nullptr) {
+            std::string path;
+            ((path = path.empty() ? path_of(args) : path), ...);
+            database_operation_on_provider(session, name, path, run);
+            return;
+        }
         std::string out_parameter;
         std::string* out = &out_parameter;
         const auto outcome = with_policy(

@@ -778,6 +778,12 @@ namespace zone
             return 0;
         }
 
+        int verb_database_pep(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {}, {}};
+            return database_pep(session, w.at(0), w.at(1));
+        }
+
         struct Entry
         {
             const char* name;
@@ -828,6 +834,7 @@ namespace zone
                 {"delay", "CONDITIONS TEXT", verb_delay},
                 {"qstat", "[--json]", verb_qstat},
                 {"qdel", "ID | -a", verb_qdel},
+                {"database-pep", "NAME PATH                            what a consumer reports to the provider", verb_database_pep},
             };
             return all;
         }
