@@ -356,6 +356,9 @@ namespace zone
                 if (token_.kind != Token::end) {
                     refuse_syntax("unexpected [" + token_.text + "]");
                 }
+                if (!unknown_.empty()) {
+                    refuse_meaning(unknown_);
+                }
                 require_grouping(projections, groups);
                 return assemble(distinct, projections, conditions, groups, order, limit, offset);
             }
@@ -369,6 +372,7 @@ namespace zone
             std::set<std::string> metadata_of_; // "D", "C", "R", "U"
             bool needs_hierarchy_ = false;
             std::vector<Value> values_;
+            std::string unknown_; // the first name without meaning; told only of a sentence without mistakes
 
             // -- reading --
 
@@ -534,11 +538,12 @@ namespace zone
                 return out + "'";
             }
 
-            static const Column& find(const std::string& name)
+            const Column& find(const std::string& name)
             {
                 const auto found = columns().find(name);
                 if (found == columns().end()) {
-                    refuse_meaning("unknown column: " + name);
+                    unknown_ = unknown_.empty() ? "unknown column: " + name : unknown_;
+                    return columns().at("ZONE_NAME");
                 }
                 return found->second;
             }
@@ -576,7 +581,8 @@ namespace zone
                 }
                 const auto alias = aliases_.find(found.table);
                 if (alias == aliases_.end()) {
-                    refuse_meaning("column " + name + " is of a table that is not selected from");
+                    unknown_ = unknown_.empty() ? "column " + name + " is of a table that is not selected from" : unknown_;
+                    return {found.name, found.type, false, false};
                 }
                 return {alias->second + "." + found.name, found.type, false, false};
             }
