@@ -71,7 +71,7 @@ pub fn login_failure(done: &Finished, sudo_user: &str, user: &str) -> ImporterEr
             "OMERO does not let '{sudo_user}' open a session for '{user}': does that OMERO user (and group) exist, \
              and has '{sudo_user}' the privilege Sudo? ({said})"
         )),
-        _ if done.stderr.contains("No such ") => {
+        Some(44) if done.stderr.contains("ApiUsageException") => {
             ImporterError::Refused(format!("OMERO does not know the user '{user}' or its group: {said}"))
         }
         Some(13) => ImporterError::Refused(format!("OMERO has no usable account '{user}': {said}")),

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod omero;
+pub mod zone;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ pub fn target_dir() -> PathBuf {
 
 /// The plugin as cargo built it for this test.
 pub fn library() -> PathBuf {
-    let path = target_dir().join("libirods_rule_engine_plugin_omero.so");
+    // `cargo test` leaves it beside the test; only `cargo build` copies it one directory up.
+    let path = target_dir().join("deps/libirods_rule_engine_plugin_omero.so");
     assert!(path.is_file(), "{} is not built", path.display());
     path
 }

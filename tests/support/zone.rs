@@ -1,0 +1,234 @@
+//! A zone for one test: the stand-in iRODS server with the plugin as cargo built it, and an OMERO behind it.
+
+use super::omero::TestOmero;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The longest a condition is waited for. Only a broken test gets near it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The instance name in the configuration.
+pub const INSTANCE: &str = "omero-instance";
+
+/// A zone with the users alice (mapped to alice in OMERO) and bob (not mapped), and its OMERO.
+pub struct TestZone {
+    dir: TempDir,
+    program: PathBuf,
+    /// The OMERO behind the plugin.
+    pub omero: TestOmero,
+}
+
+/// What a client saw.
+#[derive(Debug)]
+pub struct Seen {
+    /// Whether the verb succeeded.
+    pub ok: bool,
+    /// Standard output.
+    pub output: String,
+    /// Standard error: code and messages.
+    pub error: String,
+}
+
+/// A running delay server; ends when dropped.
+pub struct DelayServer(Child);
+
+impl Drop for DelayServer {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::KILL,
+        );
+        let _ = self.0.wait();
+    }
+}
+
+impl TestZone {
+    /// A zone whose plugin has the usual configuration.
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A zone whose plugin's configuration is changed by `change` first.
+    pub fn with(change: impl FnOnce(&mut Value)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let omero = TestOmero::new(dir.path());
+        let zone = Self { program: super::program("irods-zone-standin", "zone"), omero, dir };
+        let plugins = zone.path("plugins");
+        fs::create_dir(&plugins).unwrap();
+        let name = "libirods_rule_engine_plugin-omero.so";
+        std::os::unix::fs::symlink(super::library(), plugins.join(name)).unwrap();
+        let mut stanza = zone.stanza();
+        change(&mut stanza);
+        let config = zone.path("server_config.json");
+        fs::write(&config, zone.server_config(&stanza).to_string()).unwrap();
+        zone.run(&["init", "--zone", "tempZone", "--config", config.to_str().unwrap()]);
+        for user in ["alice", "bob", "carol"] {
+            zone.run(&["user", "add", user]);
+        }
+        zone
+    }
+
+    /// A path below the test's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn stanza(&self) -> Value {
+        json!({
+            "watch": ["/tempZone/home"],
+            "quiet_period_in_seconds": 1,
+            "retry_wait_in_seconds": 1,
+            "sweep_expiry_in_seconds": 10,
+            "users": {"table": {"alice#tempZone": {"user": "alice", "group": "lab"}, "carol#tempZone": "carol"}},
+            "visibility": {"vaults": [{"prefix": self.dir.path()}]},
+            "omero": self.omero.server_json(),
+            "importer": self.omero.importer_json(),
+        })
+    }
+
+    fn server_config(&self, stanza: &Value) -> Value {
+        json!({
+            "zone_name": "tempZone", "catalog_service_role": "provider",
+            "plugin_configuration": {"rule_engines": [{
+                "instance_name": INSTANCE, "plugin_name": "irods_rule_engine_plugin-omero",
+                "plugin_specific_configuration": stanza,
+            }]},
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("-d").arg(self.path("zone")).arg("--plugin-dir").arg(self.path("plugins"));
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        let output = self.command().args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// One verb of a user, in a connection of its own.
+    pub fn act(&self, user: &str, words: &[&str]) -> Seen {
+        let output = self.command().args(["as", user]).args(words).output().unwrap();
+        Seen {
+            ok: output.status.success(),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// One verb of a user, which must succeed; gives what it printed.
+    pub fn does(&self, user: &str, words: &[&str]) -> String {
+        let seen = self.act(user, words);
+        assert!(seen.ok, "{user} {words:?}: {}", seen.error);
+        seen.output
+    }
+
+    /// Several verbs in one connection, each a JSON array of words; gives an answer for each.
+    pub fn script(&self, user: &str, verbs: &[Value]) -> Vec<Value> {
+        let mut child = self
+            .command()
+            .args(["as", user, "script", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines: String = verbs.iter().map(|v| format!("{v}\n")).collect();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    /// A small image on the client's disk.
+    pub fn image(&self, name: &str) -> String {
+        let path = self.path(name);
+        self.omero.admin(&["make", "tiff", path.to_str().unwrap()]);
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Starts the delay server.
+    pub fn delay_server(&self) -> DelayServer {
+        let child = self
+            .command()
+            .args(["delay-server", "--executors", "4", "--sleep", "0.05"])
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        DelayServer(child)
+    }
+
+    /// The AVUs of ours on a data object or collection (`-d`, `-C`): attribute's last part, value, units.
+    pub fn avus(&self, kind: &str, path: &str) -> Vec<(String, String, String)> {
+        let seen = self.act("rods", &["meta", "ls", "--json", kind, path]);
+        let rows: Vec<[String; 3]> = serde_json::from_str(seen.output.trim()).unwrap_or_default();
+        rows.into_iter()
+            .filter_map(|[a, v, u]| Some((a.strip_prefix("irods::omero::")?.to_owned(), v, u)))
+            .collect()
+    }
+
+    /// The value of one of our AVUs on a data object.
+    pub fn value(&self, path: &str, attribute: &str) -> Option<String> {
+        self.avus("-d", path).into_iter().find(|(a, _, _)| a == attribute).map(|(_, v, _)| v)
+    }
+
+    /// Waits until a condition holds.
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            if start.elapsed() > PATIENCE {
+                let log = self.log();
+                let told: Vec<&str> = log.lines().filter(|l| !l.contains("act=setup")).collect();
+                panic!("waited in vain until {what}\n{}", told.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until a data object has a state.
+    pub fn wait_for(&self, path: &str, state: &str) {
+        self.wait_until(&format!("{path} is {state}"), |z| {
+            let now = z.value(path, "state");
+            let ended = ["imported", "failed", "skipped", "stale"];
+            // A state that only a change of the data ends is not waited out.
+            if now.as_deref().is_some_and(|s| s != state && state != "stale" && ended.contains(&s)) {
+                panic!("{path} is {now:?} instead of {state}: {:?}", z.value(path, "reason"));
+            }
+            now.as_deref() == Some(state)
+        });
+    }
+
+    /// Waits until no collection is marked.
+    pub fn wait_until_nothing_is_due(&self) {
+        self.wait_until("nothing is due", |z| {
+            let marks = z.run(&[
+                "sql",
+                "select count(*) from R_META_MAIN m join R_OBJT_METAMAP o on o.meta_id = m.meta_id where \
+                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::sweeping')",
+            ]);
+            marks.trim() == "0"
+        });
+    }
+
+    /// The server's log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("zone").join("server.log")).unwrap_or_default()
+    }
+
+    /// The plugin's lines of the log at level error.
+    pub fn errors(&self) -> Vec<String> {
+        self.log().lines().filter(|l| l.contains(" error: omero:")).map(str::to_owned).collect()
+    }
+
+    /// The test's directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
