@@ -116,9 +116,13 @@ namespace zone
             Catalog& catalog = session.catalog();
             for (const auto& replica : catalog.replicas(data_id)) {
                 const auto leaf = catalog.resource(replica.resource_id);
+                const bool in_vault = is_in_vault(leaf, replica.physical_path);
+                if (unregister && in_vault && !session.privileged()) {
+                    throw Failure{CANT_UNREG_IN_VAULT_FILE, "[" + path + "] is in a vault"};
+                }
                 unregister_replica(session, replica);
-                // Also a registered file outside every vault goes, unless the data object is only unregistered.
-                if (!unregister) {
+                // What is registered where it lies is never deleted with its data object.
+                if (in_vault && !unregister) {
                     remove_file(replica.physical_path);
                 }
             }

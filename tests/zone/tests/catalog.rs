@@ -375,6 +375,22 @@ fn vault_files_follow_their_logical_path_and_registered_ones_stay() {
 }
 
 #[test]
+fn removing_registered_data_leaves_the_file_and_unregistering_wants_an_administrator() {
+    let zone = with_object();
+    let outside = zone.file("outside/y.tif", "y");
+    let registered = "/tempZone/home/rods/y.tif";
+    zone.as_user("rods", &["reg", &outside, registered]);
+    zone.as_user("rods", &["rm", registered]);
+    zone.as_user("rods", &["rmtrash"]);
+    assert_eq!(zone.query("rods", "select DATA_NAME where DATA_NAME = 'y.tif'").len(), 0);
+    assert!(std::path::Path::new(&outside).exists());
+    assert_eq!(zone.fails("alice", &["unreg", &object()]), -355_000);
+    zone.as_user("alice", &["chmod", "own", "rods", &object()]);
+    zone.as_user("rods", &["unreg", &object()]);
+    assert!(zone.path("zone/Vault/home/alice/x.tif").exists());
+}
+
+#[test]
 fn a_resource_hierarchy_replicates_what_is_put() {
     let zone = Zone::new();
     zone.must(&["resource", "add", "repl", "-", "--type", "replication"]);
