@@ -75,6 +75,17 @@ pub fn ensure_sweep_all(
     if catalog.queued()?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_ALL, interval) }
 }
 
+/// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at
+/// work, or whose process died, is over its time and does not count.
+pub fn ensure_sweep_skipped(
+    catalog: &dyn Catalog,
+    now: UnixTime,
+    interval: Duration,
+) -> Result<(), CatalogError> {
+    let waits = |job: &QueuedJob| job.text == SWEEP_SKIPPED && job.due_at > now;
+    if catalog.queued()?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_SKIPPED, interval) }
+}
+
 /// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
 /// read it, and no path can be taken for something else in it.
 pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> Result<(), CatalogError> {
@@ -88,6 +99,9 @@ pub fn sweep_text(id: CollectionId) -> String {
 
 /// The rule text that looks for marks without a sweep.
 pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
+
+/// The rule text that looks at skipped data again.
+pub const SWEEP_SKIPPED: &str = r#"{"operation":"sweep_skipped"}"#;
 
 #[cfg(test)]
 mod tests {

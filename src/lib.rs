@@ -21,6 +21,7 @@ pub mod names;
 pub mod operations;
 pub mod plugin;
 pub mod record;
+pub mod secret;
 pub mod sweep;
 pub mod target;
 pub mod visibility;

@@ -9,7 +9,7 @@ use crate::event::{Argument, Event, OpenObjects, Pep, Step, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
-use crate::operations::{self, Operation, Reading};
+use crate::operations::{self, Operation, OperationError, Reading};
 use crate::sweep::Sweeper;
 use once_cell::sync::OnceCell;
 use serde_json::Value;
@@ -19,6 +19,8 @@ use std::time::Instant;
 
 /// `SYS_INVALID_INPUT_PARAM`
 const INVALID_INPUT: i64 = -130_000;
+/// `CAT_INSUFFICIENT_PRIVILEGE_LEVEL`
+const NOT_PRIVILEGED: i64 = -830_000;
 /// `SYS_INTERNAL_ERR`: the delay server starts the job again.
 const INTERNAL_ERROR: i64 = -154_000;
 
@@ -179,7 +181,11 @@ impl Plugin {
             }
             Reading::Ours(operation) => match self.operate(config, session, &operation) {
                 Ok(output) => Answer { code: 0, output: Some(output) },
-                Err(error) => {
+                Err(OperationError::Refused(sentence)) => {
+                    session.client_message(NOT_PRIVILEGED, &sentence);
+                    Answer { code: NOT_PRIVILEGED, output: Some(format!("{sentence}\n")) }
+                }
+                Err(error @ OperationError::Catalog(_)) => {
                     log::error!("act=operation text={} failed=\"{error}\"", String::from_utf8_lossy(text));
                     Answer { code: INTERNAL_ERROR, output: Some(format!("{error}\n")) }
                 }
@@ -192,7 +198,7 @@ impl Plugin {
         config: &Config,
         session: &Session<'_>,
         operation: &Operation,
-    ) -> Result<String, CatalogError> {
+    ) -> Result<String, OperationError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let importer = config.omero.as_ref().map(CommandImporter::new);
         let importer = importer.as_ref().map(|i| i as &dyn Importer);
@@ -207,6 +213,8 @@ impl Plugin {
                 })
             }
             Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
+            Operation::SweepSkipped => serde_json::json!({"marked": sweeper.sweep_skipped()?}),
+            Operation::Who(who) => who.answer(config, &catalog)?,
         };
         Ok(format!("{answer}\n"))
     }

@@ -2,6 +2,27 @@
 
 use crate::names::LogicalPath;
 
+/// A collection and how much of its path names the watched collection above it (or itself).
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The collection that directly holds the data.
+    pub collection: &'a LogicalPath,
+    /// The number of leading elements that name the watched collection.
+    pub root: usize,
+}
+
+impl<'a> Place<'a> {
+    /// An element of the collection's path: from 0 on those below the watched collection, `-1` is the last of
+    /// the whole path, `-2` the one before.
+    pub fn element(&self, index: i32) -> Option<&'a [u8]> {
+        let all: Vec<&[u8]> = self.collection.elements().collect();
+        let distance = usize::try_from(index.unsigned_abs()).ok()?;
+        let at =
+            if index < 0 { all.len().checked_sub(distance)? } else { self.root.checked_add(distance)? };
+        all.get(at).copied()
+    }
+}
+
 /// A pattern of a collection: the collection itself and all below it match. `*` stands for any run of bytes
 /// within one element (`/tempZone/home/*/microscopy`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +118,16 @@ mod tests {
         assert_eq!(depth("/z/home/alice", "/z/home/alice/run1/a.tif"), Some(3));
         assert_eq!(depth("/z/home/alice", "/z/home/alice2/a.tif"), None);
         assert_eq!(depth("/z/home/alice", "/z/home"), None);
+    }
+
+    #[test]
+    fn elements_are_counted_from_the_end_or_from_the_watched_collection() {
+        let collection = LogicalPath::parse(b"/z/home/alice/project/run 1").unwrap();
+        let place = Place { collection: &collection, root: 3 };
+        let text = |i| place.element(i).map(|e| std::str::from_utf8(e).unwrap());
+        assert_eq!((text(0), text(1), text(2)), (Some("project"), Some("run 1"), None));
+        assert_eq!((text(-1), text(-5), text(-6)), (Some("run 1"), Some("z"), None));
+        assert_eq!((text(i32::MIN), text(i32::MAX)), (None, None));
     }
 
     #[test]

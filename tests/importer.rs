@@ -9,7 +9,7 @@ use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
 use irods_rule_engine_plugin_omero::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
 use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::record::Version;
-use irods_rule_engine_plugin_omero::target::Template;
+use irods_rule_engine_plugin_omero::target::Target;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -69,10 +69,10 @@ fn file(number: u64, path: &Path) -> BatchFile {
 }
 
 fn batch_of(user: &str, paths: &[PathBuf]) -> Batch {
-    let collection = LogicalPath::parse(b"/z/home/alice/run1").unwrap();
     Batch {
         identity: OmeroIdentity { user: OmeroName::parse(user).unwrap(), group: None },
-        target: Template::default().fill(&collection).unwrap(),
+        target: Target::parse("Dataset:name:run1").unwrap(),
+        plate_target: None,
         files: paths.iter().enumerate().map(|(i, p)| file(i as u64 + 1, p)).collect(),
     }
 }

@@ -4,7 +4,7 @@
 //! hands out bytes as they are (GenQuery2's JSON cannot carry names that are not UTF-8) and knows the owner of
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
-use super::{Catalog, CatalogError, QueuedJob, Replica, ReplicaStatus};
+use super::{Catalog, CatalogError, Holder, Metadata, QueuedJob, Replica, ReplicaStatus, UserTag};
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
@@ -88,6 +88,69 @@ impl<'a> IrodsCatalog<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Metadata for IrodsCatalog<'_> {
+    fn user_tags(&self, user: &IrodsUser, attributes: &[&str]) -> Result<Option<Vec<UserTag>>, CatalogError> {
+        let subject = format!("user {user}");
+        let query = [
+            b"select USER_ID where USER_NAME = ".as_slice(),
+            &quoted(user.name().as_bytes()),
+            b" and USER_ZONE = ",
+            &quoted(user.zone().as_bytes()),
+        ]
+        .concat();
+        let rows = self.rows(&query, &subject)?;
+        let Some(id) = rows.into_iter().flatten().next() else {
+            return Ok(None);
+        };
+        // The catalog lists a user as a member of itself, so that one query finds the user and its groups.
+        let query = [
+            b"select USER_ID, USER_NAME, META_USER_ATTR_NAME, META_USER_ATTR_VALUE where GROUP_MEMBER_ID = "
+                .as_slice(),
+            &quoted(id.as_bytes()),
+            b" and META_USER_ATTR_NAME in (",
+            &list(attributes),
+            format!(") limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows(&query, &subject)?;
+        Ok(Some(rows.into_iter().filter_map(|row| tag_of(&id, row)).collect()))
+    }
+
+    fn collection_values(
+        &self,
+        collection: &LogicalPath,
+        attribute: &str,
+    ) -> Result<Vec<String>, CatalogError> {
+        let query = [
+            b"select META_COLL_ATTR_VALUE where COLL_NAME = ".as_slice(),
+            &quoted(collection.as_bytes()),
+            b" and META_COLL_ATTR_NAME = ",
+            &quoted(attribute.as_bytes()),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows(&query, &collection.display())?;
+        Ok(rows.into_iter().flatten().filter(|value| !value.is_empty()).collect())
+    }
+
+    fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let query = [
+            b"select COLL_ID where META_DATA_ATTR_NAME = ".as_slice(),
+            &quoted(attribute.as_bytes()),
+            b" and META_DATA_ATTR_VALUE = ",
+            &quoted(value.as_bytes()),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows(&query, "collections by the records in them")?;
+        rows.iter()
+            .flatten()
+            .map(|id| CollectionId::parse(id))
+            .collect::<Result<_, _>>()
+            .map_err(|e| unreadable("rs_genquery2", "collections by the records in them", &e.to_string()))
     }
 }
 
@@ -275,6 +338,19 @@ fn quoted(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
+/// GenQuery2 string literals, separated by commas.
+fn list(texts: &[&str]) -> Vec<u8> {
+    texts.iter().map(|t| quoted(t.as_bytes())).collect::<Vec<_>>().join(b", ".as_slice())
+}
+
+/// An AVU of the user with that id, or of one of its groups, from a row: id and name of the bearer, attribute,
+/// value.
+fn tag_of(user_id: &str, row: Vec<String>) -> Option<UserTag> {
+    let [id, name, attribute, value]: [String; 4] = row.try_into().ok()?;
+    let holder = if id == user_id { Holder::User } else { Holder::Group(name) };
+    (!value.is_empty()).then_some(UserTag { holder, attribute, value })
+}
+
 /// The rows of a GenQuery2 answer: an array of arrays of strings.
 fn rows_of(json: &[u8]) -> Result<Vec<Vec<String>>, String> {
     serde_json::from_slice::<Value>(json)
@@ -328,6 +404,16 @@ mod tests {
         for bad in ["", "{}", "[1]", "[[1]]", "[[\"a\"]"] {
             assert!(rows_of(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn avus_of_the_user_and_of_its_groups_are_told_apart_by_the_id() {
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let own = tag_of("7", row(["7", "lab", "a", "v"])).unwrap();
+        assert_eq!(own.holder, Holder::User);
+        let of_group = tag_of("7", row(["8", "lab", "a", "v"])).unwrap();
+        assert_eq!(of_group.holder, Holder::Group("lab".to_owned()));
+        assert_eq!(tag_of("7", row(["7", "alice", "", ""])), None);
     }
 
     #[test]

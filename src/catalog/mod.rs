@@ -99,9 +99,65 @@ pub struct QueuedJob {
     pub due_at: UnixTime,
 }
 
+/// Who bears an AVU that says something about a user.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// The user.
+    User,
+    /// A group the user is a member of.
+    Group(String),
+}
+
+/// One AVU on a user or on one of its groups.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UserTag {
+    /// Who bears it.
+    pub holder: Holder,
+    /// Its attribute.
+    pub attribute: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What the AVUs of users, groups, collections and data objects say to whoever decides for whom and where to.
+/// Asked with the server's own privilege, as the rest of the catalog.
+pub trait Metadata {
+    /// The AVUs of some attributes on a user and on its groups; `None` if the catalog knows no such user.
+    fn user_tags(&self, user: &IrodsUser, attributes: &[&str]) -> Result<Option<Vec<UserTag>>, CatalogError>;
+
+    /// The values of one attribute on a collection; none if there is no such collection.
+    fn collection_values(
+        &self,
+        collection: &LogicalPath,
+        attribute: &str,
+    ) -> Result<Vec<String>, CatalogError>;
+
+    /// The collections that directly hold a data object with this AVU, whatever its units.
+    fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError>;
+
+    /// The values of one attribute on the collection itself or else on its nearest ancestor that has any, with
+    /// that collection. Collections of fewer than `depth` elements are not asked.
+    fn nearest_values(
+        &self,
+        collection: &LogicalPath,
+        attribute: &str,
+        depth: usize,
+    ) -> Result<Option<(LogicalPath, Vec<String>)>, CatalogError> {
+        let mut here = Some(collection.clone());
+        while let Some(path) = here.filter(|p| p.elements().count() >= depth) {
+            let values = self.collection_values(&path, attribute)?;
+            if !values.is_empty() {
+                return Ok(Some((path, values)));
+            }
+            here = path.parent();
+        }
+        Ok(None)
+    }
+}
+
 /// The catalog. Every write is made with the server's own privilege: a user who may only read still gets a
 /// record, and none of these calls fires an API PEP.
-pub trait Catalog {
+pub trait Catalog: Metadata {
     /// The path of a collection; `None` if it is gone.
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError>;
 

@@ -1,6 +1,7 @@
 //! Reading a JSON object like a form: every key is asked for by name, every mistake is kept with its JSON
 //! pointer, and what nobody asked for is a mistake too, with the nearest known key as a suggestion.
 
+use crate::names::OmeroName;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::fmt;
@@ -120,6 +121,30 @@ impl<'a> Form<'a> {
     /// A length of time in whole seconds.
     pub fn seconds(&self, key: &'static str, default: u64, range: std::ops::RangeInclusive<u64>) -> Duration {
         Duration::from_secs(self.number(key, default, range))
+    }
+
+    /// True or false.
+    pub fn flag(&self, key: &'static str, default: bool) -> bool {
+        match self.value(key) {
+            None => default,
+            Some(Value::Bool(flag)) => *flag,
+            Some(other) => {
+                self.problem(key, format_args!("must be true or false, not {}", kind(other)));
+                default
+            }
+        }
+    }
+
+    /// The name of an OMERO user or group.
+    pub fn omero_name(&self, key: &'static str, needed: bool) -> Option<OmeroName> {
+        if self.value(key).is_none() {
+            if needed {
+                self.missing(key, "name the OMERO user");
+            }
+            return None;
+        }
+        let text = self.text(key)?;
+        OmeroName::parse(text).map_err(|e| self.problem(key, e)).ok()
     }
 
     /// One of a few words.

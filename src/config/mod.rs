@@ -3,12 +3,13 @@
 //! All mistakes are found in one reading, each with its JSON pointer and a remedy. An empty stanza is valid:
 //! the plugin then loads and does nothing but answer operations.
 
-mod form;
+pub(crate) mod form;
+mod users;
 
 pub use form::{Problem, check_host_path, suggestion};
 
 use crate::identity::Identities;
-use crate::names::{IrodsUser, LogicalPath, OmeroName};
+use crate::names::{LogicalPath, OmeroName};
 use crate::target::Template;
 use crate::visibility::{Mount, Vault, Visibility};
 use crate::watch::CollectionPattern;
@@ -38,6 +39,8 @@ pub struct Config {
     pub retry_wait: Duration,
     /// At most this many data objects go to OMERO in one sweep; the rest follow in the next.
     pub max_files_per_sweep: usize,
+    /// How often data that was skipped is looked at again by itself; zero means never.
+    pub recheck_skipped: Duration,
 }
 
 /// One watched collection pattern with its options.
@@ -49,6 +52,8 @@ pub struct Watch {
     pub quiet_period: Duration,
     /// Where in OMERO the images go.
     pub target: Template,
+    /// Where plates go, if not where images do.
+    pub plate_target: Option<Template>,
 }
 
 /// The OMERO server and the importer that reaches it.
@@ -123,8 +128,16 @@ pub struct Attributes {
     pub member_of: String,
     /// OMERO user and group.
     pub owner: String,
+    /// By which source, and for which iRODS user.
+    pub mapped_by: String,
     /// Modify time and size that were imported.
     pub version: String,
+    /// OMERO user, on an iRODS user or group.
+    pub user: String,
+    /// OMERO group, on an iRODS user or group.
+    pub group: String,
+    /// Person a service account puts data for, on a collection.
+    pub on_behalf_of: String,
 }
 
 impl Default for Attributes {
@@ -141,14 +154,18 @@ impl Default for Attributes {
             plate: name("plate"),
             member_of: name("member_of"),
             owner: name("owner"),
+            mapped_by: name("mapped_by"),
             version: name("version"),
+            user: name("user"),
+            group: name("group"),
+            on_behalf_of: name("on_behalf_of"),
         }
     }
 }
 
 impl Attributes {
     /// The attributes that together are the record of a data object.
-    pub fn record(&self) -> [&str; 8] {
+    pub fn record(&self) -> [&str; 9] {
         [
             &self.state,
             &self.reason,
@@ -157,6 +174,7 @@ impl Attributes {
             &self.plate,
             &self.member_of,
             &self.owner,
+            &self.mapped_by,
             &self.version,
         ]
     }
@@ -212,16 +230,22 @@ impl Config {
 
 fn read(form: Form<'_>) -> Config {
     let quiet = form.seconds("quiet_period_in_seconds", 30, 0..=86_400);
-    let target = template(&form, "target").unwrap_or_default();
+    let targets = Targets {
+        images: template(&form, "target").unwrap_or_default(),
+        plates: template(&form, "plate_target"),
+    };
+    targets.check(&form);
+    let attributes = form.form("attributes").map(attributes).unwrap_or_default();
     let watches: Vec<Watch> = form
         .list("watch")
         .into_iter()
-        .filter_map(|(pointer, value)| watch(&pointer, value, quiet, &target, form.problems()))
+        .filter_map(|(pointer, value)| watch(&pointer, value, quiet, &targets, form.problems()))
         .collect();
-    let identities = form.form("users").map(identities).unwrap_or_default();
     let visibility = form.form("visibility").map(visibility).unwrap_or_default();
     let omero = omero(&form, !watches.is_empty());
-    let attributes = form.form("attributes").map(attributes).unwrap_or_default();
+    let sudo_user = omero.as_ref().map(|o| o.server.sudo_user.clone());
+    let users =
+        form.form("users").map(|users| users::read(users, &attributes, sudo_user)).unwrap_or_default();
     let sweep_expiry = form.seconds("sweep_expiry_in_seconds", 300, 10..=86_400);
     let max_wait = form.seconds("max_wait_in_seconds", 3_600, 1..=2_592_000);
     let retry_wait = form.seconds("retry_wait_in_seconds", 60, 1..=3_600);
@@ -233,18 +257,18 @@ fn read(form: Form<'_>) -> Config {
                 "say under which path the importer sees a vault (vaults) or a zone's collections (mounts)",
             );
         }
-        if identities.is_empty() {
+        if form.value("users").is_none() {
             form.missing(
                 "users",
-                "say which OMERO user an iRODS user is (table), or for which zones the \
-                                   names are the same (same_name)",
+                "say which OMERO user an iRODS user is (table, rules, ldap), or for which zones the names are the \
+                 same (same_name); {} is enough where AVUs on the iRODS users say so",
             );
         }
     }
     form.close();
     Config {
         watches,
-        identities,
+        identities: users.identities,
         visibility,
         omero,
         attributes,
@@ -252,6 +276,33 @@ fn read(form: Form<'_>) -> Config {
         max_wait,
         retry_wait,
         max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
+        recheck_skipped: users.recheck_skipped,
+    }
+}
+
+/// Where images and plates go.
+#[derive(Clone)]
+struct Targets {
+    images: Template,
+    plates: Option<Template>,
+}
+
+impl Targets {
+    fn check(&self, form: &Form<'_>) {
+        if let Some(plates) = &self.plates {
+            if !plates.is_screen() {
+                form.problem(
+                    "plate_target",
+                    "a plate goes to a screen: write 'Screen:name:NAME' or 'Screen:id:N'",
+                );
+            }
+            if self.images.is_screen() {
+                form.problem(
+                    "plate_target",
+                    "there is one for plates, so 'target' must name a dataset for the images",
+                );
+            }
+        }
     }
 }
 
@@ -264,12 +315,13 @@ fn watch(
     pointer: &str,
     value: &Value,
     quiet: Duration,
-    target: &Template,
+    targets: &Targets,
     problems: &Problems,
 ) -> Option<Watch> {
     if let Some(text) = value.as_str() {
         let pattern = CollectionPattern::parse(text).map_err(|m| problems.add(pointer, m)).ok()?;
-        return Some(Watch { pattern, quiet_period: quiet, target: target.clone() });
+        let (target, plate_target) = (targets.images.clone(), targets.plates.clone());
+        return Some(Watch { pattern, quiet_period: quiet, target, plate_target });
     }
     let form = Form::open(pointer.to_owned(), value, problems)?;
     let text = form.text("collection");
@@ -279,67 +331,17 @@ fn watch(
     let pattern =
         text.and_then(|t| CollectionPattern::parse(t).map_err(|m| form.problem("collection", m)).ok());
     let quiet_period = form.seconds("quiet_period_in_seconds", quiet.as_secs(), 0..=86_400);
-    let target = template(&form, "target").unwrap_or_else(|| target.clone());
-    form.close();
-    Some(Watch { pattern: pattern?, quiet_period, target })
-}
-
-fn identities(form: Form<'_>) -> Identities {
-    let mut identities = Identities::default();
-    for (name, pointer, value) in form.map("table") {
-        let add = |message: String| form.problems().add(&pointer, message);
-        let user = match IrodsUser::parse(name) {
-            Ok(user) => user,
-            Err(e) => {
-                add(e.to_string());
-                continue;
-            }
-        };
-        let entry = if let Some(text) = value.as_str() {
-            OmeroName::parse(text).map(|u| (u, None)).map_err(|e| add(e.to_string())).ok()
-        } else {
-            Form::open(pointer.clone(), value, form.problems()).and_then(|entry| {
-                let user = omero_name(&entry, "user", true);
-                let group = omero_name(&entry, "group", false);
-                entry.close();
-                user.map(|u| (u, group))
-            })
-        };
-        if let Some((omero_user, group)) = entry
-            && let Err(message) = identities.insert(user, omero_user, group)
-        {
-            add(message);
-        }
-    }
-    for (pointer, value) in form.list("same_name") {
-        match text_of(value) {
-            Ok(zone) if !zone.contains(['/', '#']) => identities.same_name_in(zone),
-            Ok(zone) => form.problems().add(&pointer, format_args!("'{zone}' is not the name of a zone")),
-            Err(message) => form.problems().add(&pointer, message),
-        }
-    }
-    for (pointer, value) in form.list("denied") {
-        match text_of(value).and_then(|t| OmeroName::parse(t).map_err(|e| e.to_string())) {
-            Ok(name) => identities.deny(name),
-            Err(message) => form.problems().add(&pointer, message),
-        }
-    }
-    if let Some(group) = omero_name(&form, "default_group", false) {
-        identities.set_default_group(group);
+    let own = (template(&form, "target"), template(&form, "plate_target"));
+    let own_targets = Targets {
+        images: own.0.clone().unwrap_or_else(|| targets.images.clone()),
+        plates: own.1.clone().or_else(|| targets.plates.clone()),
+    };
+    if own.0.is_some() || own.1.is_some() {
+        own_targets.check(&form);
     }
     form.close();
-    identities
-}
-
-fn omero_name(form: &Form<'_>, key: &'static str, needed: bool) -> Option<OmeroName> {
-    if form.value(key).is_none() {
-        if needed {
-            form.missing(key, "name the OMERO user");
-        }
-        return None;
-    }
-    let text = form.text(key)?;
-    OmeroName::parse(text).map_err(|e| form.problem(key, e)).ok()
+    let Targets { images: target, plates: plate_target } = own_targets;
+    Some(Watch { pattern: pattern?, quiet_period, target, plate_target })
 }
 
 fn visibility(form: Form<'_>) -> Visibility {
@@ -416,7 +418,7 @@ fn server(form: Form<'_>) -> Option<Server> {
         form.problem("server", format_args!("'{host}' is not a host name or wss:// URL"));
     }
     let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
-    let sudo_user = omero_name(&form, "sudo_user", true);
+    let sudo_user = form.omero_name("sudo_user", true);
     for secret in ["password", "sudo_password"] {
         if form.value(secret).is_some() {
             form.problem(
@@ -517,13 +519,18 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("plate", &mut names.plate),
         ("member_of", &mut names.member_of),
         ("owner", &mut names.owner),
+        ("mapped_by", &mut names.mapped_by),
         ("version", &mut names.version),
+        ("user", &mut names.user),
+        ("group", &mut names.group),
+        ("on_behalf_of", &mut names.on_behalf_of),
     ] {
         if let Some(text) = form.text(key) {
             text.clone_into(slot);
         }
     }
     let mut all = vec![&names.import, &names.due, &names.sweeping];
+    all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);
     all.sort();

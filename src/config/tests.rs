@@ -13,8 +13,22 @@ fn right() -> Value {
         "sweep_expiry_in_seconds": 60,
         "max_files_per_sweep": 100,
         "target": "Dataset:name:{collection[-1]}",
+        "plate_target": "Screen:name:{collection[-1]}",
         "users": {"table": {"alice#z": "alice", "bob#z": {"user": "bob", "group": "lab"}},
-                  "same_name": ["z"], "denied": ["facility"], "default_group": "everyone"},
+                  "table_file": "/etc/irods/omero-users.json",
+                  "rules": [{"match": "(.+)#lab", "user": "$1", "group": "lab_$1"}],
+                  "ldap": {"url": ["ldaps://ldap.example.org", "ldaps://ldap2.example.org:6360"],
+                           "base": "ou=people,dc=example,dc=org", "filter": "(uid={user})", "zones": ["z"],
+                           "user_attribute": "uid", "group_attribute": "ou",
+                           "bind_dn": "cn=irods,dc=example,dc=org", "bind_password_file": "/etc/irods/ldap.password",
+                           "starttls": false, "ca_file": "/etc/ssl/certs/site.pem", "timeout_in_seconds": 5,
+                           "cache_in_seconds": 600},
+                  "same_name": ["z"], "sources": ["avu", "table", "rules", "ldap", "same_name"],
+                  "on_behalf_of": [{"account": "scope#z", "from": "path", "element": -2, "zone": "z"},
+                                   {"account": "scope#z", "from": "path", "below": "/z/scopes", "zone": "z"},
+                                   {"account": "scope#z", "from": "collection_avu", "zone": "z",
+                                    "attribute": "irods::omero::on_behalf_of"}],
+                  "denied": ["facility"], "default_group": "everyone", "recheck_skipped_in_seconds": 600},
         "visibility": {"vaults": [{"prefix": "/vault", "importer_prefix": "/mnt/vault", "resource": "r"}],
                        "mounts": [{"zone_prefix": "/z/home", "mount": "/mnt/irods"}]},
         "omero": {"server": "omero.example.org", "port": "4064", "sudo_user": "importer",
@@ -42,6 +56,9 @@ fn a_full_configuration_is_read() {
     assert_eq!((omero.server.port, omero.importer.transfer), (4064, "ln_s"));
     assert_eq!(config.attributes.state, "lab::omero::state");
     assert_eq!(config.attributes.due, "irods::omero::due");
+    assert_eq!(config.identities.sources.len(), 5);
+    assert_eq!((config.identities.on_behalf_of.len(), config.recheck_skipped.as_secs()), (3, 600));
+    assert!(config.watches.iter().all(|w| w.plate_target.is_some()));
     assert_eq!(config.watch_of(b"/z/home/lab-1/run/a.tif").unwrap().1, 3);
     assert!(config.watch_of(b"/z/home/bob/a.tif").is_none());
 }
@@ -95,6 +112,9 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
         ("/omero", "sudouser", "sudo_user"),
         ("/importer", "comand", "command"),
         ("/users", "tabel", "table"),
+        ("/users/ldap", "filtr", "filter"),
+        ("/users/rules/0", "mach", "match"),
+        ("/users/on_behalf_of/0", "elemnt", "element"),
         ("/visibility/vaults/0", "importer_prefx", "importer_prefix"),
     ] {
         let mut value = right();
@@ -119,10 +139,98 @@ fn all_mistakes_are_found_in_one_reading() {
 
 #[test]
 fn what_a_watch_needs_is_asked_for() {
+    let mut value = right();
+    value["users"] = json!({});
+    assert!(problems(&value).is_empty(), "AVUs on the users are enough");
     let found = problems(&json!({"watch": ["/z/home"]}));
     for key in ["/omero", "/importer", "/visibility", "/users"] {
         assert!(found.iter().any(|p| p.starts_with(&format!("{key}: is missing"))), "{key}: {found:?}");
     }
+}
+
+/// The problems of one change to the object `users`, which has no other.
+fn users_problem(change: impl FnOnce(&mut Value)) -> String {
+    let mut value = right();
+    change(&mut value["users"]);
+    let found = problems(&value);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn a_source_that_is_unknown_doubled_unconfigured_or_never_asked_is_an_error() {
+    let order = |words: &[&str]| json!(words);
+    for (words, pointer, part) in [
+        (&["avu", "tabel", "table", "rules", "ldap", "same_name"][..], "/1", "did you mean 'table'"),
+        (&["avu", "table", "rules", "ldap", "same_name", "avu"], "/5", "twice"),
+        (&["avu", "table", "rules", "same_name"], "", "'ldap' is configured, but never asked"),
+    ] {
+        let found = users_problem(|users| users["sources"] = order(words));
+        assert!(found.starts_with(&format!("/users/sources{pointer}: ")) && found.contains(part), "{found}");
+    }
+    for (key, word) in [("rules", "rules"), ("ldap", "ldap"), ("same_name", "same_name")] {
+        let found = users_problem(|users| users[key] = Value::Null);
+        assert!(found.contains(&format!("'{word}' is to be asked, but")), "{found}");
+    }
+}
+
+#[test]
+fn whom_a_directory_or_an_avu_names_cannot_be_said_by_somebody_else() {
+    let found = users_problem(|u| u["ldap"]["zones"] = Value::Null);
+    assert!(found.starts_with("/users/ldap/zones: ") && found.contains("somebody else"), "{found}");
+    let found = users_problem(|u| u["on_behalf_of"][2]["attribute"] = json!("person"));
+    assert!(found.contains("only by administrators"), "{found}");
+    let found = users_problem(|u| u["on_behalf_of"][2]["attribute"] = json!("irods::omero::import"));
+    assert!(found.contains("users may set"), "{found}");
+    let found = users_problem(|u| u["ldap"]["url"] = json!("ldap://ldap.example.org"));
+    assert!(found.starts_with("/users/ldap/bind_dn: ") && found.contains("in the clear"), "{found}");
+    let found = users_problem(|u| u["ldap"]["bind_password"] = json!("hunter2"));
+    assert!(found.contains("bind_password_file") && !found.contains("hunter2"), "{found}");
+}
+
+#[test]
+fn what_a_way_to_a_person_needs_is_asked_for() {
+    for (way, pointer) in [
+        (json!({"from": "path", "element": 0, "zone": "z"}), "/account: is missing"),
+        (json!({"account": "scope#z", "element": 0, "zone": "z"}), "/from: is missing"),
+        (json!({"account": "scope#z", "from": "path", "zone": "z"}), "/element: is missing"),
+        (json!({"account": "scope#z", "from": "path", "element": 0}), "/zone: is missing"),
+        (
+            json!({"account": "scope#z", "from": "path", "element": 0, "below": "/z", "zone": "z"}),
+            "/below: either",
+        ),
+        (json!({"account": "scope", "from": "collection_avu"}), "/account: 'scope'"),
+    ] {
+        let found = users_problem(|users| users["on_behalf_of"] = json!([way]));
+        assert!(found.starts_with(&format!("/users/on_behalf_of/0{pointer}")), "{found}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_is_an_error_at_its_part() {
+    for (rule, pointer) in [
+        (json!({"match": "(", "user": "$1"}), "/match: "),
+        (json!({"match": "(.+)#z", "user": "$2"}), "/user: "),
+        (json!({"match": "(.+)#z", "user": "$1", "group": "$x"}), "/group: "),
+        (json!({"match": "(.+)#z"}), "/user: is missing"),
+    ] {
+        let found = users_problem(|users| users["rules"] = json!([rule]));
+        assert!(found.starts_with(&format!("/users/rules/0{pointer}")), "{found}");
+    }
+}
+
+#[test]
+fn plates_go_to_screens_and_images_beside_them_to_datasets() {
+    for (key, wrong) in [("plate_target", "Dataset:name:x"), ("target", "Screen:name:x")] {
+        let mut value = right();
+        value["watch"] = json!(["/z/home/alice"]);
+        value[key] = json!(wrong);
+        let found = problems(&value);
+        assert!(found.len() == 1 && found[0].starts_with("/plate_target: "), "{found:?}");
+    }
+    let mut value = right();
+    value["watch"] = json!([{"collection": "/z/a", "target": "Screen:id:5"}]);
+    assert!(problems(&value)[0].starts_with("/watch/0/plate_target: "));
 }
 
 #[test]

@@ -5,14 +5,16 @@
 //!
 //! 1. `omero login --sudo` (the password only in the environment of this one command)
 //! 2. `omero hql`: which of the files does OMERO have already? Those are adopted.
-//! 3. `omero import ... -` with the other paths on standard input
-//! 4. `omero hql`: what is there now? This, not the exit code, is the outcome.
-//! 5. `omero obj --file -`: the map annotation that ties each fileset to its data object
-//! 6. `omero logout`
+//! 3. `omero hql` and `obj`: the container they go to, which is made if it is not there (see `containers`)
+//! 4. `omero import ... -` with the other paths on standard input
+//! 5. `omero hql`: what is there now? This, not the exit code, is the outcome.
+//! 6. `omero obj --file -`: the map annotation that ties each fileset to its data object
+//! 7. `omero logout`
 //!
 //! The session store is a directory of this run's own. What a killed run leaves behind (a directory nobody
 //! holds the lock of) is logged out and removed by the next one.
 
+use super::containers::{Containers, Contents, NoContainer};
 use super::outcome::{self, Missing};
 use super::process::{self, Finished};
 use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, client_path};
@@ -20,12 +22,13 @@ use crate::catalog::UnixTime;
 use crate::config::{ImporterCommand, Omero, Server};
 use crate::names::OmeroId;
 use crate::record::Imported;
+use crate::secret;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,8 +80,8 @@ impl<'a> CommandImporter<'a> {
         words
     }
 
-    /// The words after `omero` that import the paths on standard input.
-    pub fn import_words(&self, batch: &Batch) -> Vec<OsString> {
+    /// The words after `omero` that import the paths on standard input, into a container or into none.
+    pub fn import_words(&self, target: Option<&str>) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
         if let Some(jars) = &self.command.jars {
             words.extend(["--clientdir".into(), jars.into()]);
@@ -88,13 +91,25 @@ impl<'a> CommandImporter<'a> {
         }
         words.extend(strings(&["--transfer", self.command.transfer, "--output", "yaml"]));
         words.extend(self.command.options.iter().map(OsString::from));
-        words.extend(strings(&[&format!("--target={}", batch.target.as_str()), "-"]));
+        words.extend(target.map(|t| OsString::from(format!("--target={t}"))));
+        words.push("-".into());
         words
     }
 
     /// The words after `omero` that ask a question.
     pub fn query_words(query: &str) -> Vec<OsString> {
-        strings(&["hql", "-q", "--all", "--style", "json", "--limit", &MAX_ROWS.to_string(), query])
+        Self::query_words_of(&["hql", "-q", "--all"], query)
+    }
+
+    /// The same, in the session's own group only.
+    pub fn query_words_in_group(query: &str) -> Vec<OsString> {
+        Self::query_words_of(&["hql", "-q"], query)
+    }
+
+    fn query_words_of(start: &[&str], query: &str) -> Vec<OsString> {
+        let mut words = strings(start);
+        words.extend(strings(&["--style", "json", "--limit", &MAX_ROWS.to_string(), query]));
+        words
     }
 
     /// The words after `omero` that run the `obj` commands on standard input.
@@ -105,31 +120,6 @@ impl<'a> CommandImporter<'a> {
     /// The words after `omero` that end the session. The command takes no option with them.
     pub fn logout_words() -> Vec<OsString> {
         strings(&["logout"])
-    }
-
-    fn password(&self) -> Result<String, ImporterError> {
-        let path = &self.server.password_file;
-        let refuse =
-            |why: &str| ImporterError::WillPass(format!("the password file {}: {why}", path.display()));
-        let mut file = File::open(path).map_err(|e| refuse(&e.to_string()))?;
-        let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
-        if !about.is_file() {
-            return Err(refuse("is not a regular file"));
-        }
-        if about.permissions().mode() & 0o077 != 0 {
-            return Err(refuse("can be read by others; run chmod 0600 on it"));
-        }
-        let own = rustix::process::geteuid().as_raw();
-        if about.uid() != own && about.uid() != 0 {
-            return Err(refuse("belongs to another account"));
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|e| refuse(&e.to_string()))?;
-        let password = text.trim_end_matches(['\n', '\r']);
-        if password.is_empty() || password.contains(['\n', '\0']) {
-            return Err(refuse("must hold the password in its one line"));
-        }
-        Ok(password.to_owned())
     }
 
     fn run(
@@ -172,14 +162,62 @@ impl<'a> CommandImporter<'a> {
         }
     }
 
-    fn ask(
+    /// The rows that answer a question over all groups the session may read.
+    pub(super) fn ask(
         &self,
         place: &Workplace,
         query: &str,
         alive: &mut dyn FnMut(),
     ) -> Result<Vec<Vec<String>>, ImporterError> {
+        self.answer(place, &Self::query_words(query), alive)
+    }
+
+    /// The rows that answer a question over the session's group.
+    pub(super) fn ask_in_group(
+        &self,
+        place: &Workplace,
+        query: &str,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<Vec<String>>, ImporterError> {
+        self.answer(place, &Self::query_words_in_group(query), alive)
+    }
+
+    /// Runs `obj` commands, one a line, and gives the objects of one class that were made.
+    pub(super) fn objects(
+        &self,
+        place: &Workplace,
+        lines: &str,
+        class: &str,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<OmeroId>, ImporterError> {
         let limit = self.command.command_timeout;
-        let done = self.run(place, &Self::query_words(query), "", None, limit, alive)?;
+        let done = self.run(place, &Self::object_words(), lines, None, limit, alive)?;
+        Ok(outcome::made(&done.stdout, class))
+    }
+
+    /// The OMERO server.
+    pub(super) fn host(&self) -> &str {
+        &self.server.host
+    }
+
+    /// Where running imports keep their files.
+    pub(super) fn work_directory(&self) -> &Path {
+        &self.command.work_directory
+    }
+
+    /// How long a command that is no import may take.
+    pub(super) fn command_timeout(&self) -> Duration {
+        self.command.command_timeout
+    }
+
+    fn answer(
+        &self,
+        place: &Workplace,
+        words: &[OsString],
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<Vec<String>>, ImporterError> {
+        let limit = self.command.command_timeout;
+        let done = self.run(place, words, "", None, limit, alive)?;
         outcome::table(&done.stdout).map_err(|why| {
             let log: String = done.stderr.trim().chars().take(300).collect();
             ImporterError::WillPass(format!("OMERO did not answer a query: {why} {log}"))
@@ -208,9 +246,7 @@ impl<'a> CommandImporter<'a> {
                 }
             }
         }
-        let ids: Vec<String> = found.keys().map(ToString::to_string).collect();
-        for chunk in ids.chunks(2_000) {
-            let ids = chunk.join(",");
+        for ids in chunks(&found.keys().copied().collect()) {
             let images =
                 format!("select i.fileset.id, i.id from Image i where i.fileset.id in ({ids}) order by i.id");
             self.collect(place, &images, &mut found, |f, id| f.images.push(id), alive)?;
@@ -320,7 +356,8 @@ impl<'a> CommandImporter<'a> {
     }
 
     fn log_in(&self, batch: &Batch, place: &Workplace, alive: &mut dyn FnMut()) -> Result<(), ImporterError> {
-        let password = self.password()?;
+        let password =
+            secret::read(&self.server.password_file).map_err(|e| ImporterError::WillPass(e.to_string()))?;
         let limit = self.command.command_timeout;
         let done = self.run(place, &self.login_words(batch), "", Some(&password), limit, alive)?;
         if done.code() == Some(0) {
@@ -350,6 +387,55 @@ impl<'a> CommandImporter<'a> {
         }
     }
 
+    fn containers<'p>(
+        &'p self,
+        batch: &'p Batch,
+        place: &'p Workplace,
+        alive: &'p mut dyn FnMut(),
+    ) -> Containers<'p> {
+        Containers { importer: self, place, identity: &batch.identity, alive }
+    }
+
+    /// What the importer is to be told of the batch's target: the container, which is there then; nothing where it
+    /// is decided afterwards what goes where.
+    fn target_for(
+        &self,
+        batch: &Batch,
+        place: &Workplace,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Option<String>, NoContainer> {
+        let mut containers = self.containers(batch, place, alive);
+        match &batch.plate_target {
+            None => containers.ensure(&batch.target).map(|c| Some(c.to_string())),
+            Some(plates) => {
+                containers.check(&batch.target)?;
+                containers.check(plates)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts what was imported without a target where it belongs.
+    fn fill_containers(
+        &self,
+        batch: &Batch,
+        place: &Workplace,
+        filesets: &BTreeMap<OmeroId, Fileset>,
+        alive: &mut dyn FnMut(),
+    ) -> Result<(), NoContainer> {
+        let Some(plates) = &batch.plate_target else {
+            return Ok(());
+        };
+        let mut contents = Contents::default();
+        for fileset in filesets.values() {
+            contents.plates.extend(&fileset.plates);
+            if fileset.plates.is_empty() {
+                contents.images.extend(&fileset.images);
+            }
+        }
+        self.containers(batch, place, alive).fill(&contents, &batch.target, plates)
+    }
+
     fn import_in(
         &self,
         batch: &Batch,
@@ -371,9 +457,20 @@ impl<'a> CommandImporter<'a> {
         let mut all = adopted.clone();
         let mut run = None;
         if !wanted.is_empty() {
+            let target = match self.target_for(batch, place, alive) {
+                Ok(target) => target,
+                Err(NoContainer::Importer(error)) => return Err(error),
+                Err(NoContainer::Refused(why)) => return Ok(refused(batch, &adopted, &why)),
+            };
             let input = wanted.iter().flat_map(|f| [f.importer_path.as_str(), "\n"]).collect::<String>();
-            let done =
-                self.run(place, &self.import_words(batch), &input, None, self.command.timeout, alive)?;
+            let done = self.run(
+                place,
+                &self.import_words(target.as_deref()),
+                &input,
+                None,
+                self.command.timeout,
+                alive,
+            )?;
             let after = match self.filesets(place, &batch.files, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.
@@ -390,7 +487,13 @@ impl<'a> CommandImporter<'a> {
             all.extend(after.into_iter().filter(|(id, _)| !before.contains_key(id)));
             run = Some(done);
         }
+        let filled = self.fill_containers(batch, place, &all, alive);
         self.annotate(place, &all, &by_client_path, alive);
+        match filled {
+            Ok(()) => {}
+            Err(NoContainer::Importer(error)) => return Err(error),
+            Err(NoContainer::Refused(why)) => return Ok(refused(batch, &BTreeMap::new(), &why)),
+        }
         Ok(batch.files.iter().map(|file| outcome_of(file, &all, &adopted, run.as_ref())).collect())
     }
 }
@@ -415,6 +518,15 @@ impl Importer for CommandImporter<'_> {
     fn server(&self) -> &str {
         &self.server.host
     }
+}
+
+/// The outcomes of a batch whose target cannot be used: only what is in OMERO already is not affected.
+fn refused(batch: &Batch, adopted: &BTreeMap<OmeroId, Fileset>, why: &str) -> Vec<FileOutcome> {
+    let outcome = |file| match outcome_of(file, adopted, adopted, None) {
+        FileOutcome::Imported(imported) => FileOutcome::Imported(imported),
+        FileOutcome::Failed(_) | FileOutcome::Postponed(_) => FileOutcome::Failed(why.to_owned()),
+    };
+    batch.files.iter().map(outcome).collect()
 }
 
 fn strings(words: &[&str]) -> Vec<OsString> {
@@ -477,14 +589,20 @@ fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
 
 /// One word of a line of `omero obj --file`, which is split as a POSIX shell would: in single quotes everything
 /// but the single quote is itself. A line break cannot be expressed and becomes a blank.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("'{}'", line.replace('\'', "'\"'\"'"))
 }
 
 /// An HQL string literal.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Numbers joined by commas, in lists that fit an argument.
+pub(super) fn chunks(ids: &BTreeSet<OmeroId>) -> Vec<String> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    ids.chunks(2_000).map(|chunk| chunk.join(",")).collect()
 }
 
 /// Literals joined by commas, in lists that fit an argument.
@@ -504,7 +622,7 @@ fn literal_lists<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<String> {
 }
 
 /// The directory of one run, locked for as long as the run lives and removed at its end.
-struct Workplace {
+pub(super) struct Workplace {
     directory: PathBuf,
     _lock: File,
 }
@@ -575,6 +693,7 @@ impl Recursive for DirBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn words_are_quoted_as_a_shell_reads_them() {

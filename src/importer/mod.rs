@@ -2,6 +2,7 @@
 
 pub mod client_path;
 pub mod command;
+mod containers;
 pub mod outcome;
 mod process;
 
@@ -35,6 +36,8 @@ pub struct Batch {
     pub identity: OmeroIdentity,
     /// Where to.
     pub target: Target,
+    /// Where plates go, if not there too.
+    pub plate_target: Option<Target>,
     /// What.
     pub files: Vec<BatchFile>,
 }

@@ -1,6 +1,11 @@
 //! Rule text addressed to us: JSON with an `operation`. It comes from clients (`irule -r INSTANCE`) and from the
 //! delay server; what is not ours is declined quietly.
 
+mod who;
+
+pub use who::Who;
+
+use crate::catalog::CatalogError;
 use crate::names::CollectionId;
 use serde_json::Value;
 
@@ -11,6 +16,21 @@ pub enum Operation {
     Sweep(CollectionId),
     /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
     SweepAll,
+    /// Look at skipped data again. Anybody may ask, as above.
+    SweepSkipped,
+    /// As whom somebody's data would be imported, and why.
+    Who(Who),
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// The client may not ask for it.
+    #[error("{0}")]
+    Refused(String),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
 }
 
 /// What a rule text turned out to be.
@@ -25,7 +45,7 @@ pub enum Reading {
 }
 
 /// The operations, as rule text names them.
-const OPERATIONS: &[&str] = &["sweep", "sweep_all"];
+const OPERATIONS: &[&str] = &["sweep", "sweep_all", "sweep_skipped", "who"];
 
 /// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
 const MAX_TEXT: usize = 64 << 10;
@@ -45,6 +65,11 @@ pub fn read(text: &[u8]) -> Reading {
             None => Reading::Wrong("/collection: is missing: give the id of a collection as text".to_owned()),
         },
         "sweep_all" => Reading::Ours(Operation::SweepAll),
+        "sweep_skipped" => Reading::Ours(Operation::SweepSkipped),
+        "who" => match Who::read(&value) {
+            Ok(who) => Reading::Ours(Operation::Who(who)),
+            Err(sentence) => Reading::Wrong(sentence),
+        },
         _ => Reading::NotOurs,
     }
 }
@@ -91,6 +116,13 @@ mod tests {
 
     #[test]
     fn a_wrong_field_is_named() {
+        for (text, start) in [
+            (r#"{"operation":"who","user":"alice"}"#, "/user: "),
+            (r#"{"operation":"who","user":5}"#, "/user: "),
+            (r#"{"operation":"who","path":"../x"}"#, "/path: "),
+        ] {
+            assert!(matches!(read(text.as_bytes()), Reading::Wrong(m) if m.starts_with(start)), "{text}");
+        }
         for text in [r#"{"operation":"sweep"}"#, r#"{"operation":"sweep","collection":"x"}"#] {
             assert!(matches!(read(text.as_bytes()), Reading::Wrong(m) if m.starts_with("/collection")));
         }

@@ -7,16 +7,17 @@
 
 mod plan;
 
-pub use plan::{Plan, Verdict};
+pub use plan::{Import, Plan, Planned, Verdict};
 
 use crate::catalog::{Catalog, CatalogError, UnixTime};
 use crate::clock::Clock;
-use crate::config::{Config, Watch};
+use crate::config::Config;
 use crate::due;
-use crate::identity::OmeroIdentity;
+use crate::identity::{Mapping, OmeroIdentity};
 use crate::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
 use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::{self, Entry, Record, Version};
+use crate::record::{self, Entry, Record, State, Triple, Version};
+use crate::target::Target;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -110,6 +111,9 @@ impl Sweeper<'_> {
         // First of all the next look, for the case that this one dies. Itself is in the queue still, but over
         // its time already.
         due::ensure_sweep_all(self.catalog, self.clock.now(), expiry, Duration::ZERO)?;
+        if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
+            due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
+        }
         let oldest = self.clock.now().saturating_sub(expiry.as_secs());
         let waiting: BTreeSet<String> =
             self.catalog.queued()?.into_iter().filter(|j| j.due_at >= oldest).map(|j| j.text).collect();
@@ -121,6 +125,44 @@ impl Sweeper<'_> {
             }
         }
         Ok(queued)
+    }
+
+    /// Looks at data that was skipped again: a mapping or a resource may have changed since. Gives how many
+    /// collections were marked. One such look waits in the queue for as long as any data is skipped.
+    pub fn sweep_skipped(&self) -> Result<usize, CatalogError> {
+        let skipped = self.skipped()?;
+        if skipped.is_empty() {
+            return Ok(0);
+        }
+        if !self.config.recheck_skipped.is_zero() {
+            due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
+        }
+        let Some(user) = self.catalog.client() else {
+            return Ok(0);
+        };
+        let mut marked = 0;
+        for id in skipped {
+            let Some(collection) = self.catalog.collection_path(id)? else { continue };
+            if self.config.watch_of(collection.as_bytes()).is_some() {
+                let wait = Duration::from_secs(1);
+                let new = due::mark(self.catalog, &self.config.attributes, &collection, &user, wait)?;
+                marked += usize::from(new == due::Marked::New);
+            }
+        }
+        Ok(marked)
+    }
+
+    /// The collections with data that was skipped.
+    fn skipped(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.catalog.collections_with(&self.config.attributes.state, State::Skipped.as_str())
+    }
+
+    /// After a sweep that skipped data: makes sure that somebody looks at it again.
+    fn ensure_recheck(&self, report: &Report) -> Result<(), CatalogError> {
+        if report.skipped == 0 || self.config.recheck_skipped.is_zero() {
+            return Ok(());
+        }
+        due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)
     }
 
     /// Takes a collection, if there is something to do in it: it is due, or an earlier sweep died in it (which
@@ -224,16 +266,17 @@ impl Sweeper<'_> {
         for mark in self.catalog.marks(id, &names.due)? {
             self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
-        let Some((watch, _)) = self.config.watch_of(collection.as_bytes()) else {
+        let Some((watch, root)) = self.config.watch_of(collection.as_bytes()) else {
             return Ok(Report::default()); // no longer watched
         };
-        let plan = Plan::read(self.config, self.catalog, id, self.clock.now(), watch.quiet_period)?;
+        let plan = Plan::read(self.config, self.catalog, id, self.clock.now(), watch, root)?;
         let mut report = Report { again_in: plan.unsettled_for, ..Report::default() };
         if plan.objects.is_empty() {
             return Ok(report);
         }
         let mut run = Run { sweeper: self, id, collection, hold, report: &mut report };
-        run.carry_out(watch, plan)?;
+        run.carry_out(plan)?;
+        self.ensure_recheck(&report)?;
         log::info!(
             "act=sweep collection={collection} imported={} failed={} skipped={} pending={}",
             report.imported,
@@ -260,44 +303,49 @@ struct About {
     record: Record,
     version: Version,
     attempts: u32,
+    /// Whom the import runs as, and why; `None` where there is no import.
+    mapping: Option<Mapping>,
 }
 
 impl Run<'_> {
-    fn carry_out(&mut self, watch: &Watch, plan: Plan) -> Result<(), CatalogError> {
+    fn carry_out(&mut self, plan: Plan) -> Result<(), CatalogError> {
         let config = self.sweeper.config;
-        let target = watch.target.fill(self.collection);
-        let mut batches: BTreeMap<OmeroIdentity, Vec<BatchFile>> = BTreeMap::new();
+        let mut batches: BTreeMap<(OmeroIdentity, Target, Option<Target>), Vec<BatchFile>> = BTreeMap::new();
         let mut about: HashMap<DataId, About> = HashMap::new();
         let mut room = config.max_files_per_sweep;
         for object in plan.objects {
             let attempts = object.record.attempts(&config.attributes);
-            let this = About { path: object.path, record: object.record, version: object.version, attempts };
-            match (object.verdict, &target) {
-                (Verdict::Say(entry), _) => self.write(&this, &entry, attempts, None)?,
-                (Verdict::Import { .. }, Err(reason)) => {
-                    self.write(&this, &Entry::Failed(reason.clone()), attempts, None)?;
+            let Planned { path, record, version, .. } = object;
+            let mut this = About { path, record, version, attempts, mapping: None };
+            match object.verdict {
+                Verdict::Say(entry @ Entry::Pending(_)) => {
+                    this.attempts += 1;
+                    self.write(&this, &entry, this.attempts, None)?;
+                    self.try_again(this.attempts);
                 }
-                (Verdict::Import { .. }, Ok(_)) if room == 0 => {
+                Verdict::Say(entry) => self.write(&this, &entry, attempts, None)?,
+                Verdict::Import(_) if room == 0 => {
                     self.report.again_in = Some(Duration::from_secs(1));
                 }
-                (Verdict::Import { identity, importer_path, checksum, owner }, Ok(_)) => {
+                Verdict::Import(import) => {
                     room -= 1;
-                    batches.entry(identity).or_default().push(BatchFile {
+                    let key = (import.mapping.identity.clone(), import.target, import.plate_target);
+                    batches.entry(key).or_default().push(BatchFile {
                         data_id: object.data_id,
                         logical_path: this.path.clone(),
-                        importer_path,
+                        importer_path: import.importer_path,
                         version: this.version,
-                        checksum,
-                        owner,
+                        checksum: import.checksum,
+                        owner: import.owner,
                     });
+                    this.mapping = Some(import.mapping);
                     about.insert(object.data_id, this);
                 }
             }
             self.alive()?;
         }
-        let Ok(target) = target else { return Ok(()) };
-        for (identity, files) in batches {
-            self.import(&Batch { identity, target: target.clone(), files }, &mut about)?;
+        for ((identity, target, plate_target), files) in batches {
+            self.import(&Batch { identity, target, plate_target, files }, &mut about)?;
         }
         Ok(())
     }
@@ -355,7 +403,12 @@ impl Run<'_> {
     fn triples(&self, this: &About, entry: &Entry, who: Option<&OmeroIdentity>) -> Vec<record::Triple> {
         let names = &self.sweeper.config.attributes;
         let server = self.sweeper.importer.map_or("", |i| i.server());
-        record::triples(names, entry, this.attempts, Some(this.version), server, who)
+        let mut triples = record::triples(names, entry, this.attempts, Some(this.version), server, who);
+        // By which source, and for whom: a service account's data is somebody else's.
+        let by =
+            this.mapping.as_ref().map(|m| Triple::new(&names.mapped_by, record::sentence(&m.by), &m.person));
+        triples.extend(by);
+        triples
     }
 
     /// Writes a record, if it says anything new. A data object that is gone is no error.

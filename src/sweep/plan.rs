@@ -1,12 +1,14 @@
 //! What is to be done with each data object of a collection, decided from one reading of the catalog.
 
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime};
-use crate::config::Config;
-use crate::identity::OmeroIdentity;
+use crate::config::{Config, Watch};
+use crate::identity::{Asked, Mapping, NoIdentity};
 use crate::importer::check_path;
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Entry, Record, State, Version, sentence};
+use crate::target::{Filling, NoTarget, Target};
 use crate::visibility::Location;
+use crate::watch::Place;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -16,16 +18,24 @@ pub enum Verdict {
     /// Write this into its record.
     Say(Entry),
     /// Give it to the importer.
-    Import {
-        /// As whom.
-        identity: OmeroIdentity,
-        /// Under which path.
-        importer_path: String,
-        /// Its checksum, if registered.
-        checksum: Option<String>,
-        /// Whose it is in iRODS.
-        owner: IrodsUser,
-    },
+    Import(Box<Import>),
+}
+
+/// How a data object is imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// As whom, and why.
+    pub mapping: Mapping,
+    /// Where to.
+    pub target: Target,
+    /// Where to, if it is a plate; `None` for the same.
+    pub plate_target: Option<Target>,
+    /// Under which path.
+    pub importer_path: String,
+    /// Its checksum, if registered.
+    pub checksum: Option<String>,
+    /// Whose it is in iRODS.
+    pub owner: IrodsUser,
 }
 
 /// One data object and its verdict.
@@ -83,11 +93,15 @@ impl Plan {
         catalog: &dyn Catalog,
         id: CollectionId,
         now: UnixTime,
-        quiet: Duration,
+        watch: &Watch,
+        root: usize,
     ) -> Result<Self, CatalogError> {
         let Some(collection) = catalog.collection_path(id)? else {
             return Ok(Self::default());
         };
+        let place = Place { collection: &collection, root };
+        let mut deciding =
+            Deciding { config, catalog, watch, place, mappings: HashMap::new(), avus: HashMap::new() };
         let mut objects: BTreeMap<DataId, Object> = BTreeMap::new();
         catalog.replicas(id, &mut |replica| {
             objects
@@ -97,7 +111,7 @@ impl Plan {
                 .push(replica);
         })?;
         let mut records: HashMap<DataId, Record> = catalog.records(id)?;
-        let quiet = quiet.as_secs();
+        let quiet = watch.quiet_period.as_secs();
         let max_wait = config.max_wait.as_secs();
         let age = |object: &Object| now.saturating_sub(object.newest_change());
         let in_future = |object: &Object| object.newest_change() > now.saturating_add(quiet);
@@ -120,82 +134,153 @@ impl Plan {
                 continue;
             }
             let record = records.remove(&data_id).unwrap_or_default();
-            plan.objects.extend(planned(config, &collection, data_id, &object, record));
+            plan.objects.extend(deciding.planned(data_id, &object, record)?);
         }
         Ok(plan)
     }
-}
-
-/// The verdict on one data object; `None` where there is nothing to do, or nothing new to say.
-fn planned(
-    config: &Config,
-    collection: &LogicalPath,
-    data_id: DataId,
-    object: &Object,
-    record: Record,
-) -> Option<Planned> {
-    let first = object.good().next().or_else(|| object.replicas.first())?;
-    let path = collection.join(&first.name).ok()?;
-    let version = Version { modify_time: first.modify_time, size: first.size };
-    if !needs_work(config, &record, version) {
-        return None;
-    }
-    let changed_after_import =
-        matches!(record.state(&config.attributes), Some(State::Imported | State::Stale));
-    let (version, verdict) = if changed_after_import {
-        (version, Verdict::Say(Entry::Stale(STALE.to_owned())))
-    } else {
-        match import_of(config, &path, object) {
-            Ok(Some((replica, verdict))) => {
-                (Version { modify_time: replica.modify_time, size: replica.size }, verdict)
-            }
-            Ok(None) => return None,
-            Err(entry) => (version, Verdict::Say(entry)),
-        }
-    };
-    let planned = Planned { data_id, path, version, record, verdict };
-    (!says_so_already(config, &planned)).then_some(planned)
 }
 
 /// What a person is told of data that changed after its import.
 const STALE: &str = "the data changed in iRODS after it was imported; the images in OMERO show the new bytes with \
                      the old metadata: delete them in OMERO and import the data again";
 
-/// Which replica of a data object goes to OMERO and how; `None` for an empty one, the beginning of a file or a
-/// marker, which is looked at again when it changes.
-///
-/// # Errors
-/// What its record is to say instead.
-fn import_of<'o>(
-    config: &Config,
-    path: &LogicalPath,
-    object: &'o Object,
-) -> Result<Option<(&'o Replica, Verdict)>, Entry> {
-    let Some(first) = object.good().next() else {
-        return Err(Entry::Failed("no replica of the data object is good: repair it in iRODS".to_owned()));
-    };
-    if first.size == 0 {
-        return Ok(None);
+/// Decides on the data objects of one collection. What is the same for all of one owner is asked once.
+struct Deciding<'a> {
+    config: &'a Config,
+    catalog: &'a dyn Catalog,
+    watch: &'a Watch,
+    place: Place<'a>,
+    mappings: HashMap<IrodsUser, Result<Mapping, NoIdentity>>,
+    avus: HashMap<String, Vec<String>>,
+}
+
+/// Why a data object is not imported now.
+enum Not {
+    /// Its record is to say so.
+    Say(Entry),
+    /// The catalog failed.
+    Catalog(CatalogError),
+}
+
+impl From<CatalogError> for Not {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(error)
     }
-    let owner =
-        IrodsUser::new(&first.owner_name, &first.owner_zone).map_err(|e| Entry::Skipped(e.to_string()))?;
-    let identity = config.identities.resolve(&owner).map_err(|e| Entry::Skipped(e.to_string()))?;
-    let in_vault = object.good().find_map(|r| {
-        let location = Location { physical_path: &r.physical_path, hierarchy: &r.hierarchy };
-        config.visibility.through_vault(&location).map(|seen| (r, seen))
-    });
-    let visible = in_vault.or_else(|| config.visibility.through_mount(path).map(|seen| (first, seen)));
-    let Some((replica, seen)) = visible else {
-        let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
-        return Err(Entry::Skipped(format!(
-            "OMERO cannot see the data where it is ({}); it would see: {}",
-            resources.join(", "),
-            config.visibility.describe()
-        )));
-    };
-    let importer_path = check_path(&seen).map_err(Entry::Failed)?.to_owned();
-    let verdict = Verdict::Import { identity, importer_path, checksum: replica.checksum.clone(), owner };
-    Ok(Some((replica, verdict)))
+}
+
+impl Deciding<'_> {
+    /// The verdict on one data object; `None` where there is nothing to do, or nothing new to say.
+    fn planned(
+        &mut self,
+        data_id: DataId,
+        object: &Object,
+        record: Record,
+    ) -> Result<Option<Planned>, CatalogError> {
+        let Some(first) = object.good().next().or_else(|| object.replicas.first()) else {
+            return Ok(None);
+        };
+        let Ok(path) = self.place.collection.join(&first.name) else {
+            return Ok(None);
+        };
+        let version = Version { modify_time: first.modify_time, size: first.size };
+        if !needs_work(self.config, &record, version) {
+            return Ok(None);
+        }
+        let changed_after_import =
+            matches!(record.state(&self.config.attributes), Some(State::Imported | State::Stale));
+        let (version, verdict) = if changed_after_import {
+            (version, Verdict::Say(Entry::Stale(STALE.to_owned())))
+        } else {
+            match self.import_of(&path, object) {
+                Ok(Some((replica, verdict))) => {
+                    (Version { modify_time: replica.modify_time, size: replica.size }, verdict)
+                }
+                Ok(None) => return Ok(None),
+                Err(Not::Say(entry)) => (version, Verdict::Say(entry)),
+                Err(Not::Catalog(error)) => return Err(error),
+            }
+        };
+        let planned = Planned { data_id, path, version, record, verdict };
+        Ok((!says_so_already(self.config, &planned)).then_some(planned))
+    }
+
+    /// Which replica of a data object goes to OMERO and how; `None` for an empty one, the beginning of a file or a
+    /// marker, which is looked at again when it changes.
+    fn import_of<'o>(
+        &mut self,
+        path: &LogicalPath,
+        object: &'o Object,
+    ) -> Result<Option<(&'o Replica, Verdict)>, Not> {
+        let config = self.config;
+        let skipped = |reason: String| Not::Say(Entry::Skipped(reason));
+        let Some(first) = object.good().next() else {
+            let reason = "no replica of the data object is good: repair it in iRODS".to_owned();
+            return Err(Not::Say(Entry::Failed(reason)));
+        };
+        if first.size == 0 {
+            return Ok(None);
+        }
+        let owner =
+            IrodsUser::new(&first.owner_name, &first.owner_zone).map_err(|e| skipped(e.to_string()))?;
+        let mapping = self.mapping(&owner)?.map_err(|no| {
+            let reason = no.to_string();
+            Not::Say(if no.will_pass() { Entry::Pending(reason) } else { Entry::Skipped(reason) })
+        })?;
+        let in_vault = object.good().find_map(|r| {
+            let location = Location { physical_path: &r.physical_path, hierarchy: &r.hierarchy };
+            config.visibility.through_vault(&location).map(|seen| (r, seen))
+        });
+        let visible = in_vault.or_else(|| config.visibility.through_mount(path).map(|seen| (first, seen)));
+        let Some((replica, seen)) = visible else {
+            let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
+            return Err(skipped(format!(
+                "OMERO cannot see the data where it is ({}); it would see: {}",
+                resources.join(", "),
+                config.visibility.describe()
+            )));
+        };
+        let importer_path = check_path(&seen).map_err(|reason| Not::Say(Entry::Failed(reason)))?.to_owned();
+        let (target, plate_target) = self.targets(&mapping, replica.modify_time)?;
+        let checksum = replica.checksum.clone();
+        let import = Import { mapping, target, plate_target, importer_path, checksum, owner };
+        Ok(Some((replica, Verdict::Import(Box::new(import)))))
+    }
+
+    fn mapping(&mut self, owner: &IrodsUser) -> Result<Result<Mapping, NoIdentity>, CatalogError> {
+        if let Some(known) = self.mappings.get(owner) {
+            return Ok(known.clone());
+        }
+        let names = &self.config.attributes;
+        let asked = Asked { metadata: self.catalog, names, owner, place: Some(self.place) };
+        let mapping = self.config.identities.resolve(&asked)?.mapping;
+        self.mappings.insert(owner.clone(), mapping.clone());
+        Ok(mapping)
+    }
+
+    /// Where the images go, and where a plate would.
+    fn targets(&mut self, mapping: &Mapping, modify_time: UnixTime) -> Result<(Target, Option<Target>), Not> {
+        let Self { catalog, watch, place, avus, .. } = self;
+        let mut avu = |name: &str| {
+            if let Some(known) = avus.get(name) {
+                return Ok(known.clone());
+            }
+            let found = catalog.nearest_values(place.collection, name, place.root)?;
+            let values = found.map(|(_, values)| values).unwrap_or_default();
+            avus.insert(name.to_owned(), values.clone());
+            Ok(values)
+        };
+        let Mapping { identity, person, .. } = mapping;
+        let mut filling = Filling { place: *place, person, identity, modify_time, avu: &mut avu };
+        let plates = watch.plate_target.as_ref();
+        let filled = watch.target.fill(&mut filling).and_then(|target| {
+            let plate_target = plates.map(|p| p.fill(&mut filling)).transpose()?;
+            Ok((target, plate_target))
+        });
+        filled.map_err(|no| match no {
+            NoTarget::Reason(reason) => Not::Say(Entry::Failed(reason)),
+            NoTarget::Catalog(error) => Not::Catalog(error),
+        })
+    }
 }
 
 /// Whether the record has the verdict's state and reason, so that writing it would change nothing but a number.
@@ -207,9 +292,7 @@ fn says_so_already(config: &Config, planned: &Planned) -> bool {
             planned.record.state(names) == Some(entry.state())
                 && said.is_some_and(|t| t.value == sentence(reason))
         }
-        Verdict::Say(Entry::Importing | Entry::Imported(_) | Entry::Pending(_)) | Verdict::Import { .. } => {
-            false
-        }
+        Verdict::Say(Entry::Importing | Entry::Imported(_) | Entry::Pending(_)) | Verdict::Import(_) => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sweep over a catalog, an importer and a clock that tests hold in their hands.
 
 use super::*;
-use crate::catalog::{QueuedJob, Replica, ReplicaStatus};
+use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, UserTag};
 use crate::names::{IrodsUser, OmeroId};
 use crate::record::{Imported, State, Triple};
 use serde_json::json;
@@ -30,10 +30,14 @@ struct TestCatalog {
     replicas: RefCell<Vec<Replica>>,
     marks: RefCell<Vec<(String, String)>>,
     avus: RefCell<HashMap<Vec<u8>, BTreeSet<Triple>>>,
+    /// AVUs of users, by name.
+    tags: RefCell<Vec<(String, UserTag)>>,
     queued: RefCell<Vec<QueuedJob>>,
     calls: Cell<usize>,
     interrupt: RefCell<Option<Interrupt>>,
     gone: Cell<bool>,
+    /// Whether the client is an administrator.
+    admin: Cell<bool>,
 }
 
 type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError>>;
@@ -45,10 +49,12 @@ impl TestCatalog {
             replicas: RefCell::default(),
             marks: RefCell::default(),
             avus: RefCell::default(),
+            tags: RefCell::default(),
             queued: RefCell::default(),
             calls: Cell::new(0),
             interrupt: RefCell::default(),
             gone: Cell::new(false),
+            admin: Cell::new(false),
         }
     }
 
@@ -104,6 +110,25 @@ impl TestCatalog {
 
     fn has_mark(&self, last: &str) -> bool {
         self.marks.borrow().iter().any(|(a, _)| a.ends_with(last))
+    }
+}
+
+impl Metadata for TestCatalog {
+    fn user_tags(&self, user: &IrodsUser, _: &[&str]) -> Result<Option<Vec<UserTag>>, CatalogError> {
+        self.step()?;
+        let tags = self.tags.borrow();
+        Ok(Some(tags.iter().filter(|(u, _)| u == user.name()).map(|(_, tag)| tag.clone()).collect()))
+    }
+    fn collection_values(&self, path: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError> {
+        let avus = self.avus.borrow();
+        let avus = avus.get(path.as_bytes()).into_iter().flatten();
+        Ok(avus.filter(|t| t.attribute == attribute).map(|t| t.value.clone()).collect())
+    }
+    fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.step()?;
+        let avus = self.avus.borrow();
+        let found = avus.values().flatten().any(|t| t.attribute == attribute && t.value == value);
+        Ok(found.then(id).into_iter().collect())
     }
 }
 
@@ -189,7 +214,7 @@ impl Catalog for TestCatalog {
         IrodsUser::parse("alice#z").ok()
     }
     fn client_is_admin(&self) -> bool {
-        false
+        self.admin.get()
     }
 }
 
@@ -560,10 +585,10 @@ fn run_queue(w: &World) {
         };
         w.clock.0.set(w.clock.now().max(next.due_at));
         let sweeper = w.sweeper();
-        let _ = if next.text == due::SWEEP_ALL {
-            sweeper.sweep_all().map(|_| ())
-        } else {
-            sweeper.sweep(id()).map(|_| ())
+        let _ = match next.text.as_str() {
+            due::SWEEP_ALL => sweeper.sweep_all().map(|_| ()),
+            due::SWEEP_SKIPPED => sweeper.sweep_skipped().map(|_| ()),
+            _ => sweeper.sweep(id()).map(|_| ()),
         };
     }
     panic!("the queue never gets empty");
@@ -613,3 +638,5 @@ fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
         assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"), "died at call {point}");
     }
 }
+
+mod identities;

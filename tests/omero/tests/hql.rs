@@ -41,6 +41,18 @@ fn filesets_by_client_path_with_and_without_failed_ones() {
 }
 
 #[test]
+fn an_object_has_the_permissions_of_its_group() {
+    let o = filled();
+    let query =
+        "select d.id, d.details.owner.omeName, d.details.permissions.perm1 from Dataset d order by d.id desc";
+    for (permissions, number) in [("rw----", "-120"), ("rwr---", "-56"), ("rwra--", "-40"), ("rwrw--", "-8")]
+    {
+        o.standin(&["group", "permissions", "lab1", permissions]);
+        assert_eq!(o.query(query), [["1", "alice", number]]);
+    }
+}
+
+#[test]
 fn images_and_plates_of_filesets() {
     let o = filled();
     assert_eq!(

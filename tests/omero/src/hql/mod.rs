@@ -62,6 +62,14 @@ fn ctime(ms: i64) -> String {
     )
 }
 
+/// The permissions of an object, which are those of its group, as the number the server keeps.
+fn permissions(alias: &str) -> String {
+    format!(
+        "(select case permissions when 'rw----' then -120 when 'rwr---' then -56 when 'rwra--' then -40
+          when 'rwrw--' then -8 when 'rwr-r-' then -52 end from experimenter_group where id = {alias}.group_id)"
+    )
+}
+
 /// Runs a query. `all` asks across all groups; a negative limit is none.
 pub fn run(
     store: &Store,
@@ -326,6 +334,9 @@ impl Translator<'_> {
             let last = i + 1 == path.len();
             if step == "id" && last {
                 return Ok((format!("{at}.id"), Kind::Int));
+            }
+            if step == "details" && class.owned && path[i + 1..] == ["permissions", "perm1"] {
+                return Ok((permissions(&at), Kind::Int));
             }
             if step == "details" && !last && class.owned {
                 i += 1;

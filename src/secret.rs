@@ -1,0 +1,89 @@
+//! Secrets come from files that only the service account can read.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Why a file is not taken as a secret; never with a word of what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the password file {path}: {why}")]
+pub struct SecretError {
+    path: String,
+    why: String,
+}
+
+/// Longest file that is looked at, in bytes.
+const MAX_BYTES: u64 = 4_096;
+
+/// Opens a file for reading without waiting, should it be a pipe.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// The password in the one line of a regular file of mode 0600 that belongs to this account or to root.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read(path: &Path) -> Result<String, SecretError> {
+    let refuse = |why: &str| SecretError { path: path.display().to_string(), why: why.to_owned() };
+    let file = open(path).map_err(|e| refuse(&e.to_string()))?;
+    let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
+    if !about.is_file() {
+        return Err(refuse("is not a regular file"));
+    }
+    if about.permissions().mode() & 0o077 != 0 {
+        return Err(refuse("can be read by others; run chmod 0600 on it"));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if about.uid() != own && about.uid() != 0 {
+        return Err(refuse("belongs to another account"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(|e| refuse(&e.to_string()))?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() || password.contains(['\n', '\0']) {
+        return Err(refuse("must hold the password in its one line"));
+    }
+    Ok(password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn the_one_line_is_the_password() {
+        let (_dir, path) = file("it's a secret \n", 0o600);
+        assert_eq!(read(&path).unwrap(), "it's a secret ");
+    }
+
+    #[test]
+    fn a_file_others_can_read_is_refused_without_telling_what_is_in_it() {
+        for mode in [0o644, 0o640, 0o606] {
+            let (_dir, path) = file("hunter2\n", mode);
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains("chmod 0600") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_line_is_refused() {
+        for text in ["", "\n", "a\nb\n", "a\0b"] {
+            let (_dir, path) = file(text, 0o600);
+            assert!(read(&path).is_err(), "{text:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(dir.path()).is_err());
+        assert!(read(&dir.path().join("missing")).is_err());
+    }
+}
