@@ -114,6 +114,11 @@ impl TestZone {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// An administration command of the stand-in, such as adding a resource.
+    pub fn admin(&self, words: &[&str]) -> String {
+        self.run(words)
+    }
+
     /// One verb of a user, in a connection of its own.
     pub fn act(&self, user: &str, words: &[&str]) -> Seen {
         let output = self.command().args(["as", user]).args(words).output().unwrap();
