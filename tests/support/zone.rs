@@ -66,7 +66,7 @@ impl TestZone {
         let mut stanza = zone.stanza();
         change(&mut stanza);
         let config = zone.path("server_config.json");
-        fs::write(&config, zone.server_config(&stanza).to_string()).unwrap();
+        fs::write(&config, server_config(&stanza).to_string()).unwrap();
         zone.run(&["init", "--zone", "tempZone", "--config", config.to_str().unwrap()]);
         for user in ["alice", "bob", "carol"] {
             zone.run(&["user", "add", user]);
@@ -89,16 +89,6 @@ impl TestZone {
             "visibility": {"vaults": [{"prefix": self.dir.path()}]},
             "omero": self.omero.server_json(),
             "importer": self.omero.importer_json(),
-        })
-    }
-
-    fn server_config(&self, stanza: &Value) -> Value {
-        json!({
-            "zone_name": "tempZone", "catalog_service_role": "provider",
-            "plugin_configuration": {"rule_engines": [{
-                "instance_name": INSTANCE, "plugin_name": "irods_rule_engine_plugin-omero",
-                "plugin_specific_configuration": stanza,
-            }]},
         })
     }
 
@@ -145,8 +135,8 @@ impl TestZone {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines: String = verbs.iter().map(|v| format!("{v}\n")).collect();
-        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let lines: Vec<String> = verbs.iter().map(ToString::to_string).collect();
+        child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
     }
@@ -203,9 +193,8 @@ impl TestZone {
             let now = z.value(path, "state");
             let ended = ["imported", "failed", "skipped", "stale"];
             // A state that only a change of the data ends is not waited out.
-            if now.as_deref().is_some_and(|s| s != state && state != "stale" && ended.contains(&s)) {
-                panic!("{path} is {now:?} instead of {state}: {:?}", z.value(path, "reason"));
-            }
+            let is_end = now.as_deref().is_some_and(|s| s != state && state != "stale" && ended.contains(&s));
+            assert!(!is_end, "{path} is {now:?} instead of {state}: {:?}", z.value(path, "reason"));
             now.as_deref() == Some(state)
         });
     }
@@ -236,4 +225,15 @@ impl TestZone {
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
+}
+
+/// A server_config.json with the plugin's stanza.
+fn server_config(stanza: &Value) -> Value {
+    json!({
+        "zone_name": "tempZone", "catalog_service_role": "provider",
+        "plugin_configuration": {"rule_engines": [{
+            "instance_name": INSTANCE, "plugin_name": "irods_rule_engine_plugin-omero",
+            "plugin_specific_configuration": stanza,
+        }]},
+    })
 }
