@@ -208,3 +208,15 @@ fn a_client_that_dies_midway_imports_nothing_and_holds_up_nobody_for_ever() {
     zone.does("alice", &["put", &image, &watched("a.tif")]);
     assert_imported_once(&zone, &[&watched("a.tif")]);
 }
+
+#[test]
+fn the_table_of_events_names_every_pep_we_hear() {
+    let table = fs::read_to_string(support::root().join("docs/events.md")).unwrap();
+    for (_, name) in irods_rule_engine_plugin_omero::event::Pep::ALL {
+        let short = name.strip_prefix("pep_api_").unwrap();
+        let both = short
+            .replace("_close_pre", "_close_pre` and `_post")
+            .replace("_close_post", "_close_pre` and `_post");
+        assert!(table.contains(&format!("`{both}`")), "{name} is missing in docs/events.md");
+    }
+}
