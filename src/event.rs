@@ -78,6 +78,18 @@ impl Pep {
     /// operation. The compiler turns the match into a comparison of lengths and one of bytes.
     #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
+        /// Bit n is set if one of our names has n bytes.
+        const LENGTHS: u64 = {
+            let (mut lengths, mut i) = (0, 0);
+            while i < Pep::ALL.len() {
+                lengths |= 1 << Pep::ALL[i].1.len();
+                i += 1;
+            }
+            lengths
+        };
+        if name.len() >= 64 || LENGTHS >> name.len() & 1 == 0 {
+            return None;
+        }
         Some(match name {
             b"pep_api_data_obj_put_post" => Self::PutPost,
             b"pep_api_data_obj_open_post" => Self::OpenPost,
