@@ -49,7 +49,7 @@ typedef enum omero_argument_kind {
     OMERO_ARGUMENT_DESCRIPTOR = 3,  /* OpenedDataObjInp*: number l1descInx */
     OMERO_ARGUMENT_COLLECTION = 4,  /* CollInp*: text[0] collName, condition */
     OMERO_ARGUMENT_BYTES = 5,       /* BytesBuf*: text[0] its bytes */
-    OMERO_ARGUMENT_AVU = 6,         /* ModifyAVUMetadataInput*: text[0..5] arg0..arg5 */
+    OMERO_ARGUMENT_AVU = 6,         /* ModifyAVUMetadataInput*: text[0..8] arg0..arg8 */
     OMERO_ARGUMENT_BULK = 7,        /* BulkOperationInp*: text[0] objPath, condition */
     OMERO_ARGUMENT_STRUCT_FILE = 8  /* StructFileExtAndRegInp*: text[0] objPath, text[1] collection, condition */
 } omero_argument_kind;
@@ -57,7 +57,7 @@ typedef enum omero_argument_kind {
 /* The first argument of an operation after instance name and plugin context. */
 typedef struct omero_argument {
     omero_argument_kind kind;
-    omero_text text[6];
+    omero_text text[9];
     int32_t number;
     /* The server's KeyValPair, for omero_host.keyword; null where there is none. */
     const void* condition;

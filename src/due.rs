@@ -5,7 +5,6 @@
 //! remembered mark is never a missing one.
 
 use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
-use crate::config::Attributes;
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -43,10 +42,10 @@ pub enum Marked {
     Already,
 }
 
-/// Sets the due mark on a collection and, if it is new, queues one sweep.
+/// Sets a due mark (`attribute`: that of the collection, or of its whole tree) and, if it is new, queues one sweep.
 pub fn mark(
     catalog: &dyn Catalog,
-    names: &Attributes,
+    attribute: &str,
     collection: &LogicalPath,
     user: &IrodsUser,
     delay: Duration,
@@ -56,7 +55,7 @@ pub fn mark(
     };
     let value = user.to_string();
     // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
-    if catalog.marks(id, &names.due)?.contains(&value) || !catalog.set_mark(collection, &names.due, &value)? {
+    if catalog.marks(id, attribute)?.contains(&value) || !catalog.set_mark(collection, attribute, &value)? {
         return Ok(Marked::Already);
     }
     queue_sweep(catalog, id, delay)?;

@@ -30,11 +30,29 @@ pub enum Pep {
     PhyPathRegPost,
     /// `pep_api_register_physical_path_post`
     RegisterPhysicalPathPost,
+    /// `pep_api_data_obj_copy_post`
+    CopyPost,
+    /// `pep_api_data_obj_rename_post`
+    RenamePost,
+    /// `pep_api_bulk_data_obj_put_post`
+    BulkPutPost,
+    /// `pep_api_struct_file_ext_and_reg_post`
+    StructFilePost,
+    /// `pep_api_data_obj_repl_post`
+    ReplPost,
+    /// `pep_api_data_obj_phymv_post`
+    PhymvPost,
+    /// `pep_api_data_obj_put_pre`
+    PutPre,
+    /// `pep_api_mod_avu_metadata_pre`
+    ModAvuPre,
+    /// `pep_api_atomic_apply_metadata_operations_pre`
+    AtomicMetadataPre,
 }
 
 impl Pep {
     /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::PutPost, "pep_api_data_obj_put_post"),
         (Self::OpenPost, "pep_api_data_obj_open_post"),
         (Self::CreatePost, "pep_api_data_obj_create_post"),
@@ -45,12 +63,33 @@ impl Pep {
         (Self::ReplicaClosePost, "pep_api_replica_close_post"),
         (Self::PhyPathRegPost, "pep_api_phy_path_reg_post"),
         (Self::RegisterPhysicalPathPost, "pep_api_register_physical_path_post"),
+        (Self::CopyPost, "pep_api_data_obj_copy_post"),
+        (Self::RenamePost, "pep_api_data_obj_rename_post"),
+        (Self::BulkPutPost, "pep_api_bulk_data_obj_put_post"),
+        (Self::StructFilePost, "pep_api_struct_file_ext_and_reg_post"),
+        (Self::ReplPost, "pep_api_data_obj_repl_post"),
+        (Self::PhymvPost, "pep_api_data_obj_phymv_post"),
+        (Self::PutPre, "pep_api_data_obj_put_pre"),
+        (Self::ModAvuPre, "pep_api_mod_avu_metadata_pre"),
+        (Self::AtomicMetadataPre, "pep_api_atomic_apply_metadata_operations_pre"),
     ];
 
     /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
     /// operation. The compiler turns the match into a comparison of lengths and one of bytes.
     #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
+        /// Bit n is set if one of our names has n bytes.
+        const LENGTHS: u64 = {
+            let (mut lengths, mut i) = (0, 0);
+            while i < Pep::ALL.len() {
+                lengths |= 1 << Pep::ALL[i].1.len();
+                i += 1;
+            }
+            lengths
+        };
+        if name.len() >= 64 || LENGTHS >> name.len() & 1 == 0 {
+            return None;
+        }
         Some(match name {
             b"pep_api_data_obj_put_post" => Self::PutPost,
             b"pep_api_data_obj_open_post" => Self::OpenPost,
@@ -62,13 +101,46 @@ impl Pep {
             b"pep_api_replica_close_post" => Self::ReplicaClosePost,
             b"pep_api_phy_path_reg_post" => Self::PhyPathRegPost,
             b"pep_api_register_physical_path_post" => Self::RegisterPhysicalPathPost,
+            b"pep_api_data_obj_copy_post" => Self::CopyPost,
+            b"pep_api_data_obj_rename_post" => Self::RenamePost,
+            b"pep_api_bulk_data_obj_put_post" => Self::BulkPutPost,
+            b"pep_api_struct_file_ext_and_reg_post" => Self::StructFilePost,
+            b"pep_api_data_obj_repl_post" => Self::ReplPost,
+            b"pep_api_data_obj_phymv_post" => Self::PhymvPost,
+            b"pep_api_data_obj_put_pre" => Self::PutPre,
+            b"pep_api_mod_avu_metadata_pre" => Self::ModAvuPre,
+            b"pep_api_atomic_apply_metadata_operations_pre" => Self::AtomicMetadataPre,
             _ => return None,
         })
     }
 
-    /// Whether the PEP is of a registration of physical paths.
-    pub fn is_registration(self) -> bool {
-        matches!(self, Self::PhyPathRegPost | Self::RegisterPhysicalPathPost)
+    /// The words of the argument's conditions we want to know.
+    pub fn keyword(self) -> Option<&'static str> {
+        match self {
+            Self::PhyPathRegPost | Self::RegisterPhysicalPathPost => Some("collection"),
+            Self::PutPre => Some("metadataIncluded"),
+            Self::PutPost
+            | Self::OpenPost
+            | Self::CreatePost
+            | Self::ReplicaOpenPost
+            | Self::ClosePre
+            | Self::ClosePost
+            | Self::ReplicaClosePre
+            | Self::ReplicaClosePost
+            | Self::CopyPost
+            | Self::RenamePost
+            | Self::BulkPutPost
+            | Self::StructFilePost
+            | Self::ReplPost
+            | Self::PhymvPost
+            | Self::ModAvuPre
+            | Self::AtomicMetadataPre => None,
+        }
+    }
+
+    /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
+    pub fn is_guarded(self) -> bool {
+        matches!(self, Self::PutPre | Self::ModAvuPre | Self::AtomicMetadataPre)
     }
 
     /// A regular expression that names just our PEPs, for the server's own filter.
@@ -87,13 +159,24 @@ pub enum Argument<'a> {
         path: &'a [u8],
         /// `openFlags`
         open_flags: i32,
-        /// Whether `condInput` names a collection to register (`collection`).
-        is_tree: bool,
+        /// The value of [`Pep::keyword`] in `condInput`, if it is there.
+        keyword: Option<&'a [u8]>,
     },
+    /// `DataObjCopyInp*`
+    Copy {
+        /// `srcDataObjInp.objPath`
+        source: &'a [u8],
+        /// `destDataObjInp.objPath`
+        destination: &'a [u8],
+    },
+    /// `BulkOperationInp*`, or the collection of a `StructFileExtAndRegInp*`
+    Collection(&'a [u8]),
     /// `OpenedDataObjInp*`
     Descriptor(i32),
     /// `BytesBuf*`, which holds JSON in the calls we hear
     Json(&'a [u8]),
+    /// `ModifyAVUMetadataInput*`: `arg0` to `arg8`
+    Avu([&'a [u8]; 9]),
     /// Anything else.
     Other,
 }
@@ -101,40 +184,52 @@ pub enum Argument<'a> {
 /// Something a client did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A data object was written and closed.
+    /// A data object was written and closed, or copied.
     Written(LogicalPath),
     /// A file was registered as a data object.
     Registered(LogicalPath),
     /// A directory tree was registered as a collection.
     TreeRegistered(LogicalPath),
+    /// Data objects were put in bulk, or extracted, somewhere below a collection.
+    TreeWritten(LogicalPath),
+    /// A data object or a collection has a new path: the server does not say which of the two it is.
+    Renamed(LogicalPath),
+    /// A data object has a replica in a new place.
+    ReplicaMoved(LogicalPath),
+}
+
+/// Where something is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The data objects directly in a collection.
+    Collection(LogicalPath),
+    /// A collection and all below it.
+    Tree(LogicalPath),
+    /// If the path is a collection's, its tree; else the collection it is in.
+    TreeOrParent(LogicalPath),
 }
 
 impl Event {
-    /// The collection in which something is to be looked at.
-    pub fn collection(&self) -> Option<LogicalPath> {
+    /// Where something is to be looked at; `None` for a zone.
+    pub fn place(&self) -> Option<Place> {
         match self {
-            Self::Written(path) | Self::Registered(path) => path.parent(),
-            Self::TreeRegistered(path) => Some(path.clone()),
+            Self::Written(path) | Self::Registered(path) | Self::ReplicaMoved(path) => {
+                path.parent().map(Place::Collection)
+            }
+            Self::TreeRegistered(path) | Self::TreeWritten(path) => Some(Place::Tree(path.clone())),
+            Self::Renamed(path) => Some(Place::TreeOrParent(path.clone())),
         }
     }
-}
-
-/// What a PEP leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing that concerns us.
-    Nothing,
-    /// A client did something.
-    Event(Event),
 }
 
 /// The data objects an agent has open for writing, as far as they are watched.
 #[derive(Debug, Default)]
 pub struct OpenObjects {
-    /// Watched objects opened for writing and not yet closed. As long as it is 0 a close costs nothing.
-    writers: usize,
-    /// Descriptors about to be closed whose close will be an event.
-    closing: HashMap<i32, LogicalPath>,
+    /// Watched objects opened for writing and not yet closed. As long as there is none a close costs nothing.
+    writers: Vec<LogicalPath>,
+    /// Descriptors about to be closed, and the objects whose writing that ends: usually one, but all open ones
+    /// where the server cannot say which (it cannot describe a path that is not UTF-8).
+    closing: HashMap<i32, Vec<LogicalPath>>,
 }
 
 /// What is asked of the world while a PEP is read.
@@ -146,7 +241,7 @@ pub trait Surroundings {
 }
 
 impl OpenObjects {
-    /// Reads one PEP.
+    /// Reads one PEP: the events it means, usually none.
     ///
     /// # Errors
     /// The path the server passed is not a logical path; the caller logs it.
@@ -155,45 +250,60 @@ impl OpenObjects {
         pep: Pep,
         argument: Argument<'_>,
         around: &dyn Surroundings,
-    ) -> Result<Step, NameError> {
-        let watched = |path: &[u8]| around.is_watched(path);
+    ) -> Result<Vec<Event>, NameError> {
+        let one = |make: fn(LogicalPath) -> Event, path: &[u8]| {
+            if around.is_watched(path) {
+                LogicalPath::parse(path).map(|p| vec![make(p)])
+            } else {
+                Ok(Vec::new())
+            }
+        };
         match (pep, argument) {
-            (Pep::PutPost, Argument::DataObject { path, .. }) if watched(path) => {
-                Ok(Step::Event(Event::Written(LogicalPath::parse(path)?)))
+            (Pep::PutPost, Argument::DataObject { path, .. }) => one(Event::Written, path),
+            (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
+            (Pep::RenamePost, Argument::Copy { destination, .. }) => one(Event::Renamed, destination),
+            (Pep::BulkPutPost | Pep::StructFilePost, Argument::Collection(path)) => {
+                one(Event::TreeWritten, path)
+            }
+            (Pep::ReplPost | Pep::PhymvPost, Argument::DataObject { path, .. }) => {
+                one(Event::ReplicaMoved, path)
             }
             (
                 Pep::PhyPathRegPost | Pep::RegisterPhysicalPathPost,
-                Argument::DataObject { path, is_tree, .. },
-            ) if watched(path) => {
-                let path = LogicalPath::parse(path)?;
-                Ok(Step::Event(if is_tree { Event::TreeRegistered(path) } else { Event::Registered(path) }))
-            }
+                Argument::DataObject { path, keyword, .. },
+            ) => one(if keyword.is_some() { Event::TreeRegistered } else { Event::Registered }, path),
             (Pep::OpenPost | Pep::ReplicaOpenPost, Argument::DataObject { path, open_flags, .. })
-                if writes(open_flags) && watched(path) =>
+                if writes(open_flags) && around.is_watched(path) =>
             {
-                self.writers += 1;
-                Ok(Step::Nothing)
+                self.writers.push(LogicalPath::parse(path)?);
+                Ok(Vec::new())
             }
-            (Pep::CreatePost, Argument::DataObject { path, .. }) if watched(path) => {
-                self.writers += 1;
-                Ok(Step::Nothing)
+            (Pep::CreatePost, Argument::DataObject { path, .. }) if around.is_watched(path) => {
+                self.writers.push(LogicalPath::parse(path)?);
+                Ok(Vec::new())
             }
             (Pep::ClosePre, Argument::Descriptor(descriptor)) => {
                 self.remember(descriptor, around)?;
-                Ok(Step::Nothing)
+                Ok(Vec::new())
             }
             (Pep::ReplicaClosePre, Argument::Json(json)) => {
                 if let Some(descriptor) = finalising_close(json) {
                     self.remember(descriptor, around)?;
                 }
-                Ok(Step::Nothing)
+                Ok(Vec::new())
             }
             (Pep::ClosePost, Argument::Descriptor(descriptor)) => Ok(self.closed(descriptor)),
             (Pep::ReplicaClosePost, Argument::Json(json)) => {
-                Ok(finalising_close(json).map_or(Step::Nothing, |descriptor| self.closed(descriptor)))
+                Ok(finalising_close(json).map(|descriptor| self.closed(descriptor)).unwrap_or_default())
             }
             (
                 Pep::PutPost
+                | Pep::CopyPost
+                | Pep::RenamePost
+                | Pep::BulkPutPost
+                | Pep::StructFilePost
+                | Pep::ReplPost
+                | Pep::PhymvPost
                 | Pep::PhyPathRegPost
                 | Pep::RegisterPhysicalPathPost
                 | Pep::OpenPost
@@ -202,35 +312,40 @@ impl OpenObjects {
                 | Pep::ClosePre
                 | Pep::ReplicaClosePre
                 | Pep::ClosePost
-                | Pep::ReplicaClosePost,
+                | Pep::ReplicaClosePost
+                | Pep::PutPre
+                | Pep::ModAvuPre
+                | Pep::AtomicMetadataPre,
                 _,
-            ) => Ok(Step::Nothing),
+            ) => Ok(Vec::new()),
         }
     }
 
     fn remember(&mut self, descriptor: i32, around: &dyn Surroundings) -> Result<(), NameError> {
         // A descriptor number is used again: what an earlier close left must not be taken for this one.
         self.closing.remove(&descriptor);
-        if self.writers == 0 {
+        if self.writers.is_empty() {
             return Ok(());
         }
-        let Some(open) = around.descriptor(descriptor).as_deref().and_then(parse_descriptor) else {
-            return Ok(());
+        let ended = match around.descriptor(descriptor).as_deref().and_then(parse_descriptor) {
+            Some(open) if writes(open.flags) && around.is_watched(&open.path) => {
+                vec![LogicalPath::parse(&open.path)?]
+            }
+            Some(_) => return Ok(()),
+            None => self.writers.clone(),
         };
-        if writes(open.flags) && around.is_watched(&open.path) {
-            self.closing.insert(descriptor, LogicalPath::parse(&open.path)?);
-        }
+        self.closing.insert(descriptor, ended);
         Ok(())
     }
 
-    fn closed(&mut self, descriptor: i32) -> Step {
-        match self.closing.remove(&descriptor) {
-            Some(path) => {
-                self.writers = self.writers.saturating_sub(1);
-                Step::Event(Event::Written(path))
+    fn closed(&mut self, descriptor: i32) -> Vec<Event> {
+        let ended = self.closing.remove(&descriptor).unwrap_or_default();
+        for path in &ended {
+            if let Some(i) = self.writers.iter().position(|w| w == path) {
+                self.writers.swap_remove(i);
             }
-            None => Step::Nothing,
         }
+        ended.into_iter().map(Event::Written).collect()
     }
 }
 
@@ -297,11 +412,15 @@ mod tests {
     }
 
     fn object(path: &str, open_flags: i32) -> Argument<'_> {
-        Argument::DataObject { path: path.as_bytes(), open_flags, is_tree: false }
+        Argument::DataObject { path: path.as_bytes(), open_flags, keyword: None }
     }
 
-    fn written(path: &str) -> Step {
-        Step::Event(Event::Written(LogicalPath::parse(path.as_bytes()).unwrap()))
+    fn path(text: &str) -> LogicalPath {
+        LogicalPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn written(text: &str) -> Vec<Event> {
+        vec![Event::Written(path(text))]
     }
 
     #[test]
@@ -319,7 +438,7 @@ mod tests {
         let mut open = OpenObjects::default();
         let around = world(0);
         assert_eq!(open.read(Pep::PutPost, object("/z/watched/a", 0), &around), Ok(written("/z/watched/a")));
-        assert_eq!(open.read(Pep::PutPost, object("/z/other/a", 0), &around), Ok(Step::Nothing));
+        assert_eq!(open.read(Pep::PutPost, object("/z/other/a", 0), &around), Ok(vec![]));
     }
 
     #[test]
@@ -327,12 +446,12 @@ mod tests {
         let mut open = OpenObjects::default();
         let around = world(libc::O_WRONLY);
         open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_WRONLY), &around).unwrap();
-        assert_eq!(open.read(Pep::ClosePre, Argument::Descriptor(3), &around), Ok(Step::Nothing));
+        assert_eq!(open.read(Pep::ClosePre, Argument::Descriptor(3), &around), Ok(vec![]));
         assert_eq!(
             open.read(Pep::ClosePost, Argument::Descriptor(3), &around),
             Ok(written("/z/watched/3.tif"))
         );
-        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(3), &around), Ok(Step::Nothing));
+        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(3), &around), Ok(vec![]));
     }
 
     #[test]
@@ -341,7 +460,7 @@ mod tests {
         let around = world(libc::O_RDONLY);
         open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_RDONLY), &around).unwrap();
         open.read(Pep::ClosePre, Argument::Descriptor(3), &around).unwrap();
-        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(3), &around), Ok(Step::Nothing));
+        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(3), &around), Ok(vec![]));
         assert_eq!(around.calls.get(), 0);
     }
 
@@ -351,7 +470,7 @@ mod tests {
         open.read(Pep::OpenPost, object("/z/watched/3.tif", libc::O_RDWR), &world(0)).unwrap();
         let around = world(libc::O_RDONLY);
         open.read(Pep::ClosePre, Argument::Descriptor(4), &around).unwrap();
-        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(4), &around), Ok(Step::Nothing));
+        assert_eq!(open.read(Pep::ClosePost, Argument::Descriptor(4), &around), Ok(vec![]));
     }
 
     #[test]
@@ -361,7 +480,7 @@ mod tests {
         open.read(Pep::ReplicaOpenPost, object("/z/watched/3.tif", libc::O_WRONLY), &around).unwrap();
         let first = br#"{"fd": 3, "update_status": false}"#;
         open.read(Pep::ReplicaClosePre, Argument::Json(first), &around).unwrap();
-        assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(first), &around), Ok(Step::Nothing));
+        assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(first), &around), Ok(vec![]));
         let last = br#"{"fd": 3}"#;
         open.read(Pep::ReplicaClosePre, Argument::Json(last), &around).unwrap();
         assert_eq!(
@@ -375,7 +494,7 @@ mod tests {
         let mut open = OpenObjects::default();
         let around = world(libc::O_WRONLY);
         for json in [&b""[..], b"{", b"[]", b"{\"fd\":\"x\"}", b"\xff"] {
-            assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(json), &around), Ok(Step::Nothing));
+            assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(json), &around), Ok(vec![]));
         }
     }
 
@@ -383,15 +502,56 @@ mod tests {
     fn an_argument_of_another_type_is_nothing() {
         let mut open = OpenObjects::default();
         for (pep, _) in Pep::ALL {
-            assert_eq!(open.read(pep, Argument::Other, &world(0)), Ok(Step::Nothing));
+            assert_eq!(open.read(pep, Argument::Other, &world(0)), Ok(vec![]));
         }
     }
 
     #[test]
     fn a_registered_tree_is_looked_at_as_a_collection() {
         let mut open = OpenObjects::default();
-        let argument = Argument::DataObject { path: b"/z/watched/run", open_flags: 0, is_tree: true };
-        let Ok(Step::Event(event)) = open.read(Pep::PhyPathRegPost, argument, &world(0)) else { panic!() };
-        assert_eq!(event.collection().unwrap().as_bytes(), b"/z/watched/run");
+        let argument = Argument::DataObject { path: b"/z/watched/run", open_flags: 0, keyword: Some(b"") };
+        let events = open.read(Pep::PhyPathRegPost, argument, &world(0)).unwrap();
+        assert_eq!(events[0].place(), Some(Place::Tree(path("/z/watched/run"))));
+    }
+
+    #[test]
+    fn a_copy_counts_where_it_arrives_and_a_rename_may_be_a_collections() {
+        let mut open = OpenObjects::default();
+        let argument = Argument::Copy { source: b"/z/other/a", destination: b"/z/watched/a" };
+        let copied = open.read(Pep::CopyPost, argument, &world(0)).unwrap();
+        assert_eq!(copied[0].place(), Some(Place::Collection(path("/z/watched"))));
+        let renamed = open.read(Pep::RenamePost, argument, &world(0)).unwrap();
+        assert_eq!(renamed[0].place(), Some(Place::TreeOrParent(path("/z/watched/a"))));
+        let out = Argument::Copy { source: b"/z/watched/a", destination: b"/z/other/a" };
+        assert_eq!(open.read(Pep::RenamePost, out, &world(0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_bulk_put_and_an_extraction_name_the_tree_only() {
+        let mut open = OpenObjects::default();
+        for pep in [Pep::BulkPutPost, Pep::StructFilePost] {
+            let events = open.read(pep, Argument::Collection(b"/z/watched/run"), &world(0)).unwrap();
+            assert_eq!(events, [Event::TreeWritten(path("/z/watched/run"))]);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_the_server_cannot_describe_ends_all_open_writings() {
+        struct Mute;
+        impl Surroundings for Mute {
+            fn is_watched(&self, _: &[u8]) -> bool {
+                true
+            }
+            fn descriptor(&self, _: i32) -> Option<Vec<u8>> {
+                None
+            }
+        }
+        let mut open = OpenObjects::default();
+        let strange =
+            Argument::DataObject { path: b"/z/watched/\xff", open_flags: libc::O_WRONLY, keyword: None };
+        open.read(Pep::OpenPost, strange, &Mute).unwrap();
+        open.read(Pep::ClosePre, Argument::Descriptor(3), &Mute).unwrap();
+        let events = open.read(Pep::ClosePost, Argument::Descriptor(3), &Mute).unwrap();
+        assert_eq!(events, [Event::Written(LogicalPath::parse(b"/z/watched/\xff").unwrap())]);
     }
 }

@@ -15,6 +15,7 @@ pub mod due;
 pub mod event;
 #[allow(unsafe_code)]
 pub mod ffi;
+pub mod guard;
 pub mod identity;
 pub mod importer;
 pub mod names;

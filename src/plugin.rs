@@ -5,8 +5,9 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Problem};
 use crate::due::{self, Memory};
-use crate::event::{Argument, Event, OpenObjects, Pep, Step, Surroundings};
+use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
+use crate::guard::{self, Refusal};
 use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
 use crate::operations::{self, Operation, OperationError, Reading};
@@ -122,43 +123,68 @@ impl Plugin {
         self.config.get().and_then(Option::as_ref)
     }
 
-    /// A PEP fired. Whatever happens here, the client's operation is not touched.
-    /// `argument` unpacks the operation's argument, once it is known that the PEP is ours.
-    pub fn pep<'a>(&self, session: &Session<'_>, rule: &[u8], argument: impl FnOnce(Pep) -> Argument<'a>) {
-        let (Some(config), Some(pep)) = (self.config(), Pep::of(rule)) else {
-            return;
-        };
-        let Ok(mut agent) = self.agent.try_borrow_mut() else {
-            return;
-        };
+    /// A PEP fired. Only the guard of a pre PEP refuses; whatever else happens here, the client's operation is
+    /// not touched. `argument` unpacks the operation's argument, once it is known that the PEP is ours.
+    pub fn pep<'a>(
+        &self,
+        session: &Session<'_>,
+        rule: &[u8],
+        argument: impl FnOnce(Pep) -> Argument<'a>,
+    ) -> Option<Refusal> {
+        let (config, pep) = (self.config()?, Pep::of(rule)?);
+        let argument = argument(pep);
+        if pep.is_guarded() {
+            let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+            return guard::check(&config.attributes, &catalog, pep, argument);
+        }
+        let mut agent = self.agent.try_borrow_mut().ok()?;
         let around = Around { config, session };
-        match agent.open.read(pep, argument(pep), &around) {
-            Ok(Step::Nothing) => {}
-            Ok(Step::Event(event)) => self.event(config, session, &mut agent.memory, &event),
+        match agent.open.read(pep, argument, &around) {
+            Ok(events) => {
+                for event in events {
+                    self.event(config, session, &mut agent.memory, &event);
+                }
+            }
             Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),
         }
+        None
     }
 
     fn event(&self, config: &Config, session: &Session<'_>, memory: &mut Memory, event: &Event) {
-        let Some(collection) = event.collection() else {
-            return;
+        let Some(place) = event.place() else { return };
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let (collection, tree) = match place {
+            Place::Collection(path) => (path, false),
+            Place::Tree(path) => (path, true),
+            Place::TreeOrParent(path) => match catalog.collection_id(&path) {
+                Ok(Some(_)) => (path, true),
+                Ok(None) => match path.parent() {
+                    Some(parent) => (parent, false),
+                    None => return,
+                },
+                Err(error) => {
+                    log::error!("act=mark path={path} failed=\"{error}\"");
+                    return;
+                }
+            },
         };
-        let Some((watch, _)) = config.watch_of(collection.as_bytes()) else {
-            return;
-        };
+        let Some((watch, _)) = config.watch_of(collection.as_bytes()) else { return };
         let now = Instant::now();
-        if memory.holds(collection.as_bytes(), watch.quiet_period, now) {
+        // A tree's mark is not remembered: trees come one at a time.
+        if !tree && memory.holds(collection.as_bytes(), watch.quiet_period, now) {
             return;
         }
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let Some(user) = catalog.client() else {
             log::warn!("act=mark collection={collection} failed=\"the session has no user\"");
             return;
         };
-        match due::mark(&catalog, &config.attributes, &collection, &user, watch.quiet_period) {
+        let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+        match due::mark(&catalog, attribute, &collection, &user, watch.quiet_period) {
             Ok(marked) => {
-                log::debug!("act=mark collection={collection} user={user} new={marked:?}");
-                memory.remember(collection, now);
+                log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
+                if !tree {
+                    memory.remember(collection, now);
+                }
                 if let Err(error) = ensure_sweep_all(&catalog, config) {
                     log::warn!("act=sweep_all user={user} failed=\"{error}\"");
                 }

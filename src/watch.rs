@@ -27,7 +27,12 @@ impl<'a> Place<'a> {
 /// within one element (`/tempZone/home/*/microscopy`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectionPattern {
-    elements: Vec<Element>,
+    /// The leading elements without a `*`, as one path: most paths differ here already.
+    prefix: Vec<u8>,
+    /// How many elements the prefix has.
+    prefix_depth: usize,
+    /// The elements after the prefix.
+    rest: Vec<Element>,
     text: String,
 }
 
@@ -42,27 +47,37 @@ impl CollectionPattern {
     /// Takes a pattern as the configuration writes it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let path = LogicalPath::parse(text.as_bytes()).map_err(|e| e.to_string())?;
-        let elements = path
-            .elements()
-            .map(|e| match e {
-                b"*" => Ok(Element::Any),
+        let mut elements = Vec::new();
+        for element in path.elements() {
+            elements.push(match element {
+                b"*" => Element::Any,
                 e if e.windows(2).any(|w| w == b"**") => {
-                    Err(format!("'{text}': '**' has no meaning; a pattern already covers all below it"))
+                    return Err(format!(
+                        "'{text}': '**' has no meaning; a pattern already covers all below it"
+                    ));
                 }
-                e if e.contains(&b'*') => Ok(Element::Glob(e.to_vec())),
-                e => Ok(Element::Exact(e.to_vec())),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if elements.first().is_some_and(|zone| *zone == Element::Any) {
+                e if e.contains(&b'*') => Element::Glob(e.to_vec()),
+                e => Element::Exact(e.to_vec()),
+            });
+        }
+        if elements.first().is_some_and(|zone| !matches!(zone, Element::Exact(_))) {
             return Err(format!("'{text}': name the zone; '*' would watch other zones too"));
         }
-        Ok(Self { elements, text: text.to_owned() })
+        let prefix_depth = elements.iter().take_while(|e| matches!(e, Element::Exact(_))).count();
+        let rest = elements.split_off(prefix_depth);
+        let prefix = path.elements().take(prefix_depth).flat_map(|e| [b"/", e].concat()).collect();
+        Ok(Self { prefix, prefix_depth, rest, text: text.to_owned() })
     }
 
     /// How many elements of `path` name the watched collection itself, if the path is it or lies below it.
+    #[inline]
     pub fn matches(&self, path: &[u8]) -> Option<usize> {
-        let mut elements = path.strip_prefix(b"/")?.split(|b| *b == b'/');
-        for pattern in &self.elements {
+        let below = path.strip_prefix(self.prefix.as_slice())?;
+        if self.rest.is_empty() {
+            return (below.is_empty() || below[0] == b'/').then_some(self.prefix_depth);
+        }
+        let mut elements = below.strip_prefix(b"/")?.split(|b| *b == b'/');
+        for pattern in &self.rest {
             let element = elements.next()?;
             let same = match pattern {
                 Element::Any => !element.is_empty(),
@@ -73,7 +88,7 @@ impl CollectionPattern {
                 return None;
             }
         }
-        Some(self.elements.len())
+        Some(self.prefix_depth + self.rest.len())
     }
 
     /// The pattern as written.

@@ -1,6 +1,8 @@
 //! The main job, end to end: a client puts data into the (stand-in) zone through the real library, and it appears
 //! in the (stand-in) OMERO, in place, as the person it belongs to.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
+
 mod support;
 
 use serde_json::json;
@@ -142,7 +144,7 @@ fn hostile_names_are_put_and_imported_or_refused_with_a_reason_and_lose_nothing(
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|b| format!("{b:02x}")).collect()
+    text.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
 }
 
 #[test]
@@ -162,9 +164,10 @@ fn with_omero_off_the_data_waits_with_the_reason_and_is_imported_when_it_is_on_a
 #[test]
 fn the_put_succeeds_and_the_data_waits_whatever_is_wrong_with_the_importer() {
     for wrong in ["command", "password_file"] {
-        let zone = TestZone::with(|c| match wrong {
-            "command" => c["importer"]["command"] = json!("/nonexistent/omero"),
-            _ => {
+        let zone = TestZone::with(|c| {
+            if wrong == "command" {
+                c["importer"]["command"] = json!("/nonexistent/omero");
+            } else {
                 let file = c["omero"]["password_file"].as_str().unwrap().to_owned();
                 fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
             }

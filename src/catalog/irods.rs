@@ -7,7 +7,7 @@
 use super::{Catalog, CatalogError, Holder, Metadata, QueuedJob, Replica, ReplicaStatus, UserTag};
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
 use crate::record::{Record, Triple};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -38,6 +38,12 @@ impl<'a> IrodsCatalog<'a> {
         let call = "rs_genquery2";
         let json = self.session.query_bytes(true, query).map_err(|code| failed(call, subject, code))?;
         rows_of(&json).map_err(|detail| unreadable(call, subject, &detail))
+    }
+
+    fn ids(&self, query: &[u8], subject: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let rows = self.rows(query, subject)?;
+        let ids = rows.iter().flatten().map(|id| CollectionId::parse(id)).collect::<Result<_, _>>();
+        ids.map_err(|e| unreadable("rs_genquery2", subject, &e.to_string()))
     }
 
     fn avu(&self, operation: &str, path: &LogicalPath, entity: Entity, avu: [&str; 3]) -> Result<(), i64> {
@@ -111,7 +117,7 @@ impl Metadata for IrodsCatalog<'_> {
                 .as_slice(),
             &quoted(id.as_bytes()),
             b" and META_USER_ATTR_NAME in (",
-            &list(attributes),
+            &quoted_list(attributes),
             format!(") limit {MAX_ROWS}").as_bytes(),
         ]
         .concat();
@@ -190,7 +196,7 @@ impl Catalog for IrodsCatalog<'_> {
 
     fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
         let query = [
-            b"select META_COLL_ATTR_VALUE where COLL_ID = ".as_slice(),
+            b"select distinct META_COLL_ATTR_VALUE where COLL_ID = ".as_slice(),
             &quoted(id.to_string().as_bytes()),
             b" and META_COLL_ATTR_NAME = ",
             &quoted(attribute.as_bytes()),
@@ -226,19 +232,52 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let names: Vec<Vec<u8>> = attributes.iter().map(|a| quoted(a.as_bytes())).collect();
         let query = [
-            b"select COLL_ID where META_COLL_ATTR_NAME in (".as_slice(),
-            &names.join(b", ".as_slice()),
+            b"select distinct COLL_ID where META_COLL_ATTR_NAME in (".as_slice(),
+            &quoted_list(attributes),
             format!(") limit {MAX_ROWS}").as_bytes(),
         ]
         .concat();
-        let ids = self.rows(&query, "marked collections")?;
-        ids.iter()
-            .flatten()
-            .map(|id| CollectionId::parse(id))
-            .collect::<Result<_, _>>()
-            .map_err(|e| unreadable("rs_genquery2", "marked collections", &e.to_string()))
+        self.ids(&query, "marked collections")
+    }
+
+    fn subcollections(&self, collection: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let below = [collection.as_bytes(), b"/%"].concat();
+        let query = [
+            b"select distinct COLL_ID where COLL_NAME like ".as_slice(),
+            &quoted(&below),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        self.ids(&query, &collection.display())
+    }
+
+    fn bears(&self, kind: &str, name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError> {
+        let parent = parent_bytes(name).unwrap_or_default();
+        let last = name.strip_prefix(parent).and_then(|n| n.strip_prefix(b"/")).unwrap_or(name);
+        let (entity, condition) = match kind {
+            "-d" => (
+                "DATA",
+                [b"COLL_NAME = ", quoted(parent).as_slice(), b" and DATA_NAME = ", &quoted(last)].concat(),
+            ),
+            "-C" => ("COLL", [b"COLL_NAME = ", quoted(name).as_slice()].concat()),
+            "-R" => ("RESC", [b"RESC_NAME = ", quoted(name).as_slice()].concat()),
+            _ => (
+                "USER",
+                [b"USER_NAME = ", quoted(name.split(|b| *b == b'#').next().unwrap_or(name)).as_slice()]
+                    .concat(),
+            ),
+        };
+        let query = [
+            format!("select distinct META_{entity}_ATTR_NAME where ").as_bytes(),
+            &condition,
+            format!(" and META_{entity}_ATTR_NAME in (").as_bytes(),
+            &quoted_list(attributes),
+            b")",
+        ]
+        .concat();
+        let rows = self.rows(&query, &String::from_utf8_lossy(name))?;
+        Ok(rows.iter().flatten().any(|cell| !cell.is_empty()))
     }
 
     fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
@@ -288,7 +327,7 @@ impl Catalog for IrodsCatalog<'_> {
 
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
         let query = format!(
-            "select DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \
+            "select distinct DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \
              limit {MAX_ROWS}"
         );
         let rows = self.rows(query.as_bytes(), "the delay queue")?;
@@ -338,9 +377,10 @@ fn quoted(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// GenQuery2 string literals, separated by commas.
-fn list(texts: &[&str]) -> Vec<u8> {
-    texts.iter().map(|t| quoted(t.as_bytes())).collect::<Vec<_>>().join(b", ".as_slice())
+/// Literals for `in (...)`.
+fn quoted_list(texts: &[&str]) -> Vec<u8> {
+    let quoted: Vec<Vec<u8>> = texts.iter().map(|t| quoted(t.as_bytes())).collect();
+    quoted.join(b", ".as_slice())
 }
 
 /// An AVU of the user with that id, or of one of its groups, from a row: id and name of the bearer, attribute,

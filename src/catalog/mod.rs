@@ -175,6 +175,13 @@ pub trait Catalog: Metadata {
     fn remove_mark(&self, collection: &LogicalPath, attribute: &str, value: &str)
     -> Result<(), CatalogError>;
 
+    /// The collections below a collection, at any depth. May name a few that are not (siblings whose names differ
+    /// where this one's has a `_` or `%`).
+    fn subcollections(&self, collection: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError>;
+
+    /// Whether anything of a kind (`-d`, `-C`, ...) and name bears one of our attributes.
+    fn bears(&self, kind: &str, name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError>;
+
     /// Replaces the value of a mark, without a moment in which neither is there.
     fn change_mark(
         &self,

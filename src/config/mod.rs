@@ -112,6 +112,8 @@ pub struct Attributes {
     pub import: String,
     /// Durable note that a collection holds something to look at.
     pub due: String,
+    /// The same, for a collection and all below it.
+    pub due_tree: String,
     /// Lock of the sweep that is at work in a collection.
     pub sweeping: String,
     /// What became of a data object.
@@ -146,6 +148,7 @@ impl Default for Attributes {
         Self {
             import: name("import"),
             due: name("due"),
+            due_tree: name("due_tree"),
             sweeping: name("sweeping"),
             state: name("state"),
             reason: name("reason"),
@@ -164,6 +167,13 @@ impl Default for Attributes {
 }
 
 impl Attributes {
+    /// The attributes nobody but administrators and the plugin may write.
+    pub fn reserved(&self) -> Vec<&str> {
+        let marks = [&self.due, &self.due_tree, &self.sweeping].map(String::as_str);
+        let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
+        self.record().into_iter().chain(marks).chain(identity).collect()
+    }
+
     /// The attributes that together are the record of a data object.
     pub fn record(&self) -> [&str; 9] {
         [
@@ -511,6 +521,7 @@ fn attributes(form: Form<'_>) -> Attributes {
     for (key, slot) in [
         ("import", &mut names.import),
         ("due", &mut names.due),
+        ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
@@ -529,7 +540,7 @@ fn attributes(form: Form<'_>) -> Attributes {
             text.clone_into(slot);
         }
     }
-    let mut all = vec![&names.import, &names.due, &names.sweeping];
+    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

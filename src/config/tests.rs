@@ -178,10 +178,10 @@ fn a_source_that_is_unknown_doubled_unconfigured_or_never_asked_is_an_error() {
 fn whom_a_directory_or_an_avu_names_cannot_be_said_by_somebody_else() {
     let found = users_problem(|u| u["ldap"]["zones"] = Value::Null);
     assert!(found.starts_with("/users/ldap/zones: ") && found.contains("somebody else"), "{found}");
-    let found = users_problem(|u| u["on_behalf_of"][2]["attribute"] = json!("person"));
-    assert!(found.contains("only by administrators"), "{found}");
-    let found = users_problem(|u| u["on_behalf_of"][2]["attribute"] = json!("irods::omero::import"));
-    assert!(found.contains("users may set"), "{found}");
+    for open in ["person", "irods::omero::import", "irods::omero::other"] {
+        let found = users_problem(|u| u["on_behalf_of"][2]["attribute"] = json!(open));
+        assert!(found.contains("only administrators can set"), "{found}");
+    }
     let found = users_problem(|u| u["ldap"]["url"] = json!("ldap://ldap.example.org"));
     assert!(found.starts_with("/users/ldap/bind_dn: ") && found.contains("in the clear"), "{found}");
     let found = users_problem(|u| u["ldap"]["bind_password"] = json!("hunter2"));

@@ -14,9 +14,6 @@ const SOURCES: &[&str] = &["avu", "table", "rules", "ldap", "same_name"];
 /// How often skipped data is looked at again, in seconds.
 const RECHECK_SECONDS: u64 = 3_600;
 
-/// Names that only administrators may write start so (but for `import`, which says nothing on identity).
-const RESERVED: &str = "irods::omero::";
-
 /// What the object says.
 pub struct Users {
     /// The mapping.
@@ -217,28 +214,21 @@ fn from_path(entry: &Form<'_>) -> Option<identity::From> {
     }
 }
 
+/// The one attribute that the guard keeps others from writing, by every route. Anybody can set any other on a
+/// collection of their own, and name whomever they like.
 fn from_attribute(entry: &Form<'_>, names: &Attributes) -> Option<identity::From> {
-    let attribute = if entry.value("attribute").is_none() {
-        names.on_behalf_of.clone()
-    } else {
-        entry.text("attribute")?.to_owned()
-    };
-    // Anybody can set any other AVU on a collection of their own, and name whomever they like.
-    if entry.value("attribute").is_some()
-        && attribute != names.on_behalf_of
-        && !attribute.starts_with(RESERVED)
-    {
+    let reserved = &names.on_behalf_of;
+    if entry.value("attribute").is_some() && entry.text("attribute")? != reserved {
         entry.problem(
             "attribute",
-            format_args!("must start with '{RESERVED}': other attributes can be set by users, not only by administrators"),
+            format_args!(
+                "must be '{reserved}', which only administrators can set; give that another name in \
+                 attributes/on_behalf_of"
+            ),
         );
         return None;
     }
-    if attribute == names.import {
-        entry.problem("attribute", "is the one attribute of ours that users may set");
-        return None;
-    }
-    Some(identity::From::Attribute(attribute))
+    Some(identity::From::Attribute(reserved.clone()))
 }
 
 #[cfg(not(feature = "ldap"))]

@@ -236,8 +236,14 @@ pub unsafe extern "C" fn omero_plugin_pep(
             return RULE_ENGINE_CONTINUE;
         };
         // SAFETY: the argument's texts live until this call returns.
-        plugin.pep(&session, rule, |pep| unsafe { argument_of(&session, pep, argument) });
-        RULE_ENGINE_CONTINUE
+        let refused = plugin.pep(&session, rule, |pep| unsafe { argument_of(&session, pep, argument) });
+        match refused {
+            None => RULE_ENGINE_CONTINUE,
+            Some(refusal) => {
+                session.client_message(refusal.code, &refusal.sentence);
+                refusal.code
+            }
+        }
     })
 }
 
@@ -250,10 +256,15 @@ unsafe fn argument_of<'a>(session: &Session<'_>, pep: Pep, argument: &'a omero_a
         omero_argument_kind::OMERO_ARGUMENT_DATA_OBJECT => Argument::DataObject {
             path: text(0),
             open_flags: argument.number,
-            is_tree: pep.is_registration() && session.has_keyword(argument.condition, "collection"),
+            // SAFETY: the condition is the server's, and lives as long as the argument.
+            keyword: pep.keyword().and_then(|key| unsafe { session.keyword(argument.condition, key) }),
         },
+        omero_argument_kind::OMERO_ARGUMENT_COPY => Argument::Copy { source: text(0), destination: text(1) },
+        omero_argument_kind::OMERO_ARGUMENT_BULK => Argument::Collection(text(0)),
+        omero_argument_kind::OMERO_ARGUMENT_STRUCT_FILE => Argument::Collection(text(1)),
         omero_argument_kind::OMERO_ARGUMENT_DESCRIPTOR => Argument::Descriptor(argument.number),
         omero_argument_kind::OMERO_ARGUMENT_BYTES => Argument::Json(text(0)),
+        omero_argument_kind::OMERO_ARGUMENT_AVU => Argument::Avu(std::array::from_fn(text)),
         _ => Argument::Other,
     }
 }

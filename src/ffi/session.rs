@@ -217,14 +217,17 @@ impl<'a> Session<'a> {
         Ok((text(name), text(zone), admin))
     }
 
-    /// Whether a `KeyValPair` of the current call holds a key.
-    pub(super) fn has_keyword(&self, condition: *const c_void, key: &str) -> bool {
-        let Some(call) = self.host.keyword else {
-            return false;
-        };
+    /// The value of a key in a `KeyValPair`.
+    ///
+    /// # Safety
+    /// `condition` must be null or the server's, and live for `'t`.
+    pub(super) unsafe fn keyword<'t>(&self, condition: *const c_void, key: &str) -> Option<&'t [u8]> {
+        let call = self.host.keyword.filter(|_| !condition.is_null())?;
         let mut value = omero_text::default();
-        // SAFETY: `condition` is null or the server's KeyValPair of the current call.
-        !condition.is_null() && unsafe { call(condition, borrowed(key.as_bytes()), &raw mut value) } == 1
+        // SAFETY: the caller's promise for the condition; the key lives until the call returns.
+        let found = unsafe { call(condition, borrowed(key.as_bytes()), &raw mut value) } == 1;
+        // SAFETY: the value is part of the condition.
+        found.then(|| unsafe { bytes(value) })
     }
 
     /// Puts a sentence on the error stack the client prints.

@@ -110,7 +110,8 @@ namespace
         }
         else if (auto* p = boost::any_cast<modAVUMetadataInp_t*>(&value); p && *p) {
             out.kind = OMERO_ARGUMENT_AVU;
-            const char* const words[] = {(*p)->arg0, (*p)->arg1, (*p)->arg2, (*p)->arg3, (*p)->arg4, (*p)->arg5};
+            const char* const words[] = {(*p)->arg0, (*p)->arg1, (*p)->arg2, (*p)->arg3, (*p)->arg4,
+                                         (*p)->arg5, (*p)->arg6, (*p)->arg7, (*p)->arg8};
             for (std::size_t i = 0; i < std::size(words); ++i) {
                 out.text[i] = text(words[i]);
             }

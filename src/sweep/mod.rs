@@ -30,6 +30,9 @@ const SWEEPING: &str = "sweep";
 /// The value of the `sweeping` mark that is the sign of life: this and the time, by the sweeping host's clock.
 const ALIVE: &str = "alive ";
 
+/// The value of a tree's due mark while its collections are being marked.
+const SPREADING: &str = "spreading";
+
 /// The longest wait between two tries while OMERO is away.
 const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
 
@@ -85,7 +88,8 @@ impl Sweeper<'_> {
         let Some(collection) = self.catalog.collection_path(id)? else {
             return Ok(Report::default()); // removed since: nothing to look at
         };
-        let due = self.catalog.marks(id, &names.due)?;
+        let mut due = self.catalog.marks(id, &names.due)?;
+        due.extend(self.catalog.marks(id, &names.due_tree)?);
         let hold = match self.take(id, &collection, !due.is_empty())? {
             Taken::Ours(hold) => hold,
             Taken::NothingToDo => return Ok(Report::default()),
@@ -104,7 +108,7 @@ impl Sweeper<'_> {
     pub fn sweep_all(&self) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
-        let marked = self.catalog.marked(&[&names.due, &names.sweeping])?;
+        let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
         if marked.is_empty() {
             return Ok(0);
         }
@@ -145,7 +149,7 @@ impl Sweeper<'_> {
             let Some(collection) = self.catalog.collection_path(id)? else { continue };
             if self.config.watch_of(collection.as_bytes()).is_some() {
                 let wait = Duration::from_secs(1);
-                let new = due::mark(self.catalog, &self.config.attributes, &collection, &user, wait)?;
+                let new = due::mark(self.catalog, &self.config.attributes.due, &collection, &user, wait)?;
                 marked += usize::from(new == due::Marked::New);
             }
         }
@@ -163,6 +167,34 @@ impl Sweeper<'_> {
             return Ok(());
         }
         due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)
+    }
+
+    fn is_due(&self, id: CollectionId) -> Result<bool, CatalogError> {
+        let names = &self.config.attributes;
+        Ok(!self.catalog.marks(id, &names.due)?.is_empty()
+            || !self.catalog.marks(id, &names.due_tree)?.is_empty())
+    }
+
+    /// Marks every collection below one whose whole tree is due. While that is done the mark says so, and not whose
+    /// it is: an event in the meantime sets it anew, and a sweep that dies over it leaves it behind.
+    fn spread(&self, id: CollectionId, collection: &LogicalPath) -> Result<(), CatalogError> {
+        let names = &self.config.attributes;
+        let marks = self.catalog.marks(id, &names.due_tree)?;
+        let Some(user) = marks.iter().find(|m| *m != SPREADING).or(marks.first()).cloned() else {
+            return Ok(());
+        };
+        for mark in marks.iter().filter(|m| *m != SPREADING) {
+            self.catalog.change_mark(collection, &names.due_tree, mark, SPREADING)?;
+        }
+        for below in self.catalog.subcollections(collection)? {
+            let Some(path) = self.catalog.collection_path(below)? else { continue };
+            if self.config.watch_of(path.as_bytes()).is_some()
+                && self.catalog.set_mark(&path, &names.due, &user)?
+            {
+                due::queue_sweep(self.catalog, below, Duration::from_secs(1))?;
+            }
+        }
+        self.catalog.remove_mark(collection, &names.due_tree, SPREADING)
     }
 
     /// Takes a collection, if there is something to do in it: it is due, or an earlier sweep died in it (which
@@ -247,7 +279,7 @@ impl Sweeper<'_> {
         match again_in {
             Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
             // An event came while we were at work, and its sweep may have found the collection taken.
-            None if !self.catalog.marks(id, &names.due)?.is_empty() => {
+            None if self.is_due(id)? => {
                 let quiet = self.config.watch_of(collection.as_bytes()).map(|(w, _)| w.quiet_period);
                 due::queue_sweep(self.catalog, id, quiet.unwrap_or_default())?;
             }
@@ -266,6 +298,7 @@ impl Sweeper<'_> {
         for mark in self.catalog.marks(id, &names.due)? {
             self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
+        self.spread(id, collection)?;
         let Some((watch, root)) = self.config.watch_of(collection.as_bytes()) else {
             return Ok(Report::default()); // no longer watched
         };
@@ -467,7 +500,7 @@ fn sign_of_life(mark: &str) -> Option<UnixTime> {
 
 /// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:
 /// the atomic call says "Entity does not exist" with -130000.
-const NOT_THERE: [i64; 4] = [-130_000, -310_000, -814_000, -817_000];
+const NOT_THERE: [i64; 4] = [-130_000, -358_000, -814_000, -817_000];
 
 fn entry_of(outcome: FileOutcome) -> Entry {
     match outcome {

@@ -89,7 +89,7 @@ impl TestCatalog {
     /// As an agent does after a put: mark, and a sweep if the mark is new.
     fn event(&self, config: &Config) {
         let user = IrodsUser::parse("alice#z").unwrap();
-        due::mark(self, &config.attributes, &collection(), &user, Duration::from_secs(QUIET)).unwrap();
+        due::mark(self, &config.attributes.due, &collection(), &user, Duration::from_secs(QUIET)).unwrap();
     }
 
     fn value(&self, name: &str, attribute: &str) -> Option<String> {
@@ -175,6 +175,13 @@ impl Catalog for TestCatalog {
         self.step()?;
         let marked = self.marks.borrow().iter().any(|(a, _)| attributes.contains(&a.as_str()));
         Ok(marked.then(id).into_iter().collect())
+    }
+    fn subcollections(&self, _: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.step()?;
+        Ok(BTreeSet::new())
+    }
+    fn bears(&self, _: &str, _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
+        Ok(false)
     }
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
         self.step()?;
@@ -541,6 +548,18 @@ fn sweep_all_queues_what_has_no_sweep_and_itself_until_nothing_is_left() {
     run_queue(&w);
     assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
     assert!(w.catalog.queued.borrow().is_empty());
+}
+
+#[test]
+fn a_trees_mark_is_spread_and_removed() {
+    let w = world();
+    w.catalog.put(1, "a.tif", "alice");
+    let user = IrodsUser::parse("alice#z").unwrap();
+    let tree = &w.config.attributes.due_tree;
+    due::mark(&w.catalog, tree, &collection(), &user, Duration::from_secs(QUIET)).unwrap();
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 1);
+    assert!(!w.catalog.has_mark("::due_tree") && !w.catalog.has_mark("::due"));
 }
 
 #[test]

@@ -182,7 +182,7 @@ int main(int argc, char** argv)
     CHECK(p_omero_plugin_setup(plugin, text(argv[4])) == 0);
     CHECK(p_omero_plugin_start(plugin) == 0);
     CHECK(p_omero_plugin_rule_exists(plugin, text(put)));
-    CHECK(!p_omero_plugin_rule_exists(plugin, text("pep_api_data_obj_put_pre")));
+    CHECK(!p_omero_plugin_rule_exists(plugin, text("pep_api_data_obj_get_pre")));
     CHECK(!p_omero_plugin_rule_exists(plugin, text(NULL)));
     CHECK(p_omero_plugin_regex(plugin).size > 0);
     size_t names = 0;
@@ -194,7 +194,7 @@ int main(int argc, char** argv)
 
     /* A server whose every call fails costs the client nothing. */
     CHECK(p_omero_plugin_pep(plugin, session, text(put), &object) == CONTINUE);
-    CHECK(strstr(last_log, "-818000"));
+    CHECK(strstr(last_log, "cannot be read"));
     CHECK(p_omero_plugin_pep(plugin, NULL, text(put), &object) == CONTINUE);
     CHECK(p_omero_plugin_pep(plugin, session, text(put), NULL) == CONTINUE);
     CHECK(p_omero_plugin_pep(plugin, session, text(NULL), &object) == CONTINUE);
@@ -218,7 +218,7 @@ int main(int argc, char** argv)
     CHECK(strstr(output, "/collection"));
     CHECK(p_omero_plugin_stop(plugin) == 0);
     p_omero_plugin_free(plugin);
-    CHECK(queries == 0); /* no look-up got past its failing predecessor */
+    CHECK(queries > 0); /* the look-ups did happen, and were answered with garbage */
     printf("%d checks\n", checks);
     return 0;
 }

@@ -66,7 +66,7 @@ impl TestZone {
         let mut stanza = zone.stanza();
         change(&mut stanza);
         let config = zone.path("server_config.json");
-        fs::write(&config, zone.server_config(&stanza).to_string()).unwrap();
+        fs::write(&config, server_config(&stanza).to_string()).unwrap();
         zone.run(&["init", "--zone", "tempZone", "--config", config.to_str().unwrap()]);
         for user in ["alice", "bob", "carol"] {
             zone.run(&["user", "add", user]);
@@ -92,16 +92,6 @@ impl TestZone {
         })
     }
 
-    fn server_config(&self, stanza: &Value) -> Value {
-        json!({
-            "zone_name": "tempZone", "catalog_service_role": "provider",
-            "plugin_configuration": {"rule_engines": [{
-                "instance_name": INSTANCE, "plugin_name": "irods_rule_engine_plugin-omero",
-                "plugin_specific_configuration": stanza,
-            }]},
-        })
-    }
-
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("-d").arg(self.path("zone")).arg("--plugin-dir").arg(self.path("plugins"));
@@ -112,6 +102,11 @@ impl TestZone {
         let output = self.command().args(words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// An administration command of the stand-in, such as adding a resource.
+    pub fn admin(&self, words: &[&str]) -> String {
+        self.run(words)
     }
 
     /// One verb of a user, in a connection of its own.
@@ -140,8 +135,8 @@ impl TestZone {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines: String = verbs.iter().map(|v| format!("{v}\n")).collect();
-        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let lines: Vec<String> = verbs.iter().map(ToString::to_string).collect();
+        child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
     }
@@ -198,9 +193,8 @@ impl TestZone {
             let now = z.value(path, "state");
             let ended = ["imported", "failed", "skipped", "stale"];
             // A state that only a change of the data ends is not waited out.
-            if now.as_deref().is_some_and(|s| s != state && state != "stale" && ended.contains(&s)) {
-                panic!("{path} is {now:?} instead of {state}: {:?}", z.value(path, "reason"));
-            }
+            let is_end = now.as_deref().is_some_and(|s| s != state && state != "stale" && ended.contains(&s));
+            assert!(!is_end, "{path} is {now:?} instead of {state}: {:?}", z.value(path, "reason"));
             now.as_deref() == Some(state)
         });
     }
@@ -231,4 +225,15 @@ impl TestZone {
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
+}
+
+/// A server_config.json with the plugin's stanza.
+fn server_config(stanza: &Value) -> Value {
+    json!({
+        "zone_name": "tempZone", "catalog_service_role": "provider",
+        "plugin_configuration": {"rule_engines": [{
+            "instance_name": INSTANCE, "plugin_name": "irods_rule_engine_plugin-omero",
+            "plugin_specific_configuration": stanza,
+        }]},
+    })
 }

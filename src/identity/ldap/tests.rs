@@ -316,10 +316,10 @@ fn an_entry_that_is_none_is_no_panic() {
 
 /// The highest number of threads while `act` runs, beyond those before.
 fn threads_during(act: impl FnOnce()) -> usize {
-    let count = || fs::read_dir("/proc/self/task").unwrap().count();
     static DONE: AtomicBool = AtomicBool::new(false);
     static HIGHEST: AtomicUsize = AtomicUsize::new(0);
     static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    let count = || fs::read_dir("/proc/self/task").unwrap().count();
     DONE.store(false, Ordering::SeqCst);
     HIGHEST.store(0, Ordering::SeqCst);
     LOOKS.store(0, Ordering::SeqCst);

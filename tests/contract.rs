@@ -1,0 +1,501 @@
+//! The importer against the real `omero` command (omero-py 5.23.0), run by the plugin's own code: what it makes of
+//! our command lines, what of them reaches Java, and what we make of its answers.
+//!
+//! Two things are not real: the server behind the command (`tests/omero/contract/run-real-omero`), and Java, which
+//! writes down how it was called. The command is installed by `tests/contract/environment`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
+
+#[path = "contract/environment.rs"]
+mod environment;
+
+use environment::environment;
+use irods_rule_engine_plugin_omero::config::{Config, Omero};
+use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
+use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
+use irods_rule_engine_plugin_omero::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
+use irods_rule_engine_plugin_omero::record::Version;
+use irods_rule_engine_plugin_omero::target::Target;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse battery";
+const JAVA_MAIN: &str = "ome.formats.importer.cli.CommandLineImporter";
+
+/// One real `omero` command with its simulated server, and what the plugin is told about them.
+struct World {
+    dir: TempDir,
+    importer: Value,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { dir: tempfile::tempdir().unwrap(), importer: Value::Null };
+        // The command runs as somebody else where we are root.
+        world.mode("", 0o755);
+        for name in ["bin", "jars", "sim", "work"] {
+            fs::create_dir(world.path(name)).unwrap();
+            world.mode(name, 0o755);
+        }
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let copy = |from: &str, to: &str| {
+            fs::copy(sources.join(from), world.path(to)).unwrap();
+            world.mode(to, 0o755);
+        };
+        copy("omero/contract/run-real-omero", "bin/run-real-omero");
+        copy("omero/contract/java-standin/java", "bin/java");
+        let command = fs::read_to_string(sources.join("contract/omero")).unwrap();
+        world.write("bin/omero", &format!("#!{}/bin/python\n{command}", environment().display()), 0o755);
+        world.write("bin/answers.json", "[]", 0o644);
+        world.write("jars/importer.jar", "", 0o644);
+        world.write("logback.xml", "<configuration/>", 0o644);
+        world.write("password", &format!("{PASSWORD}\n"), 0o600);
+        let importer = json!({
+            "mode": "command", "command": world.path("bin/omero"), "jars": world.path("jars"),
+            "logback": world.path("logback.xml"), "java_options": "-Xmx2g '-Dx=a b'",
+            "options": ["--skip=upgrade", "--parallel-upload=4"], "work_directory": world.path("work"),
+            "environment": {
+                "PATH": format!("{}:/usr/bin:/bin", world.path("bin").display()),
+                "OMERO_SIM": world.path("sim"),
+                "JAVA_RECORD": world.path("sim/java.jsonl"),
+            },
+        });
+        Self { importer, ..world }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn text(&self, below: &str) -> String {
+        self.path(below).to_str().unwrap().to_owned()
+    }
+
+    fn mode(&self, below: &str, mode: u32) {
+        fs::set_permissions(self.path(below), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn write(&self, below: &str, text: &str, mode: u32) {
+        fs::write(self.path(below), text).unwrap();
+        self.mode(below, mode);
+    }
+
+    /// What the simulated server answers to queries that hold a text, before and after an import.
+    fn answers(&self, rows: &[(&str, bool, Value)]) {
+        let answers: Vec<Value> = rows
+            .iter()
+            .map(|(part, after, rows)| json!({"in": part, "after_import": after, "rows": rows}))
+            .collect();
+        self.write("bin/answers.json", &Value::Array(answers).to_string(), 0o644);
+    }
+
+    /// The configuration as the plugin reads it.
+    fn omero(&self) -> Omero {
+        let server = json!({
+            "server": "omero.example.org", "port": 4064, "sudo_user": "importer", "password_file": self.path("password"),
+        });
+        Config::parse(&json!({"omero": server, "importer": self.importer})).unwrap().omero.unwrap()
+    }
+
+    fn import(&self, batch: &Batch) -> Result<Vec<FileOutcome>, ImporterError> {
+        CommandImporter::new(&self.omero()).import(batch, 1, &mut || {})
+    }
+
+    /// The commands run, in their order.
+    fn calls(&self) -> Vec<Value> {
+        lines(&self.path("bin/calls.jsonl"))
+    }
+
+    /// The words of the commands run.
+    fn words(&self) -> Vec<Vec<OsString>> {
+        self.calls()
+            .iter()
+            .map(|call| strings(&call["argv"]).into_iter().map(OsString::from).collect())
+            .collect()
+    }
+
+    /// What the simulated server was asked to do.
+    fn events(&self, kind: &str) -> Vec<Value> {
+        lines(&self.path("sim/events.jsonl")).into_iter().filter(|event| event["event"] == kind).collect()
+    }
+
+    /// Java's runs: how the importer proper was called.
+    fn java(&self) -> Vec<Value> {
+        lines(&self.path("sim/java.jsonl"))
+    }
+
+    /// The words of Java's one run from the class on, which are the importer's own, with KEY for the session's key.
+    fn java_words(&self, key: &str) -> Vec<String> {
+        let runs = self.java();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        let argv = strings(&runs[0]["argv"]);
+        let class = argv.iter().position(|word| word == JAVA_MAIN).unwrap();
+        argv[class + 1..]
+            .iter()
+            .map(|word| if word == key { "KEY".to_owned() } else { word.clone() })
+            .collect()
+    }
+
+    /// The key of the session that was opened for the user.
+    fn session(&self) -> String {
+        self.events("detachOnDestroy").first().unwrap()["session"].as_str().unwrap().to_owned()
+    }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch {
+    let file = |(i, path): (usize, &&str)| BatchFile {
+        data_id: DataId::parse(&(10_001 + i).to_string()).unwrap(),
+        logical_path: LogicalPath::parse(format!("/z/home/alice/{i} it's a \"b\" #c \\ é $x").as_bytes())
+            .unwrap(),
+        importer_path: (*path).to_owned(),
+        version: Version { modify_time: 1_700_000_000, size: 204 },
+        checksum: Some("sha2:abc+/=".to_owned()),
+        // Somebody whose name looks like an option.
+        owner: IrodsUser::parse("-x#z").unwrap(),
+    };
+    Batch {
+        identity: OmeroIdentity {
+            user: OmeroName::parse(user).unwrap(),
+            group: group.map(|g| OmeroName::parse(g).unwrap()),
+        },
+        target: Target::parse(target).unwrap(),
+        plate_target: None,
+        files: paths.iter().enumerate().map(file).collect(),
+    }
+}
+
+fn imported(outcome: &FileOutcome) -> (String, Vec<String>) {
+    match outcome {
+        FileOutcome::Imported(i) => {
+            (i.fileset.to_string(), i.images.iter().map(ToString::to_string).collect())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Names that a shell, an option parser or a query would take for something else.
+const PATHS: [&str; 3] =
+    ["/vault/a.tif", "/vault/it's \"b\" é #1 $objPath %s.tif", "/vault/-dash/--help.tif"];
+
+/// A dataset that is there.
+const DATASET: &str = "Dataset:name:run1; 'a' & -b";
+
+/// A world in which the importer finds a fileset with one image for each of `PATHS` after it has imported.
+fn world_that_imports() -> World {
+    let world = World::new();
+    let entries = json!([
+        [55, 1, "vault/a.tif"],
+        [56, 2, "vault/it's 'b' é #1 $objPath %s.tif"],
+        [57, 3, "vault/-dash/--help.tif"],
+    ]);
+    world.answers(&[
+        ("from Dataset c where c.name = 'run1; ''a'' & -b'", false, json!([[7, "alice", -120]])),
+        ("from FilesetEntry", true, entries),
+        ("from Image", true, json!([[55, 101], [56, 102], [57, 103]])),
+    ]);
+    world
+}
+
+#[test]
+fn an_import_is_these_commands_and_the_real_one_accepts_each() {
+    let world = world_that_imports();
+    let batch = batch("alice", Some("lab1"), DATASET, &PATHS);
+    let outcomes = world.import(&batch).unwrap();
+
+    let of = |fileset: &str, image: &str| (fileset.to_owned(), vec![image.to_owned()]);
+    let found: Vec<_> = outcomes.iter().map(imported).collect();
+    assert_eq!(found, [of("55", "101"), of("56", "102"), of("57", "103")]);
+
+    let omero = world.omero();
+    let importer = CommandImporter::new(&omero);
+    let text = |words: &[OsString]| words.last().unwrap().to_str().unwrap().to_owned();
+    let query = |words: &[OsString]| CommandImporter::query_words(&text(words));
+    let words = world.words();
+    let queries: Vec<_> = words.iter().filter(|w| w[0] == "hql").collect();
+    let expected = [
+        importer.login_words(&batch),
+        query(queries[0]),
+        CommandImporter::query_words_in_group(&text(queries[1])),
+        importer.import_words(Some("Dataset:id:7")),
+        query(queries[2]),
+        query(queries[3]),
+        query(queries[4]),
+        query(queries[5]),
+        CommandImporter::object_words(),
+        CommandImporter::object_words(),
+        CommandImporter::logout_words(),
+    ];
+    assert_eq!(words, expected);
+    for call in world.calls() {
+        assert_eq!(call["exit"], 0, "{call}");
+        assert_eq!(call["fds"], json!([0, 1, 2]), "{call}");
+    }
+    assert_eq!(fs::read_dir(world.path("work")).unwrap().count(), 0, "nothing is left of the run");
+}
+
+#[test]
+fn java_gets_the_target_the_paths_and_no_password() {
+    let world = world_that_imports();
+    world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
+
+    let key = world.session();
+    assert_eq!(
+        world.java_words(&key),
+        [
+            "-s",
+            "omero.example.org",
+            "-p",
+            "4064",
+            "-k",
+            "KEY",
+            "--no-upgrade-check",
+            "-c",
+            "--target=Dataset:id:7",
+            "--output=yaml",
+            "--transfer=ln_s",
+            "--parallel-upload=4",
+            "-",
+        ]
+    );
+    let run = &world.java()[0];
+    let argv = strings(&run["argv"]);
+    let machine: Vec<_> = argv.iter().take_while(|word| *word != JAVA_MAIN).collect();
+    let temporary = machine.iter().find_map(|word| word.strip_prefix("-Djava.io.tmpdir=")).unwrap();
+    let cwd = run["cwd"].as_str().unwrap();
+    assert!(cwd.starts_with(&world.text("work/run-")) && temporary.starts_with(cwd), "{cwd} {temporary}");
+    let machine: Vec<_> = machine.into_iter().filter(|word| !word.ends_with(temporary)).collect();
+    assert_eq!(
+        machine,
+        [
+            "-Dlog4j.configuration=etc/log4j.xml",
+            &format!("-Dlogback.configurationFile={}", world.text("logback.xml")),
+            "-Xmx1024M",
+            "-cp",
+            &world.text("jars/importer.jar"),
+            "-Domero.import.depth=4",
+            "-Xmx2g",
+            "-Dx=a b",
+            "-Djava.awt.headless=true",
+        ]
+    );
+    assert_eq!(run["stdin"], PATHS.map(|path| format!("{path}\n")).concat(), "Python takes nothing of it");
+    assert_eq!(run["fds"], json!([0, 1, 2]));
+    assert_eq!(
+        strings(&run["env"]),
+        [
+            "HOME",
+            "JAVA_OPTS",
+            "JAVA_RECORD",
+            "LC_ALL",
+            "OMERO_SESSIONDIR",
+            "OMERO_SIM",
+            "OMERO_TMPDIR",
+            "OMERO_USERDIR",
+            "PATH",
+        ]
+    );
+}
+
+#[test]
+fn the_password_opens_the_session_and_goes_nowhere_else() {
+    let world = world_that_imports();
+    world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
+
+    let opened = world.events("createSession");
+    assert_eq!(opened.len(), 1, "{opened:?}");
+    assert_eq!(
+        (&opened[0]["name"], &opened[0]["password_length"]),
+        (&json!("importer"), &json!(PASSWORD.len()))
+    );
+    let given = world.events("createSessionWithTimeouts");
+    assert_eq!(given.len(), 1, "{given:?}");
+    assert_eq!((&given[0]["name"], &given[0]["group"]), (&json!("alice"), &json!("lab1")));
+    // A session whose owner died ends after 15 minutes.
+    assert_eq!(world.events("submit").iter().map(|e| &e["tti"]).collect::<Vec<_>>(), [900_000]);
+
+    for call in world.calls() {
+        let has_password = strings(&call["env"]).contains(&"OMERO_PASSWORD".to_owned());
+        assert_eq!(has_password, call["argv"][0] == "login", "{call}");
+        assert!(
+            !call["argv"].to_string().contains(PASSWORD) && !call["stdin"].to_string().contains(PASSWORD)
+        );
+    }
+    assert!(!fs::read_to_string(world.path("sim/java.jsonl")).unwrap().contains(PASSWORD));
+}
+
+#[test]
+fn every_command_uses_the_stored_session_and_the_last_ends_it() {
+    let world = world_that_imports();
+    world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
+
+    let key = world.session();
+    let joined = world.events("joinSession");
+    assert!(joined.iter().all(|event| event["key"] == key.as_str()), "{joined:?}");
+    // Every command after the login joins, and some look twice.
+    assert!(joined.len() >= world.calls().len() - 1, "{joined:?}");
+    let killed = world.events("killSession");
+    assert!(killed.iter().any(|event| event["session"] == key.as_str()), "{killed:?}");
+    let server: Value =
+        serde_json::from_str(&fs::read_to_string(world.path("sim/sim.json")).unwrap()).unwrap();
+    assert!(server["sessions"].get(&key).is_none(), "{server}");
+}
+
+#[test]
+fn queries_and_annotations_arrive_letter_by_letter() {
+    let world = world_that_imports();
+    world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
+
+    let asked: Vec<Value> =
+        world.events("projection").into_iter().map(|event| event["query"].clone()).collect();
+    let sent: Vec<Value> = world
+        .calls()
+        .iter()
+        .filter(|c| c["argv"][0] == "hql")
+        .map(|c| c["argv"].as_array().unwrap().last().unwrap().clone())
+        .collect();
+    assert_eq!(asked, sent);
+    assert!(asked[0].as_str().unwrap().contains("'vault/it''s ''b'' é #1 $objPath %s.tif'"), "{}", asked[0]);
+
+    // The last state of each annotation, as it was saved.
+    let saved = world.events("save");
+    let of_class = |class: &'static str| saved.iter().filter(move |event| event["klass"] == class);
+    for (number, (fileset, image)) in [(55, 101), (56, 102), (57, 103)].into_iter().enumerate() {
+        let data_id = 10_001 + number;
+        let description = format!("iRODS data object {data_id} version ");
+        let annotation = of_class("MapAnnotation")
+            .rfind(|event| {
+                event["fields"]["description"].as_str().is_some_and(|d| d.starts_with(&description))
+            })
+            .unwrap_or_else(|| panic!("no annotation of {data_id}: {saved:?}"));
+        assert_eq!(annotation["fields"]["ns"], "irods.org/omero");
+        let path = format!("/z/home/alice/{number} it's a \"b\" #c \\ é $x");
+        assert_eq!(
+            annotation["fields"]["mapValue"],
+            json!([
+                ["iRODS zone", "z"],
+                ["iRODS path", path],
+                ["iRODS data id", data_id.to_string()],
+                ["iRODS checksum", "sha2:abc+/="],
+                ["iRODS user", "-x#z"],
+            ])
+        );
+        let child = format!("MapAnnotationI:{}", annotation["id"]);
+        for (class, parent) in [
+            ("ImageAnnotationLink", format!("ImageI:{image}")),
+            ("FilesetAnnotationLink", format!("FilesetI:{fileset}")),
+        ] {
+            assert!(
+                of_class(class).any(|e| e["fields"]["parent"] == parent && e["fields"]["child"] == child),
+                "no {class} of {parent} to {child}: {saved:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_the_configuration_may_change_reaches_java_too() {
+    let mut world = World::new();
+    world.importer["transfer"] = "ln".into();
+    world.importer["options"] = json!([
+        "--skip=minmax",
+        "--checksum-algorithm=SHA1-160",
+        "--parallel-upload=2",
+        "--parallel-fileset=3",
+        "--depth=7",
+        "--encrypted=true",
+        format!("--readers={}", world.text("logback.xml")),
+    ]);
+    world.answers(&[("from Screen c where c.id = 12 ", false, json!([[12, "alice", -120]]))]);
+    // No group: the user's own default.
+    world.import(&batch("alice", None, "Screen:id:12", &["/vault/plate.xdce"])).unwrap();
+    let key = world.session();
+    assert_eq!(
+        world.java_words(&key),
+        [
+            "-s",
+            "omero.example.org",
+            "-p",
+            "4064",
+            "-k",
+            "KEY",
+            "--no-stats-info",
+            "-c",
+            &format!("--readers={}", world.text("logback.xml")),
+            "--target=Screen:id:12",
+            "--output=yaml",
+            "--encrypted=true",
+            "--transfer=ln",
+            "--checksum-algorithm=SHA1-160",
+            "--parallel-upload=2",
+            "--parallel-fileset=3",
+            "-",
+        ]
+    );
+    assert!(strings(&world.java()[0]["argv"]).contains(&"-Domero.import.depth=7".to_owned()));
+}
+
+#[test]
+fn a_batch_of_thousands_fits_the_command_lines() {
+    let world = World::new();
+    let paths: Vec<String> = (0..2_000).map(|i| format!("/vault/{i:0>90}/it's {i}.tif")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let outcomes = world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &paths)).unwrap();
+    assert!(
+        outcomes.iter().all(|outcome| matches!(outcome, FileOutcome::Failed(_) | FileOutcome::Postponed(_)))
+    );
+    assert!(world.calls().iter().all(|call| call["exit"] == 0));
+    let asked: String = world.events("projection").iter().map(|event| event["query"].to_string()).collect();
+    for i in [0, 1, 999, 1_999] {
+        assert_eq!(asked.matches(&format!("/it''s {i}.tif'")).count(), 2, "asked before and after: {i}");
+    }
+    assert_eq!(world.java()[0]["stdin"].as_str().unwrap().lines().count(), paths.len());
+}
+
+#[test]
+fn what_java_says_and_its_exit_code_pass_through() {
+    let mut world = World::new();
+    world.importer["environment"]["JAVA_EXIT"] = "3".into();
+    let failed = world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/vault/a.tif"])).unwrap();
+    assert!(matches!(&failed[..], [FileOutcome::Failed(_) | FileOutcome::Postponed(_)]), "{failed:?}");
+    let import = world.calls().into_iter().find(|call| call["argv"][0] == "import").unwrap();
+    assert_eq!(import["exit"], 3);
+}
+
+#[test]
+fn what_a_server_says_to_a_login_is_told_apart() {
+    // Whether it will pass, and a word the reason must hold.
+    for (answer, will_pass, word) in [
+        ("refused", true, "connection refused"),
+        ("dns", true, "host name"),
+        ("security", false, "Sudo"),
+        ("denied", true, "importer"),
+        ("other", true, "simulated"),
+    ] {
+        let mut world = World::new();
+        world.importer["environment"]["OMERO_SIM_LOGIN"] = answer.into();
+        let error =
+            world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/vault/a.tif"])).unwrap_err();
+        assert_eq!(matches!(error, ImporterError::WillPass(_)), will_pass, "{answer}: {error:?}");
+        assert!(error.to_string().contains(word), "{answer}: {error}");
+        assert_eq!(
+            world.calls().iter().map(|call| &call["argv"][0]).collect::<Vec<_>>(),
+            ["login"],
+            "{answer}"
+        );
+        assert!(world.java().is_empty());
+    }
+}
