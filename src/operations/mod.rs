@@ -9,6 +9,13 @@ use serde_json::Value;
 pub enum Operation {
     /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
+    /// Note that a collection, or all below it, holds something to look at. Anybody may ask, as above.
+    Mark {
+        /// The collection.
+        collection: CollectionId,
+        /// Whether all below it is meant.
+        tree: bool,
+    },
     /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
     SweepAll,
 }
@@ -25,7 +32,7 @@ pub enum Reading {
 }
 
 /// The operations, as rule text names them.
-const OPERATIONS: &[&str] = &["sweep", "sweep_all"];
+const OPERATIONS: &[&str] = &["sweep", "sweep_all", "mark"];
 
 /// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
 const MAX_TEXT: usize = 64 << 10;
@@ -39,13 +46,24 @@ pub fn read(text: &[u8]) -> Reading {
         return Reading::NotOurs;
     };
     match name {
-        "sweep" => match value.get("collection").and_then(Value::as_str).map(CollectionId::parse) {
-            Some(Ok(id)) => Reading::Ours(Operation::Sweep(id)),
-            Some(Err(e)) => Reading::Wrong(format!("/collection: {e}")),
-            None => Reading::Wrong("/collection: is missing: give the id of a collection as text".to_owned()),
-        },
+        "sweep" => {
+            collection_of(&value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Sweep(id)))
+        }
+        "mark" => {
+            let tree = value.get("tree").and_then(Value::as_bool).unwrap_or(false);
+            collection_of(&value)
+                .map_or_else(Reading::Wrong, |collection| Reading::Ours(Operation::Mark { collection, tree }))
+        }
         "sweep_all" => Reading::Ours(Operation::SweepAll),
         _ => Reading::NotOurs,
+    }
+}
+
+fn collection_of(value: &Value) -> Result<CollectionId, String> {
+    match value.get("collection").and_then(Value::as_str).map(CollectionId::parse) {
+        Some(Ok(id)) => Ok(id),
+        Some(Err(e)) => Err(format!("/collection: {e}")),
+        None => Err("/collection: is missing: give the id of a collection as text".to_owned()),
     }
 }
 
