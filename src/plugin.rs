@@ -184,7 +184,7 @@ impl Plugin {
             return;
         };
         let marked = if self.on_provider.get() {
-            self.mark(config, &catalog, &collection, tree, &user)
+            set_mark(config, &catalog, &collection, tree, &user)
         } else {
             // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.
             due::queue_mark(&catalog, &collection, tree)
@@ -194,22 +194,6 @@ impl Plugin {
             Ok(()) => memory.remember(collection, now),
             Err(error) => log::error!("act=mark collection={collection} user={user} failed=\"{error}\""),
         }
-    }
-
-    /// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
-    fn mark(
-        &self,
-        config: &Config,
-        catalog: &dyn Catalog,
-        collection: &LogicalPath,
-        tree: bool,
-        user: &IrodsUser,
-    ) -> Result<(), CatalogError> {
-        let Some((watch, _)) = config.watch_of(collection.as_bytes()) else { return Ok(()) };
-        let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
-        let marked = due::mark(catalog, attribute, collection, user, watch.quiet_period)?;
-        log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
-        due::ensure_sweep_all(catalog, SystemClock.now(), config.sweep_expiry, config.sweep_expiry)
     }
 
     /// A rule text, from a client or the delay server.
@@ -255,7 +239,7 @@ impl Plugin {
             }
             Operation::Mark { collection, tree } => {
                 if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client()) {
-                    self.mark(config, &catalog, &path, *tree, &user)?;
+                    set_mark(config, &catalog, &path, *tree, &user)?;
                 }
                 serde_json::json!({"collection": collection.to_string()})
             }
@@ -263,6 +247,21 @@ impl Plugin {
         };
         Ok(format!("{answer}\n"))
     }
+}
+
+/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
+fn set_mark(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    tree: bool,
+    user: &IrodsUser,
+) -> Result<(), CatalogError> {
+    let Some((watch, _)) = config.watch_of(collection.as_bytes()) else { return Ok(()) };
+    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+    let marked = due::mark(catalog, attribute, collection, user, watch.quiet_period)?;
+    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
+    due::ensure_sweep_all(catalog, SystemClock.now(), config.sweep_expiry, config.sweep_expiry)
 }
 
 /// What a server is in its zone (`catalog_service_role`).
