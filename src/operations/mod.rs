@@ -31,9 +31,6 @@ pub enum Reading {
     Ours(Operation),
 }
 
-/// The operations, as rule text names them.
-const OPERATIONS: &[&str] = &["sweep", "sweep_all", "mark"];
-
 /// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
 const MAX_TEXT: usize = 64 << 10;
 
@@ -65,11 +62,6 @@ fn collection_of(value: &Value) -> Result<CollectionId, String> {
         Some(Err(e)) => Err(format!("/collection: {e}")),
         None => Err("/collection: is missing: give the id of a collection as text".to_owned()),
     }
-}
-
-/// The names of the operations.
-pub fn names() -> &'static [&'static str] {
-    OPERATIONS
 }
 
 /// The JSON within a rule text: alone, or wrapped as the server does (`@external rule { ... }`).
