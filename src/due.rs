@@ -91,6 +91,17 @@ pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> 
     catalog.queue(&sweep_text(id), delay)
 }
 
+/// Queues a job that sets the mark, for a server that cannot.
+pub fn queue_mark(catalog: &dyn Catalog, collection: &LogicalPath, tree: bool) -> Result<(), CatalogError> {
+    match catalog.collection_id(collection)? {
+        Some(id) => catalog.queue(
+            &format!(r#"{{"operation":"mark","collection":"{id}","tree":{tree}}}"#),
+            Duration::from_secs(1),
+        ),
+        None => Ok(()), // removed since: nothing to look at
+    }
+}
+
 /// The rule text of the sweep of one collection.
 pub fn sweep_text(id: CollectionId) -> String {
     format!(r#"{{"operation":"sweep","collection":"{id}"}}"#)

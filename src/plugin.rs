@@ -10,6 +10,7 @@ use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
 use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
+use crate::names::{IrodsUser, LogicalPath};
 use crate::operations::{self, Operation, OperationError, Reading};
 use crate::sweep::Sweeper;
 use once_cell::sync::OnceCell;
@@ -30,6 +31,8 @@ pub struct Plugin {
     instance: String,
     /// Set by `setup`; `None` inside where the configuration is invalid.
     config: OnceCell<Option<Config>>,
+    /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
+    on_provider: Cell<bool>,
     /// Whether PEPs concern us: a valid configuration that watches something.
     active: Cell<bool>,
     regex: String,
@@ -57,6 +60,7 @@ impl Plugin {
         Self {
             instance,
             config: OnceCell::new(),
+            on_provider: Cell::new(true),
             active: Cell::new(false),
             regex: Pep::regex(),
             agent: RefCell::default(),
@@ -67,7 +71,10 @@ impl Plugin {
     /// configuration declines everything.
     pub fn setup(&self, directory: &Path) {
         let config = match read_config(&directory.join("server_config.json"), &self.instance) {
-            Ok(config) => Some(config),
+            Ok((config, role)) => {
+                self.on_provider.set(role == Role::Provider);
+                Some(config)
+            }
             Err(problems) => {
                 for problem in &problems {
                     log::error!("act=setup instance={} pointer={problem}", self.instance);
@@ -178,17 +185,15 @@ impl Plugin {
             log::warn!("act=mark collection={collection} failed=\"the session has no user\"");
             return;
         };
-        let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
-        match due::mark(&catalog, attribute, &collection, &user, watch.quiet_period) {
-            Ok(marked) => {
-                log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
-                if !tree {
-                    memory.remember(collection, now);
-                }
-                if let Err(error) = ensure_sweep_all(&catalog, config) {
-                    log::warn!("act=sweep_all user={user} failed=\"{error}\"");
-                }
-            }
+        let marked = if self.on_provider.get() {
+            set_mark(config, &catalog, &collection, tree, &user)
+        } else {
+            // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.
+            due::queue_mark(&catalog, &collection, tree)
+        };
+        match marked {
+            Ok(()) if tree => {}
+            Ok(()) => memory.remember(collection, now),
             Err(error) => log::error!("act=mark collection={collection} user={user} failed=\"{error}\""),
         }
     }
@@ -238,6 +243,12 @@ impl Plugin {
                     "skipped": report.skipped, "pending": report.pending, "again_in_seconds": again,
                 })
             }
+            Operation::Mark { collection, tree } => {
+                if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client()) {
+                    set_mark(config, &catalog, &path, *tree, &user)?;
+                }
+                serde_json::json!({"collection": collection.to_string()})
+            }
             Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
             Operation::SweepSkipped => serde_json::json!({"marked": sweeper.sweep_skipped()?}),
             Operation::Who(who) => who.answer(config, &catalog)?,
@@ -246,16 +257,35 @@ impl Plugin {
     }
 }
 
-/// See [`due::ensure_sweep_all`]; with the times of the configuration.
-fn ensure_sweep_all(catalog: &dyn Catalog, config: &Config) -> Result<(), CatalogError> {
+/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
+fn set_mark(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    tree: bool,
+    user: &IrodsUser,
+) -> Result<(), CatalogError> {
+    let Some((watch, _)) = config.watch_of(collection.as_bytes()) else { return Ok(()) };
+    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+    let marked = due::mark(catalog, attribute, collection, user, watch.quiet_period)?;
+    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
     due::ensure_sweep_all(catalog, SystemClock.now(), config.sweep_expiry, config.sweep_expiry)
+}
+
+/// What a server is in its zone (`catalog_service_role`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It has the catalog.
+    Provider,
+    /// It asks another server.
+    Consumer,
 }
 
 /// Reads the instance's stanza out of a server_config.json.
 ///
 /// # Errors
 /// Every problem; one that concerns the file as a whole has the file's path as its place.
-pub fn read_config(path: &Path, instance: &str) -> Result<Config, Vec<Problem>> {
+pub fn read_config(path: &Path, instance: &str) -> Result<(Config, Role), Vec<Problem>> {
     let whole = |message: String| vec![Problem { pointer: path.display().to_string(), message }];
     let text = std::fs::read(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
     let json: Value = serde_json::from_slice(&text).map_err(|e| whole(format!("is not JSON: {e}")))?;
@@ -270,11 +300,14 @@ pub fn read_config(path: &Path, instance: &str) -> Result<Config, Vec<Problem>> 
     };
     let stanza =
         engine.get("plugin_specific_configuration").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
-    Config::parse(&stanza).map_err(|problems| {
+    let consumer = json.get("catalog_service_role").and_then(Value::as_str) == Some("consumer");
+    let role = if consumer { Role::Consumer } else { Role::Provider };
+    let config = Config::parse(&stanza).map_err(|problems| {
         let base = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
         let place = |p: Problem| Problem { pointer: format!("{base}{}", p.pointer), ..p };
-        problems.into_iter().map(place).collect()
-    })
+        problems.into_iter().map(place).collect::<Vec<_>>()
+    })?;
+    Ok((config, role))
 }
 
 /// What the event reader asks of the world.

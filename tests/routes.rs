@@ -210,6 +210,23 @@ fn a_client_that_dies_midway_imports_nothing_and_holds_up_nobody_for_ever() {
 }
 
 #[test]
+fn data_put_through_a_consumer_is_imported_once() {
+    let zone = TestZone::new();
+    zone.add_consumer("edge");
+    let image = zone.image("a.tif");
+    let local = tree(&zone, "run");
+    let _delay = zone.delay_server();
+    for words in [
+        vec!["put", image.as_str(), "/tempZone/home/alice/a.tif"],
+        vec!["mkdir", WATCHED],
+        vec!["put", "-r", "-b", local.as_str(), "/tempZone/home/alice/watched/run"],
+    ] {
+        zone.admin(&[&["--server", "edge", "as", "alice"], words.as_slice()].concat());
+    }
+    assert_imported_once(&zone, &[&["/tempZone/home/alice/a.tif"], TREE.as_slice()].concat());
+}
+
+#[test]
 fn the_table_of_events_names_every_pep_we_hear() {
     let table = fs::read_to_string(support::root().join("docs/events.md")).unwrap();
     for (_, name) in irods_rule_engine_plugin_omero::event::Pep::ALL {

@@ -36,7 +36,7 @@ impl<'a> IrodsCatalog<'a> {
 
     fn rows(&self, query: &[u8], subject: &str) -> Result<Vec<Vec<String>>, CatalogError> {
         let call = "rs_genquery2";
-        let json = self.session.query_bytes(true, query).map_err(|code| failed(call, subject, code))?;
+        let json = self.session.query(true, query).map_err(|code| failed(call, subject, code))?;
         rows_of(&json).map_err(|detail| unreadable(call, subject, &detail))
     }
 

@@ -88,24 +88,13 @@ impl<'a> Session<'a> {
         (!session.is_null()).then_some(Self { host, raw: session, _call: PhantomData })
     }
 
-    /// GenQuery2; the answer is JSON, or an iRODS error code.
-    pub fn query(&self, privileged: bool, query: &str) -> Result<Vec<u8>, i64> {
+    /// GenQuery2; the answer is JSON, or an iRODS error code. A literal may hold bytes which are not UTF-8.
+    pub fn query(&self, privileged: bool, query: &[u8]) -> Result<Vec<u8>, i64> {
         let Some(call) = self.host.query else {
             return Err(MISSING);
         };
         let mut buffer = Buffer { raw: omero_buffer::default(), host: self.host };
         // SAFETY: the session is the current call's, the text and the buffer live until the call returns.
-        let code = unsafe { call(self.raw, privileged, borrowed(query.as_bytes()), &raw mut buffer.raw) };
-        if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
-    }
-
-    /// GenQuery2 with a query that may hold bytes which are not UTF-8 (in a literal).
-    pub fn query_bytes(&self, privileged: bool, query: &[u8]) -> Result<Vec<u8>, i64> {
-        let Some(call) = self.host.query else {
-            return Err(MISSING);
-        };
-        let mut buffer = Buffer { raw: omero_buffer::default(), host: self.host };
-        // SAFETY: as in `query`.
         let code = unsafe { call(self.raw, privileged, borrowed(query), &raw mut buffer.raw) };
         if code < 0 { Err(code) } else { Ok(buffer.to_vec()) }
     }

@@ -14,6 +14,13 @@ use serde_json::Value;
 pub enum Operation {
     /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
+    /// Note that a collection, or all below it, holds something to look at. Anybody may ask, as above.
+    Mark {
+        /// The collection.
+        collection: CollectionId,
+        /// Whether all below it is meant.
+        tree: bool,
+    },
     /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
     SweepAll,
     /// Look at skipped data again. Anybody may ask, as above.
@@ -44,9 +51,6 @@ pub enum Reading {
     Ours(Operation),
 }
 
-/// The operations, as rule text names them.
-const OPERATIONS: &[&str] = &["sweep", "sweep_all", "sweep_skipped", "who"];
-
 /// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
 const MAX_TEXT: usize = 64 << 10;
 
@@ -59,11 +63,14 @@ pub fn read(text: &[u8]) -> Reading {
         return Reading::NotOurs;
     };
     match name {
-        "sweep" => match value.get("collection").and_then(Value::as_str).map(CollectionId::parse) {
-            Some(Ok(id)) => Reading::Ours(Operation::Sweep(id)),
-            Some(Err(e)) => Reading::Wrong(format!("/collection: {e}")),
-            None => Reading::Wrong("/collection: is missing: give the id of a collection as text".to_owned()),
-        },
+        "sweep" => {
+            collection_of(&value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Sweep(id)))
+        }
+        "mark" => {
+            let tree = value.get("tree").and_then(Value::as_bool).unwrap_or(false);
+            collection_of(&value)
+                .map_or_else(Reading::Wrong, |collection| Reading::Ours(Operation::Mark { collection, tree }))
+        }
         "sweep_all" => Reading::Ours(Operation::SweepAll),
         "sweep_skipped" => Reading::Ours(Operation::SweepSkipped),
         "who" => match Who::read(&value) {
@@ -74,9 +81,12 @@ pub fn read(text: &[u8]) -> Reading {
     }
 }
 
-/// The names of the operations.
-pub fn names() -> &'static [&'static str] {
-    OPERATIONS
+fn collection_of(value: &Value) -> Result<CollectionId, String> {
+    match value.get("collection").and_then(Value::as_str).map(CollectionId::parse) {
+        Some(Ok(id)) => Ok(id),
+        Some(Err(e)) => Err(format!("/collection: {e}")),
+        None => Err("/collection: is missing: give the id of a collection as text".to_owned()),
+    }
 }
 
 /// The JSON within a rule text: alone, or wrapped as the server does (`@external rule { ... }`).

@@ -109,6 +109,16 @@ impl TestZone {
         self.run(words)
     }
 
+    /// A catalog consumer with the plugin in the same configuration.
+    pub fn add_consumer(&self, name: &str) {
+        let text = fs::read_to_string(self.path("server_config.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["catalog_service_role"] = json!("consumer");
+        let path = self.path(&format!("{name}.json"));
+        fs::write(&path, config.to_string()).unwrap();
+        self.run(&["server", "add", name, "--config", path.to_str().unwrap()]);
+    }
+
     /// One verb of a user, in a connection of its own.
     pub fn act(&self, user: &str, words: &[&str]) -> Seen {
         let output = self.command().args(["as", user]).args(words).output().unwrap();
