@@ -31,7 +31,7 @@ fn world() -> World {
     let omero = TestOmero::new(dir.path());
     // Bob is in alice's group, which everybody in it may read.
     omero.admin(&["user", "add", "bob", "--group", "lab"]);
-    World { omero, vault, dir }
+    World { dir, omero, vault }
 }
 
 impl World {
