@@ -22,15 +22,16 @@ pub fn filesets(stdout: &str) -> Vec<OmeroId> {
 /// # Errors
 /// The output holds no table.
 pub fn table(stdout: &str) -> Result<Vec<Vec<String>>, String> {
-    let start = stdout.lines().scan(0, |at, line| {
-        let here = *at;
-        *at += line.len() + 1;
-        Some((here, line))
-    });
-    let starts: Vec<usize> = start.filter(|(_, line)| line.starts_with('[')).map(|(at, _)| at).collect();
-    for at in starts {
+    let mut rest = stdout;
+    while !rest.is_empty() {
+        let here = rest;
+        // A line ends as it likes (`\r\n` too), so the next one begins where the output says, not where we count.
+        rest = here.split_once('\n').map_or("", |(_, after)| after);
+        if !here.starts_with('[') {
+            continue;
+        }
         let Some(Ok(Value::Array(rows))) =
-            serde_json::Deserializer::from_str(&stdout[at..]).into_iter::<Value>().next()
+            serde_json::Deserializer::from_str(here).into_iter::<Value>().next()
         else {
             continue;
         };
@@ -209,6 +210,15 @@ mod tests {
     #[test]
     fn garbage_gives_no_fileset() {
         assert!(filesets("Fileset: -1\n- Fileset: x\n\u{0}\n- Fileset: 99999999999999999999\n").is_empty());
+    }
+
+    #[test]
+    fn lines_may_end_as_they_like_and_hold_anything() {
+        assert_eq!(
+            table("chatter\r\n\u{3b6}[\r\n[{\"#\": \"0\", \"Col1\": \"5\"}]\r\n").unwrap(),
+            [vec!["5"]]
+        );
+        assert!(table("a\r\nb\r\n\u{3b6}\u{3b6}").is_err());
     }
 
     #[test]
