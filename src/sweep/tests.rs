@@ -180,7 +180,11 @@ impl Catalog for TestCatalog {
         self.step()?;
         Ok(BTreeSet::new())
     }
-    fn bears(&self, _: &str, _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
+    fn avu_is_one_of(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
+        Ok(false)
+    }
+
+    fn bears(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
         Ok(false)
     }
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
