@@ -1,8 +1,10 @@
 //! Compiles the C++ shim and makes Rust declarations of the boundary header.
 //!
-//! `IRODS_INCLUDE_DIR` names the directory that holds `irods/` of a real iRODS development tree; the same shim
-//! is then compiled against that instead of our own declarations. `OMERO_SHIM_CXXFLAGS` adds flags (blank
-//! separated), e.g. `-std=c++20 -stdlib=libc++`.
+//! - `OMERO_IRODS_VERSION` says which server the plugin is for: `5.0.2` (the default) or `4.3.5`. The packages of 4.3
+//!   are built with libc++, so a plugin for 4.3 is too: set `CXX` to a clang++ then.
+//! - `IRODS_INCLUDE_DIR` names the directory that holds `irods/` of a real iRODS development tree; the same shim
+//!   is then compiled against that instead of our own declarations.
+//! - `OMERO_SHIM_CXXFLAGS` adds flags (blank separated).
 
 use std::env;
 use std::path::PathBuf;
@@ -11,16 +13,29 @@ fn main() {
     for watched in ["include", "src/shim"] {
         println!("cargo:rerun-if-changed={watched}");
     }
-    for watched in ["IRODS_INCLUDE_DIR", "OMERO_SHIM_CXXFLAGS"] {
+    for watched in ["OMERO_IRODS_VERSION", "IRODS_INCLUDE_DIR", "OMERO_SHIM_CXXFLAGS"] {
         println!("cargo:rerun-if-env-changed={watched}");
     }
     compile_shim();
     generate_bindings();
 }
 
+const SHIM: [&str; 3] = ["src/shim/host.cpp", "src/shim/operations.cpp", "src/shim/version.cpp"];
+
 fn compile_shim() {
     let mut build = cc::Build::new();
-    build.cpp(true).files(["src/shim/host.cpp", "src/shim/operations.cpp"]).include("include");
+    build.cpp(true).files(SHIM).include("include");
+    match env::var("OMERO_IRODS_VERSION").as_deref() {
+        Err(_) | Ok("" | "5.0.2") => {}
+        Ok("4.3.5") => {
+            build.define("OMERO_FOR_IRODS_4_3", None).cpp_set_stdlib("c++");
+        }
+        Ok(other) => println!(
+            "cargo:error=OMERO_IRODS_VERSION is '{other}': this source builds for iRODS 5.0.2 and 4.3.5"
+        ),
+    }
+    // What the wrong server lacks must not keep the plugin from being loaded far enough to say so.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,lazy");
     match env::var_os("IRODS_INCLUDE_DIR") {
         Some(dir) => {
             // The server's own headers include each other with and without their directory. They are not ours to

@@ -7,6 +7,9 @@
 use crate::names::{LogicalPath, NameError, parent_bytes};
 use std::collections::HashMap;
 
+/// `METADATA_INCLUDED_KW`: AVUs along with data.
+const METADATA_INCLUDED: &str = "metadataIncluded";
+
 /// The PEPs we ask for. Nothing below the event knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pep {
@@ -48,11 +51,41 @@ pub enum Pep {
     ModAvuPre,
     /// `pep_api_atomic_apply_metadata_operations_pre`
     AtomicMetadataPre,
+    /// `pep_api_data_obj_open_pre`
+    OpenPre,
+    /// `pep_api_data_obj_create_pre`
+    CreatePre,
+    /// `pep_api_data_obj_open_and_stat_pre`
+    OpenAndStatPre,
+    /// `pep_api_data_obj_create_and_stat_pre`
+    CreateAndStatPre,
+    /// `pep_api_data_obj_get_pre`
+    GetPre,
+    /// `pep_api_replica_open_pre`
+    ReplicaOpenPre,
+    /// `pep_api_data_obj_copy_pre`
+    CopyPre,
+    /// `pep_api_data_obj_repl_pre`
+    ReplPre,
+    /// `pep_api_data_obj_phymv_pre`
+    PhymvPre,
+    /// `pep_api_data_obj_rsync_pre`
+    RsyncPre,
+    /// `pep_api_struct_file_bundle_pre`
+    BundlePre,
+    /// `pep_api_struct_file_ext_and_reg_pre`
+    StructFilePre,
+    /// `acPreProcForModifyAVUMetadata`
+    StaticModAvuPre,
+    /// `pep_api_mod_avu_metadata_post`
+    ModAvuPost,
+    /// `pep_api_atomic_apply_metadata_operations_post`
+    AtomicMetadataPost,
 }
 
 impl Pep {
     /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 34] = [
         (Self::PutPost, "pep_api_data_obj_put_post"),
         (Self::OpenPost, "pep_api_data_obj_open_post"),
         (Self::CreatePost, "pep_api_data_obj_create_post"),
@@ -72,6 +105,21 @@ impl Pep {
         (Self::PutPre, "pep_api_data_obj_put_pre"),
         (Self::ModAvuPre, "pep_api_mod_avu_metadata_pre"),
         (Self::AtomicMetadataPre, "pep_api_atomic_apply_metadata_operations_pre"),
+        (Self::OpenPre, "pep_api_data_obj_open_pre"),
+        (Self::CreatePre, "pep_api_data_obj_create_pre"),
+        (Self::OpenAndStatPre, "pep_api_data_obj_open_and_stat_pre"),
+        (Self::CreateAndStatPre, "pep_api_data_obj_create_and_stat_pre"),
+        (Self::GetPre, "pep_api_data_obj_get_pre"),
+        (Self::ReplicaOpenPre, "pep_api_replica_open_pre"),
+        (Self::CopyPre, "pep_api_data_obj_copy_pre"),
+        (Self::ReplPre, "pep_api_data_obj_repl_pre"),
+        (Self::PhymvPre, "pep_api_data_obj_phymv_pre"),
+        (Self::RsyncPre, "pep_api_data_obj_rsync_pre"),
+        (Self::BundlePre, "pep_api_struct_file_bundle_pre"),
+        (Self::StructFilePre, "pep_api_struct_file_ext_and_reg_pre"),
+        (Self::StaticModAvuPre, "acPreProcForModifyAVUMetadata"),
+        (Self::ModAvuPost, "pep_api_mod_avu_metadata_post"),
+        (Self::AtomicMetadataPost, "pep_api_atomic_apply_metadata_operations_post"),
     ];
 
     /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
@@ -110,6 +158,21 @@ impl Pep {
             b"pep_api_data_obj_put_pre" => Self::PutPre,
             b"pep_api_mod_avu_metadata_pre" => Self::ModAvuPre,
             b"pep_api_atomic_apply_metadata_operations_pre" => Self::AtomicMetadataPre,
+            b"pep_api_data_obj_open_pre" => Self::OpenPre,
+            b"pep_api_data_obj_create_pre" => Self::CreatePre,
+            b"pep_api_data_obj_open_and_stat_pre" => Self::OpenAndStatPre,
+            b"pep_api_data_obj_create_and_stat_pre" => Self::CreateAndStatPre,
+            b"pep_api_data_obj_get_pre" => Self::GetPre,
+            b"pep_api_replica_open_pre" => Self::ReplicaOpenPre,
+            b"pep_api_data_obj_copy_pre" => Self::CopyPre,
+            b"pep_api_data_obj_repl_pre" => Self::ReplPre,
+            b"pep_api_data_obj_phymv_pre" => Self::PhymvPre,
+            b"pep_api_data_obj_rsync_pre" => Self::RsyncPre,
+            b"pep_api_struct_file_bundle_pre" => Self::BundlePre,
+            b"pep_api_struct_file_ext_and_reg_pre" => Self::StructFilePre,
+            b"acPreProcForModifyAVUMetadata" => Self::StaticModAvuPre,
+            b"pep_api_mod_avu_metadata_post" => Self::ModAvuPost,
+            b"pep_api_atomic_apply_metadata_operations_post" => Self::AtomicMetadataPost,
             _ => return None,
         })
     }
@@ -118,7 +181,19 @@ impl Pep {
     pub fn keyword(self) -> Option<&'static str> {
         match self {
             Self::PhyPathRegPost | Self::RegisterPhysicalPathPost => Some("collection"),
-            Self::PutPre => Some("metadataIncluded"),
+            Self::PutPre
+            | Self::OpenPre
+            | Self::CreatePre
+            | Self::OpenAndStatPre
+            | Self::CreateAndStatPre
+            | Self::GetPre
+            | Self::ReplicaOpenPre
+            | Self::CopyPre
+            | Self::ReplPre
+            | Self::PhymvPre
+            | Self::RsyncPre
+            | Self::BundlePre
+            | Self::StructFilePre => Some(METADATA_INCLUDED),
             Self::PutPost
             | Self::OpenPost
             | Self::CreatePost
@@ -134,13 +209,23 @@ impl Pep {
             | Self::ReplPost
             | Self::PhymvPost
             | Self::ModAvuPre
-            | Self::AtomicMetadataPre => None,
+            | Self::AtomicMetadataPre
+            | Self::StaticModAvuPre
+            | Self::ModAvuPost
+            | Self::AtomicMetadataPost => None,
         }
+    }
+
+    /// Whether the operation sets AVUs that are given along with it. The server does so whenever it closes a data
+    /// object, whatever that was opened for, reading included (`irods::apply_metadata_from_cond_input` of 5.0.2).
+    pub fn carries_metadata(self) -> bool {
+        self.keyword() == Some(METADATA_INCLUDED)
     }
 
     /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
     pub fn is_guarded(self) -> bool {
-        matches!(self, Self::PutPre | Self::ModAvuPre | Self::AtomicMetadataPre)
+        self.carries_metadata()
+            || matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
     }
 
     /// A regular expression that names just our PEPs, for the server's own filter.
@@ -175,8 +260,11 @@ pub enum Argument<'a> {
     Descriptor(i32),
     /// `BytesBuf*`, which holds JSON in the calls we hear
     Json(&'a [u8]),
-    /// `ModifyAVUMetadataInput*`: `arg0` to `arg8`
+    /// `ModifyAVUMetadataInput*`: `arg0` to `arg8`; the words of `acPreProcForModifyAVUMetadata` are the same
     Avu([&'a [u8]; 9]),
+    /// The values of [`Pep::keyword`] in the conditions of an operation that [`Pep::carries_metadata`]: its own, and
+    /// those of a copy's source
+    Carried([Option<&'a [u8]>; 2]),
     /// Anything else.
     Other,
 }
@@ -320,7 +408,22 @@ impl OpenObjects {
                 | Pep::ReplicaClosePost
                 | Pep::PutPre
                 | Pep::ModAvuPre
-                | Pep::AtomicMetadataPre,
+                | Pep::AtomicMetadataPre
+                | Pep::OpenPre
+                | Pep::CreatePre
+                | Pep::OpenAndStatPre
+                | Pep::CreateAndStatPre
+                | Pep::GetPre
+                | Pep::ReplicaOpenPre
+                | Pep::CopyPre
+                | Pep::ReplPre
+                | Pep::PhymvPre
+                | Pep::RsyncPre
+                | Pep::BundlePre
+                | Pep::StructFilePre
+                | Pep::StaticModAvuPre
+                | Pep::ModAvuPost
+                | Pep::AtomicMetadataPost,
                 _,
             ) => Ok(Vec::new()),
         }

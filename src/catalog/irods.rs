@@ -77,6 +77,26 @@ impl<'a> IrodsCatalog<'a> {
         self.session.apply_metadata(&request.to_string()).map_err(|code| failed(call, &path.display(), code))
     }
 
+    /// Whether there is an AVU of one of some attributes under a condition.
+    fn any_of(
+        &self,
+        entity: &str,
+        condition: &[u8],
+        attributes: &[&str],
+        subject: &[u8],
+    ) -> Result<bool, CatalogError> {
+        let query = [
+            format!("select distinct META_{entity}_ATTR_NAME where ").as_bytes(),
+            condition,
+            format!(" and META_{entity}_ATTR_NAME in (").as_bytes(),
+            &quoted_list(attributes),
+            b")",
+        ]
+        .concat();
+        let rows = self.rows(&query, &String::from_utf8_lossy(subject))?;
+        Ok(rows.iter().flatten().any(|cell| !cell.is_empty()))
+    }
+
     /// For paths JSON cannot carry: not atomic, so removals come first and the new state last.
     fn apply_one_by_one(
         &self,
@@ -318,32 +338,26 @@ impl Catalog for IrodsCatalog<'_> {
         Ok(tags)
     }
 
-    fn bears(&self, kind: &str, name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError> {
+    fn bears(&self, kind: &[u8], name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError> {
         let parent = parent_bytes(name).unwrap_or_default();
         let last = name.strip_prefix(parent).and_then(|n| n.strip_prefix(b"/")).unwrap_or(name);
-        let (entity, condition) = match kind {
-            "-d" => (
-                "DATA",
-                [b"COLL_NAME = ", quoted(parent).as_slice(), b" and DATA_NAME = ", &quoted(last)].concat(),
-            ),
-            "-C" => ("COLL", [b"COLL_NAME = ", quoted(name).as_slice()].concat()),
-            "-R" => ("RESC", [b"RESC_NAME = ", quoted(name).as_slice()].concat()),
-            _ => (
-                "USER",
-                [b"USER_NAME = ", quoted(name.split(|b| *b == b'#').next().unwrap_or(name)).as_slice()]
-                    .concat(),
-            ),
+        let entity = entity_of(kind);
+        let condition = match entity {
+            "DATA" => {
+                [b"COLL_NAME = ", quoted(parent).as_slice(), b" and DATA_NAME = ", &quoted(last)].concat()
+            }
+            "COLL" => [b"COLL_NAME = ", quoted(name).as_slice()].concat(),
+            "RESC" => [b"RESC_NAME = ", quoted(name).as_slice()].concat(),
+            _ => [b"USER_NAME = ", quoted(name.split(|b| *b == b'#').next().unwrap_or(name)).as_slice()]
+                .concat(),
         };
-        let query = [
-            format!("select distinct META_{entity}_ATTR_NAME where ").as_bytes(),
-            &condition,
-            format!(" and META_{entity}_ATTR_NAME in (").as_bytes(),
-            &quoted_list(attributes),
-            b")",
-        ]
-        .concat();
-        let rows = self.rows(&query, &String::from_utf8_lossy(name))?;
-        Ok(rows.iter().flatten().any(|cell| !cell.is_empty()))
+        self.any_of(entity, &condition, attributes, name)
+    }
+
+    fn avu_is_one_of(&self, kind: &[u8], id: &[u8], attributes: &[&str]) -> Result<bool, CatalogError> {
+        let entity = entity_of(kind);
+        let condition = [format!("META_{entity}_ATTR_ID = ").as_bytes(), &quoted(id)].concat();
+        self.any_of(entity, &condition, attributes, id)
     }
 
     fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
@@ -438,6 +452,16 @@ fn failed(call: &'static str, subject: &str, code: i64) -> CatalogError {
 
 fn unreadable(call: &'static str, subject: &str, detail: &str) -> CatalogError {
     CatalogError::Answer { call, subject: subject.to_owned(), detail: detail.to_owned() }
+}
+
+/// What GenQuery2 calls a kind of thing that bears AVUs: `-d`, `-C`, ..., in either case.
+fn entity_of(kind: &[u8]) -> &'static str {
+    match kind.strip_prefix(b"-").and_then(|k| k.first()).map(u8::to_ascii_lowercase) {
+        Some(b'd') => "DATA",
+        Some(b'c') => "COLL",
+        Some(b'r') => "RESC",
+        _ => "USER",
+    }
 }
 
 /// A GenQuery2 string literal: a quote is doubled, and `\xHH` stands for a byte, so a backslash before an `x` has to

@@ -193,8 +193,11 @@ pub trait Catalog: Metadata {
         attribute: &str,
     ) -> Result<Vec<(DataId, String, String)>, CatalogError>;
 
-    /// Whether anything of a kind (`-d`, `-C`, ...) and name bears one of our attributes.
-    fn bears(&self, kind: &str, name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError>;
+    /// Whether anything of a kind (`-d`, `-C`, ... as `imeta` names it) and name bears one of some attributes.
+    fn bears(&self, kind: &[u8], name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError>;
+
+    /// Whether the AVU of that number, on something of a kind, has one of some attributes.
+    fn avu_is_one_of(&self, kind: &[u8], id: &[u8], attributes: &[&str]) -> Result<bool, CatalogError>;
 
     /// Replaces the value of a mark, without a moment in which neither is there.
     fn change_mark(

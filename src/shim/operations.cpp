@@ -11,6 +11,7 @@
 #include <irods/irods_plugin_context.hpp>
 #include <irods/irods_re_plugin.hpp>
 #include <irods/irods_re_ruleexistshelper.hpp>
+#include <irods/irods_version.h>
 #include <irods/modAVUMetadata.h>
 #include <irods/msParam.h>
 #include <irods/rcMisc.h>
@@ -80,6 +81,17 @@ namespace
         if (arguments.size() < 3) {
             return out;
         }
+        if (boost::any_cast<std::string>(&*std::next(arguments.begin()))) {
+            // A static PEP: neither an instance name nor a context, but the operation's words as they are.
+            out.kind = OMERO_ARGUMENT_AVU;
+            std::size_t i = 0;
+            for (auto word = arguments.begin(); word != arguments.end() && i < std::size(out.text); ++word, ++i) {
+                if (auto* p = boost::any_cast<std::string>(&*word)) {
+                    out.text[i] = {p->data(), p->size()};
+                }
+            }
+            return out;
+        }
         const boost::any& value = *std::next(arguments.begin(), 2);
         if (auto* p = boost::any_cast<dataObjInp_t*>(&value); p && *p) {
             out.kind = OMERO_ARGUMENT_DATA_OBJECT;
@@ -102,6 +114,7 @@ namespace
             out.text[0] = text((*p)->srcDataObjInp.objPath);
             out.text[1] = text((*p)->destDataObjInp.objPath);
             out.condition = &(*p)->destDataObjInp.condInput;
+            out.source_condition = &(*p)->srcDataObjInp.condInput;
         }
         else if (auto* p = boost::any_cast<collInp_t*>(&value); p && *p) {
             out.kind = OMERO_ARGUMENT_COLLECTION;
@@ -187,6 +200,32 @@ namespace
         });
     }
 
+    irods::error start(const plugin_ptr& plugin)
+    {
+        // 4.3 calls no setup; there each agent sets itself up.
+        if constexpr (IRODS_VERSION_MAJOR < 5) {
+            setup(plugin);
+        }
+        omero_plugin_start(plugin.get());
+        return outcome(0);
+    }
+
+    // Whether the server is the one whose layouts we know. Says so in its log where it is not: rodsLog takes plain
+    // C values in every version.
+    bool is_our_server()
+    {
+        const auto version = omero_shim::server_version();
+        if (version.empty() || version == omero_shim::built_for()) {
+            return true;
+        }
+        rodsLog(LOG_ERROR,
+                "omero: act=load failed=\"this plugin was built for iRODS %s and the server is iRODS %s: install the "
+                "package that was built for it\"",
+                omero_shim::built_for(),
+                version.c_str());
+        return false;
+    }
+
     irods::error exec_rule(const plugin_ptr& plugin,
                            const std::string& rule,
                            std::list<boost::any>& arguments,
@@ -218,6 +257,9 @@ namespace
 extern "C" void* omero_shim_factory(const void* instance_name, const void* context) noexcept
 {
     try {
+        if (!is_our_server()) {
+            return nullptr;
+        }
         const auto& instance = *static_cast<const std::string*>(instance_name);
         const auto& unused = *static_cast<const std::string*>(context);
         const plugin_ptr plugin{omero_plugin_new(&omero_shim::host(), text(instance)), omero_plugin_free};
@@ -226,10 +268,7 @@ extern "C" void* omero_shim_factory(const void* instance_name, const void* conte
         using life = std::function<irods::error(context_t&, const std::string&)>;
         engine->add_operation("setup", life{[plugin](context_t&, const std::string&) { return setup(plugin); }});
         engine->add_operation("teardown", life{[](context_t&, const std::string&) { return outcome(0); }});
-        engine->add_operation("start", life{[plugin](context_t&, const std::string&) {
-            omero_plugin_start(plugin.get());
-            return outcome(0);
-        }});
+        engine->add_operation("start", life{[plugin](context_t&, const std::string&) { return start(plugin); }});
         engine->add_operation("stop", life{[plugin](context_t&, const std::string&) {
             omero_plugin_stop(plugin.get());
             return outcome(0);

@@ -26,6 +26,13 @@ namespace omero_shim
     // The functions of omero_host, filled in once (host.cpp).
     const omero_host& host();
 
+    // The iRODS version whose interface this was compiled for, `major.minor.patch`.
+    const char* built_for();
+
+    // The version of the server that has loaded us; empty where its libraries do not tell (they are not named as
+    // iRODS names them).
+    std::string server_version();
+
     inline omero_text text(const char* s)
     {
         return {s, s ? std::char_traits<char>::length(s) : 0};

@@ -215,7 +215,11 @@ impl Catalog for TestCatalog {
         }
         Ok(tags)
     }
-    fn bears(&self, _: &str, _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
+    fn avu_is_one_of(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
+        Ok(false)
+    }
+
+    fn bears(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
         Ok(false)
     }
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {

@@ -15,6 +15,7 @@
 #include "irods/irods_lookup_table.hpp"
 #include "irods/irods_re_plugin.hpp"
 #include "irods/irods_re_structs.hpp"
+#include "irods/irods_version.h"
 #include "irods/modAVUMetadata.h"
 #include "irods/msParam.h"
 #include "irods/objStat.h"

@@ -4,6 +4,7 @@
 #define IRODS_ABI_RC_CONNECT_H
 
 #include "irods/dataObjInpOut.h"
+#include "irods/irods_version.h"
 #include "irods/objInfo.h"
 #include "irods/rodsDef.h"
 #include "irods/rodsError.h"
@@ -12,7 +13,11 @@
 #include "irods/rodsUser.h"
 
 typedef struct RodsEnvironment {
+#if IRODS_VERSION_MAJOR < 5
+    char irods_abi_room[12472]; // has the control plane's and three more TLS settings
+#else
     char irods_abi_room[8112];
+#endif
 } rodsEnv;
 
 typedef struct RsComm {
