@@ -96,15 +96,23 @@ typedef struct omero_host {
     /* GenQuery2: rows as a JSON array of arrays of strings in `json`. `query` must be without NUL. */
     int64_t (*query)(omero_session* session, bool privileged, omero_text query, omero_buffer* json);
 
-    /* GenQuery1: the replicas of the data objects directly in collection `id` (decimal digits). Columns:
+    /* GenQuery1: the replicas of the data objects directly in collection `id` (decimal digits), of those with an id
+     * from `first` to `last`, or of all where these are empty. Columns:
      * DATA_ID, DATA_NAME, DATA_REPL_NUM, DATA_REPL_STATUS, DATA_SIZE, DATA_MODIFY_TIME, DATA_PATH,
      * DATA_RESC_HIER, DATA_CHECKSUM, DATA_OWNER_NAME, DATA_OWNER_ZONE. Bytes as they are in the catalog. */
-    int64_t (*list_replicas)(omero_session* session, omero_text id, omero_row row, void* context);
+    int64_t (*list_replicas)(omero_session* session,
+                             omero_text id,
+                             omero_text first,
+                             omero_text last,
+                             omero_row row,
+                             void* context);
 
     /* GenQuery1: the AVUs whose attribute is one of `attributes` on the data objects directly in collection
-     * `id`. Columns: DATA_ID, attribute, value, units. */
+     * `id`, from `first` to `last` as above. Columns: DATA_ID, attribute, value, units. */
     int64_t (*list_metadata)(omero_session* session,
                              omero_text id,
+                             omero_text first,
+                             omero_text last,
                              const omero_text* attributes,
                              size_t attribute_count,
                              omero_row row,

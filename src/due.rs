@@ -125,6 +125,11 @@ pub fn sweep_text(id: CollectionId) -> String {
     format!(r#"{{"operation":"sweep","collection":"{id}"}}"#)
 }
 
+/// Whether a rule text is the sweep of one collection.
+pub fn is_sweep(text: &str) -> bool {
+    text.starts_with(r#"{"operation":"sweep","collection":"#)
+}
+
 /// The rule text that looks for marks without a sweep.
 pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
 

@@ -256,7 +256,8 @@ impl Plugin {
                 let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
                 serde_json::json!({
                     "collection": id.to_string(), "imported": report.imported, "failed": report.failed,
-                    "skipped": report.skipped, "pending": report.pending, "again_in_seconds": again,
+                    "skipped": report.skipped, "pending": report.pending, "stale": report.stale, "gone": report.gone,
+                    "again_in_seconds": again,
                 })
             }
             Operation::Mark { collection, tree } => {

@@ -35,11 +35,11 @@ pub enum State {
     Imported,
     /// Cannot be imported until the data or the target changes.
     Failed,
-    /// Is not imported: no OMERO user, or no path the importer can see.
+    /// Is not imported: no OMERO user, no path the importer can see, or a tag that cannot be followed.
     Skipped,
-    /// Changed in iRODS after the import.
+    /// Changed in iRODS after the import, or came too late for it.
     Stale,
-    /// Removed before the import.
+    /// Removed, or no longer watched, before the import.
     Gone,
 }
 
@@ -109,6 +109,10 @@ impl Record {
         self.triples.iter().find(|t| t.attribute == attribute)
     }
 
+    fn id(&self, attribute: &str) -> Option<OmeroId> {
+        self.value(attribute).and_then(|t| OmeroId::parse(&t.value).ok())
+    }
+
     /// The state, if there is one we know.
     pub fn state(&self, names: &Attributes) -> Option<State> {
         self.value(&names.state).and_then(|t| State::parse(&t.value))
@@ -122,6 +126,48 @@ impl Record {
     /// The version the state is about.
     pub fn version(&self, names: &Attributes) -> Option<Version> {
         self.value(&names.version).and_then(|t| Version::parse(&t.value))
+    }
+
+    /// The checksum of that version, where one was registered.
+    pub fn checksum(&self, names: &Attributes) -> Option<&str> {
+        self.value(&names.version).map(|t| t.units.as_str()).filter(|c| !c.is_empty())
+    }
+
+    /// The reason of the state.
+    pub fn reason(&self, names: &Attributes) -> Option<&str> {
+        self.value(&names.reason).map(|t| t.value.as_str())
+    }
+
+    /// When the import is tried next.
+    pub fn retry(&self, names: &Attributes) -> Option<Retry> {
+        self.value(&names.retry).and_then(Retry::of)
+    }
+
+    /// The fileset, of its key file and of its other files.
+    pub fn fileset(&self, names: &Attributes) -> Option<OmeroId> {
+        self.id(&names.fileset).or_else(|| self.id(&names.member_of))
+    }
+
+    /// The filesets of versions before.
+    pub fn previous(&self, names: &Attributes) -> Vec<OmeroId> {
+        let previous = self.triples.iter().filter(|t| t.attribute == names.previous);
+        previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
+    }
+}
+
+/// When an import that cannot be done for now is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Not before then.
+    pub next: UnixTime,
+    /// Since when it has been tried.
+    pub since: UnixTime,
+}
+
+impl Retry {
+    /// From the AVU that says so.
+    pub fn of(triple: &Triple) -> Option<Self> {
+        Some(Self { next: triple.value.parse().ok()?, since: triple.units.parse().ok()? })
     }
 }
 
@@ -155,6 +201,10 @@ pub enum Entry {
     Skipped(String),
     /// Changed after the import, and what to do.
     Stale(String),
+    /// Belongs to a fileset that was imported without it.
+    Late(OmeroId),
+    /// Was not imported, and no longer is to be.
+    Gone(String),
 }
 
 impl Entry {
@@ -166,34 +216,61 @@ impl Entry {
             Self::Pending(_) => State::Pending,
             Self::Failed(_) => State::Failed,
             Self::Skipped(_) => State::Skipped,
-            Self::Stale(_) => State::Stale,
+            Self::Stale(_) | Self::Late(_) => State::Stale,
+            Self::Gone(_) => State::Gone,
         }
     }
+
+    /// The reason that goes with it.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Importing | Self::Imported(_) => None,
+            Self::Pending(reason)
+            | Self::Failed(reason)
+            | Self::Skipped(reason)
+            | Self::Stale(reason)
+            | Self::Gone(reason) => Some(sentence(reason)),
+            Self::Late(fileset) => Some(format!(
+                "the file belongs to the images of fileset {fileset}, which were imported before it came and do not \
+                 show it: to have all of it, delete that fileset in OMERO and ask for the import again"
+            )),
+        }
+    }
+}
+
+/// What a record says beside its entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details<'a> {
+    /// How often the import was tried.
+    pub attempts: u32,
+    /// The bytes meant.
+    pub version: Option<Version>,
+    /// Their checksum, if one is registered.
+    pub checksum: Option<&'a str>,
+    /// Name of the OMERO server, the units of its ids.
+    pub server: &'a str,
+    /// Who imports.
+    pub who: Option<&'a OmeroIdentity>,
+    /// When it is tried again.
+    pub retry: Option<Retry>,
+    /// The filesets of versions before.
+    pub previous: &'a [OmeroId],
 }
 
 /// Longest AVU value that is written, in bytes; the column holds 2,700 characters.
 const MAX_VALUE_BYTES: usize = 2_000;
 
 /// The AVUs that say `entry`.
-///
-/// `server` is the OMERO server's name (units of its ids), `who` the identity used, `version` the bytes meant.
-pub fn triples(
-    names: &Attributes,
-    entry: &Entry,
-    attempts: u32,
-    version: Option<Version>,
-    server: &str,
-    who: Option<&OmeroIdentity>,
-) -> Vec<Triple> {
-    let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), attempts)];
-    triples.extend(version.map(|v| Triple::new(&names.version, v, "")));
-    if let Some(who) = who {
+pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<Triple> {
+    let server = details.server;
+    let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
+    triples.extend(details.version.map(|v| version_triple(names, v, details.checksum)));
+    if let Some(who) = details.who {
         let group = who.group.as_ref().map_or("", |g| g.as_str());
         triples.push(Triple::new(&names.owner, &who.user, group));
     }
     match entry {
-        Entry::Importing => {}
-        Entry::Imported(Imported { fileset, is_member: true, .. }) => {
+        Entry::Imported(Imported { fileset, is_member: true, .. }) | Entry::Late(fileset) => {
             triples.push(Triple::new(&names.member_of, fileset, server));
         }
         Entry::Imported(imported) => {
@@ -201,11 +278,24 @@ pub fn triples(
             triples.extend(imported.images.iter().map(|id| Triple::new(&names.image, id, server)));
             triples.extend(imported.plates.iter().map(|id| Triple::new(&names.plate, id, server)));
         }
-        Entry::Pending(reason) | Entry::Failed(reason) | Entry::Skipped(reason) | Entry::Stale(reason) => {
-            triples.push(Triple::new(&names.reason, sentence(reason), ""));
-        }
+        Entry::Importing
+        | Entry::Pending(_)
+        | Entry::Failed(_)
+        | Entry::Skipped(_)
+        | Entry::Stale(_)
+        | Entry::Gone(_) => {}
     }
+    triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
+    if matches!(entry, Entry::Pending(_) | Entry::Importing) {
+        triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
+    }
+    triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
     triples
+}
+
+/// The AVU that names a version of the bytes.
+pub fn version_triple(names: &Attributes, version: Version, checksum: Option<&str>) -> Triple {
+    Triple::new(&names.version, version, checksum.unwrap_or_default())
 }
 
 /// A reason as one line that fits an AVU.
@@ -241,8 +331,17 @@ mod tests {
             is_member: false,
             adopted: false,
         };
-        let triples = triples(&names, &Entry::Imported(imported), 2, Some(version), "omero", None);
-        let record = Record { triples };
+        let details = Details {
+            attempts: 2,
+            version: Some(version),
+            checksum: Some("sha2:x"),
+            server: "omero",
+            previous: &[id("3")],
+            ..Details::default()
+        };
+        let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
+        assert_eq!((record.checksum(&names), record.fileset(&names)), (Some("sha2:x"), Some(id("5"))));
+        assert_eq!(record.previous(&names), [id("3")]);
         assert_eq!(record.state(&names), Some(State::Imported));
         assert_eq!(record.attempts(&names), 2);
         assert_eq!(record.version(&names), Some(version));
@@ -259,9 +358,21 @@ mod tests {
             is_member: true,
             adopted: true,
         };
-        let triples = triples(&names, &Entry::Imported(imported), 1, None, "omero", None);
+        let details = Details { server: "omero", ..Details::default() };
+        let triples = triples(&names, &Entry::Imported(imported), &details);
         assert!(triples.iter().any(|t| t.attribute == names.member_of && t.value == "5"));
         assert!(!triples.iter().any(|t| t.attribute == names.fileset || t.attribute == names.image));
+    }
+
+    #[test]
+    fn what_waits_says_when_it_is_tried_next_and_since_when() {
+        let names = Attributes::default();
+        let retry = Some(Retry { next: 200, since: 100 });
+        let details = Details { attempts: 3, retry, ..Details::default() };
+        let pending = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
+        let failed = Record { triples: triples(&names, &Entry::Failed("no".to_owned()), &details) };
+        assert_eq!(failed.retry(&names), None);
     }
 
     #[test]

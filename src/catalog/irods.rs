@@ -4,7 +4,10 @@
 //! hands out bytes as they are (GenQuery2's JSON cannot carry names that are not UTF-8) and knows the owner of
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
-use super::{Catalog, CatalogError, Holder, Metadata, QueuedJob, Replica, ReplicaStatus, UnixTime, UserTag};
+use super::{
+    Catalog, CatalogError, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UnixTime, UserTag,
+    Which,
+};
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
@@ -21,6 +24,9 @@ const NOTHING_THERE: [i64; 2] = [-808_000, -819_000];
 
 /// The most rows asked of one GenQuery2; without a limit it gives 256.
 const MAX_ROWS: u32 = 1_000_000;
+
+/// Rows of one page of a tree.
+const TREE_PAGE: usize = 4_000;
 
 /// The catalog, asked through one session.
 pub struct IrodsCatalog<'a> {
@@ -262,14 +268,42 @@ impl Catalog for IrodsCatalog<'_> {
         self.ids(&query, "marked collections")
     }
 
-    fn subcollections(&self, collection: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let query = [
-            b"select distinct COLL_ID where COLL_NAME like ".as_slice(),
-            &quoted(&below(collection)),
-            format!(" limit {MAX_ROWS}").as_bytes(),
-        ]
-        .concat();
-        self.ids(&query, &collection.display())
+    fn subcollections(
+        &self,
+        collection: &LogicalPath,
+        after: Option<CollectionId>,
+        limit: usize,
+    ) -> Result<Vec<(CollectionId, LogicalPath)>, CatalogError> {
+        let subject = collection.display();
+        let after = after.map_or_else(|| "0".to_owned(), |id| id.to_string());
+        let query = |columns: &str| {
+            [
+                format!("select distinct {columns} where COLL_NAME like ").as_bytes(),
+                &quoted(&below(collection)),
+                format!(" and COLL_ID > '{after}' order by COLL_ID limit {limit}").as_bytes(),
+            ]
+            .concat()
+        };
+        let mut found = Vec::new();
+        match self.rows(&query("COLL_ID, COLL_NAME"), &subject) {
+            Ok(rows) => {
+                for row in rows {
+                    if let Ok([id, name]) = <[String; 2]>::try_from(row)
+                        && let (Ok(id), Ok(path)) =
+                            (CollectionId::parse(&id), LogicalPath::parse(name.as_bytes()))
+                    {
+                        found.push((id, path));
+                    }
+                }
+            }
+            // One name that is not UTF-8 fails them all: then each is asked for.
+            Err(_) => {
+                for id in self.ids(&query("COLL_ID"), &subject)? {
+                    found.extend(self.collection_path(id)?.map(|path| (id, path)));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn import_tags(&self, collections: &[LogicalPath], attribute: &str) -> Result<Vec<RawTag>, CatalogError> {
@@ -321,17 +355,9 @@ impl Catalog for IrodsCatalog<'_> {
         attribute: &str,
     ) -> Result<Vec<(DataId, String, String)>, CatalogError> {
         let mut tags = Vec::new();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.session
-            .list_metadata(&id.to_string(), &[attribute], &mut |cells| {
-                if let [data_id, _, value, units] = cells
-                    && let Ok(data_id) = DataId::parse(&text(data_id))
-                {
-                    tags.push((data_id, text(value), text(units)));
-                }
-                true
-            })
-            .map_err(|code| failed("rsGenQuery", &format!("collection {id}"), code))?;
+        self.object_avus(id, Which::All, &[attribute], &mut |data_id, triple| {
+            tags.push((data_id, triple.value, triple.units));
+        })?;
         // Every replica of a data object gives its AVUs again.
         tags.sort();
         tags.dedup();
@@ -360,11 +386,16 @@ impl Catalog for IrodsCatalog<'_> {
         self.any_of(entity, &condition, attributes, id)
     }
 
-    fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
+    fn replicas(
+        &self,
+        id: CollectionId,
+        which: Which,
+        visit: &mut dyn FnMut(Replica),
+    ) -> Result<(), CatalogError> {
         let (call, subject) = ("rsGenQuery", format!("collection {id}"));
         let mut wrong = None;
         self.session
-            .list_replicas(&id.to_string(), &mut |cells| match replica_of(cells) {
+            .list_replicas(&id.to_string(), range_of(which).as_ref(), &mut |cells| match replica_of(cells) {
                 Ok(replica) => {
                     visit(replica);
                     true
@@ -378,31 +409,100 @@ impl Catalog for IrodsCatalog<'_> {
         wrong.map_or(Ok(()), |detail| Err(unreadable(call, &subject, &detail)))
     }
 
-    fn records(&self, id: CollectionId) -> Result<HashMap<DataId, Record>, CatalogError> {
-        let mut records: HashMap<DataId, Record> = HashMap::new();
+    fn object_avus(
+        &self,
+        id: CollectionId,
+        which: Which,
+        attributes: &[&str],
+        visit: &mut dyn FnMut(DataId, Triple),
+    ) -> Result<(), CatalogError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.session
-            .list_metadata(&id.to_string(), &self.names.record(), &mut |cells| {
+            .list_metadata(&id.to_string(), range_of(which).as_ref(), attributes, &mut |cells| {
                 if let [data_id, attribute, value, units] = cells
                     && let Ok(data_id) = DataId::parse(&text(data_id))
                 {
-                    let triple = Triple::new(&text(attribute), text(value), text(units));
-                    records.entry(data_id).or_default().triples.push(triple);
+                    visit(data_id, Triple::new(&text(attribute), text(value), text(units)));
                 }
                 true
             })
-            .map_err(|code| failed("rsGenQuery", &format!("collection {id}"), code))?;
-        Ok(records)
+            .map_err(|code| failed("rsGenQuery", &format!("collection {id}"), code))
     }
 
-    fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError> {
+    fn collection_record(&self, id: CollectionId) -> Result<Record, CatalogError> {
+        let query = [
+            b"select distinct META_COLL_ATTR_NAME, META_COLL_ATTR_VALUE, META_COLL_ATTR_UNITS where COLL_ID = "
+                .as_slice(),
+            &quoted(id.to_string().as_bytes()),
+            b" and META_COLL_ATTR_NAME in (",
+            &quoted_list(&self.names.record()),
+            format!(") limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows(&query, &format!("collection {id}"))?;
+        let triple = |row: Vec<String>| {
+            let [attribute, value, units]: [String; 3] = row.try_into().ok()?;
+            (!attribute.is_empty()).then_some(Triple { attribute, value, units })
+        };
+        Ok(Record { triples: rows.into_iter().filter_map(triple).collect() })
+    }
+
+    fn tree(
+        &self,
+        collection: &LogicalPath,
+        visit: &mut dyn FnMut(TreeReplica),
+    ) -> Result<(), CatalogError> {
+        let subject = collection.display();
+        let mut after = "0".to_owned();
+        loop {
+            let query = [
+                b"select distinct DATA_ID, DATA_REPL_NUM, DATA_REPL_STATUS, DATA_SIZE, DATA_MODIFY_TIME, DATA_PATH, \
+                  RESC_NAME where (COLL_NAME = "
+                    .as_slice(),
+                &quoted(collection.as_bytes()),
+                b" or COLL_NAME like ",
+                &quoted(&below(collection)),
+                format!(") and DATA_ID > '{after}' order by DATA_ID limit {TREE_PAGE}").as_bytes(),
+            ]
+            .concat();
+            let mut rows = self.rows(&query, &subject)?;
+            let full = rows.len() >= TREE_PAGE;
+            if full {
+                // The page may end within a data object, which the next one then begins with.
+                let last = rows.last().and_then(|row| row.first()).cloned().unwrap_or_default();
+                let whole = rows.iter().position(|row| row.first() == Some(&last)).unwrap_or(0);
+                if whole > 0 {
+                    rows.truncate(whole);
+                }
+            }
+            for row in &rows {
+                visit(tree_replica_of(row).map_err(|why| unreadable("rs_genquery2", &subject, &why))?);
+            }
+            match rows.last().and_then(|row| row.first()) {
+                Some(last) if full => after.clone_from(last),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    fn replace(
+        &self,
+        kind: Kind,
+        path: &LogicalPath,
+        remove: &[Triple],
+        add: &[Triple],
+    ) -> Result<(), CatalogError> {
         let removed = remove.iter().filter(|t| !add.contains(t)).map(|t| ("remove", t));
         let added = add.iter().filter(|t| !remove.contains(t)).map(|t| ("add", t));
         let changes: Vec<_> = removed.chain(added).collect();
         if changes.is_empty() {
             return Ok(());
         }
-        self.apply(object, Entity::DataObject, &changes)
+        let entity = match kind {
+            Kind::DataObject => Entity::DataObject,
+            Kind::Collection => Entity::Collection,
+        };
+        self.apply(path, entity, &changes)
     }
 
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
@@ -518,6 +618,29 @@ fn rows_of(json: &[u8]) -> Result<Vec<Vec<String>>, String> {
                 .collect::<Option<Vec<Vec<String>>>>()
         })
         .ok_or_else(|| "not a JSON array of rows".to_owned())
+}
+
+/// A range of ids as the shim takes it.
+fn range_of(which: Which) -> Option<(String, String)> {
+    match which {
+        Which::All => None,
+        Which::Between(first, last) => Some((first.to_string(), last.to_string())),
+    }
+}
+
+fn tree_replica_of(row: &[String]) -> Result<TreeReplica, String> {
+    let [id, _, status, size, modified, path, resource] = row else {
+        return Err(format!("{} columns instead of 7", row.len()));
+    };
+    let number = |what: &str, text: &String| text.parse::<u64>().map_err(|_| format!("{what} '{text}'"));
+    Ok(TreeReplica {
+        data_id: DataId::parse(id).map_err(|e| e.to_string())?,
+        status: ReplicaStatus::parse(status),
+        size: number("size", size).unwrap_or(0),
+        modify_time: number("modify time", modified)?,
+        physical_path: path.clone().into_bytes(),
+        resource: resource.clone(),
+    })
 }
 
 fn replica_of(cells: &[&[u8]]) -> Result<Replica, String> {

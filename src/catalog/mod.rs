@@ -5,7 +5,7 @@ pub mod irods;
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Record, Triple};
 use crate::watch::RawTag;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Seconds since 1970-01-01 UTC, as the catalog counts.
@@ -89,6 +89,51 @@ pub struct Replica {
     pub owner_name: String,
     /// Zone of the data object's owner.
     pub owner_zone: String,
+}
+
+/// What bears AVUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A data object.
+    DataObject,
+    /// A collection.
+    Collection,
+}
+
+/// Which data objects of a collection are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those with an id from the first to the last.
+    Between(DataId, DataId),
+}
+
+impl Which {
+    /// Whether a data object is meant.
+    pub fn means(self, id: DataId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Between(first, last) => (first..=last).contains(&id),
+        }
+    }
+}
+
+/// One replica somewhere below a collection, as far as the state of the whole tree is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeReplica {
+    /// Which data object.
+    pub data_id: DataId,
+    /// Its status.
+    pub status: ReplicaStatus,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification.
+    pub modify_time: UnixTime,
+    /// Physical path on the host of the resource.
+    pub physical_path: Vec<u8>,
+    /// Name of the resource it is on, the leaf of its hierarchy.
+    pub resource: String,
 }
 
 /// A job of ours in the delay queue.
@@ -176,9 +221,14 @@ pub trait Catalog: Metadata {
     fn remove_mark(&self, collection: &LogicalPath, attribute: &str, value: &str)
     -> Result<(), CatalogError>;
 
-    /// The collections below a collection, at any depth. May name a few that are not (siblings whose names differ
-    /// where this one's has a `_` or `%`).
-    fn subcollections(&self, collection: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError>;
+    /// The collections below a collection, at any depth, in the order of their ids: at most `limit` of those whose id
+    /// comes after `after`.
+    fn subcollections(
+        &self,
+        collection: &LogicalPath,
+        after: Option<CollectionId>,
+        limit: usize,
+    ) -> Result<Vec<(CollectionId, LogicalPath)>, CatalogError>;
 
     /// The tags of that attribute on any of some collections, in one query.
     fn import_tags(&self, collections: &[LogicalPath], attribute: &str) -> Result<Vec<RawTag>, CatalogError>;
@@ -211,15 +261,43 @@ pub trait Catalog: Metadata {
     /// The collections that bear any of some attributes.
     fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError>;
 
-    /// Calls `visit` for every replica of the data objects directly in a collection. Replicas of one object
-    /// need not follow each other.
-    fn replicas(&self, id: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError>;
+    /// Calls `visit` for every replica of the data objects directly in a collection, read in pages. Replicas of one
+    /// object need not follow each other.
+    fn replicas(
+        &self,
+        id: CollectionId,
+        which: Which,
+        visit: &mut dyn FnMut(Replica),
+    ) -> Result<(), CatalogError>;
 
-    /// The records of the data objects directly in a collection.
-    fn records(&self, id: CollectionId) -> Result<HashMap<DataId, Record>, CatalogError>;
+    /// Calls `visit` for every AVU of some attributes on the data objects directly in a collection, read in pages.
+    fn object_avus(
+        &self,
+        id: CollectionId,
+        which: Which,
+        attributes: &[&str],
+        visit: &mut dyn FnMut(DataId, Triple),
+    ) -> Result<(), CatalogError>;
 
-    /// Replaces AVUs of a data object in one step.
-    fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError>;
+    /// The record of a collection.
+    fn collection_record(&self, id: CollectionId) -> Result<Record, CatalogError>;
+
+    /// Calls `visit` for every replica in a collection and at any depth below it, read in pages; those of one data
+    /// object follow each other.
+    fn tree(
+        &self,
+        collection: &LogicalPath,
+        visit: &mut dyn FnMut(TreeReplica),
+    ) -> Result<(), CatalogError>;
+
+    /// Replaces AVUs of a data object or collection in one step.
+    fn replace(
+        &self,
+        kind: Kind,
+        path: &LogicalPath,
+        remove: &[Triple],
+        add: &[Triple],
+    ) -> Result<(), CatalogError>;
 
     /// The jobs of any instance of ours in the delay queue.
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;

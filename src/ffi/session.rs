@@ -82,6 +82,13 @@ unsafe extern "C" fn row(context: *mut c_void, columns: *const omero_text, count
     }
 }
 
+/// Both ends of a range; empty texts for none.
+fn ends(range: Option<&(String, String)>) -> (omero_text, omero_text) {
+    range.map_or_else(Default::default, |(first, last)| {
+        (borrowed(first.as_bytes()), borrowed(last.as_bytes()))
+    })
+}
+
 impl<'a> Session<'a> {
     /// `None` for the null session.
     pub(super) fn new(host: &'a omero_host, session: *mut omero_session) -> Option<Self> {
@@ -108,25 +115,39 @@ impl<'a> Session<'a> {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
-    /// The replicas in a collection; columns as in the header.
-    pub fn list_replicas(&self, id: &str, visit: Row<'_>) -> Result<(), i64> {
+    /// The replicas in a collection, all or those of data objects with an id in a range; columns as in the header.
+    pub fn list_replicas(
+        &self,
+        id: &str,
+        range: Option<&(String, String)>,
+        visit: Row<'_>,
+    ) -> Result<(), i64> {
+        let (first, last) = ends(range);
         Self::listing(visit, |context| {
             // SAFETY: `row` gets the context it expects; texts live until the call returns.
             self.host
                 .list_replicas
-                .map(|f| unsafe { f(self.raw, borrowed(id.as_bytes()), Some(row), context) })
+                .map(|f| unsafe { f(self.raw, borrowed(id.as_bytes()), first, last, Some(row), context) })
         })
     }
 
-    /// The AVUs of some attributes on the data objects in a collection; columns as in the header.
-    pub fn list_metadata(&self, id: &str, attributes: &[&str], visit: Row<'_>) -> Result<(), i64> {
+    /// The AVUs of some attributes on the data objects in a collection, all or those with an id in a range; columns
+    /// as in the header.
+    pub fn list_metadata(
+        &self,
+        id: &str,
+        range: Option<&(String, String)>,
+        attributes: &[&str],
+        visit: Row<'_>,
+    ) -> Result<(), i64> {
+        let (first, last) = ends(range);
         let names: Vec<omero_text> = attributes.iter().map(|a| borrowed(a.as_bytes())).collect();
         Self::listing(visit, |context| {
             let id = borrowed(id.as_bytes());
             self.host
                 .list_metadata
                 // SAFETY: as above, and `names` lives until the call returns.
-                .map(|f| unsafe { f(self.raw, id, names.as_ptr(), names.len(), Some(row), context) })
+                .map(|f| unsafe { f(self.raw, id, first, last, names.as_ptr(), names.len(), Some(row), context) })
         })
     }
 

@@ -17,7 +17,7 @@
 use super::containers::{Containers, Contents, NoContainer};
 use super::outcome::{self, Missing};
 use super::process::{self, Finished};
-use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, client_path};
+use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
 use crate::catalog::UnixTime;
 use crate::config::{ImporterCommand, Omero, Server};
 use crate::names::OmeroId;
@@ -37,6 +37,9 @@ use std::time::Duration;
 /// Idle time after which OMERO closes a session whose owner died, in seconds. Both the command and its Java
 /// knock every 300 s while they work.
 const SESSION_IDLE_SECONDS: u32 = 900;
+
+/// How deep a directory that is one image is searched for a file that Bio-Formats can begin with.
+const DIRECTORY_DEPTH: u32 = 16;
 
 /// How many bytes of client paths one query asks for at once: an argument may have 128 KiB.
 const MAX_QUERY_BYTES: usize = 60_000;
@@ -81,7 +84,7 @@ impl<'a> CommandImporter<'a> {
     }
 
     /// The words after `omero` that import the paths on standard input, into a container or into none.
-    pub fn import_words(&self, target: Option<&str>) -> Vec<OsString> {
+    pub fn import_words(&self, target: Option<&str>, directories: bool) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
         if let Some(jars) = &self.command.jars {
             words.extend(["--clientdir".into(), jars.into()]);
@@ -91,8 +94,26 @@ impl<'a> CommandImporter<'a> {
         }
         words.extend(strings(&["--transfer", self.command.transfer, "--output", "yaml"]));
         words.extend(self.command.options.iter().map(OsString::from));
+        if directories && !self.command.options.iter().any(|o| o.starts_with("--depth")) {
+            // The first file that is not hidden may lie deep: in OME-Zarr 0.4 it is a chunk, below a directory for
+            // each axis. The importer's own default is 4.
+            words.push(format!("--depth={DIRECTORY_DEPTH}").into());
+        }
         words.extend(target.map(|t| OsString::from(format!("--target={t}"))));
         words.push("-".into());
+        words
+    }
+
+    /// The words after `omero` that say which of the paths on standard input belong together. No server is asked.
+    pub fn forecast_words(&self) -> Vec<OsString> {
+        let mut words = strings(&["import", "-q", "-f"]);
+        if let Some(jars) = &self.command.jars {
+            words.extend(["--clientdir".into(), jars.into()]);
+        }
+        if let Some(logback) = &self.command.logback {
+            words.extend(["--logback".into(), logback.into()]);
+        }
+        words.extend(strings(&["--output", "yaml", "-"]));
         words
     }
 
@@ -231,7 +252,35 @@ impl<'a> CommandImporter<'a> {
         files: &[BatchFile],
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
-        let wanted: BTreeSet<String> = files.iter().map(|f| client_path::of(&f.importer_path)).collect();
+        let of = |f: &BatchFile| client_path::of(&f.importer_path);
+        let (directories, files): (Vec<&BatchFile>, Vec<&BatchFile>) =
+            files.iter().partition(|f| f.is_directory());
+        let mut found = self.filesets_of(place, &files.into_iter().map(of).collect(), alive)?;
+        for directory in directories.into_iter().map(of) {
+            let below = format!("{directory}/");
+            let query = format!(
+                "select distinct fe.fileset.id from FilesetEntry fe where substring(fe.clientPath, 1, {}) = {}",
+                below.chars().count(),
+                literal(&below)
+            );
+            for id in self.ask(place, &query, alive)?.iter().flatten().filter_map(|id| OmeroId::parse(id).ok()) {
+                // The directory stands for all its files: before any of them.
+                found.entry(id).or_default().entries.insert(0, directory.clone());
+            }
+        }
+        self.contents(place, &mut found, alive)?;
+        // A fileset without images is what a failed import left behind.
+        found.retain(|_, fileset| !fileset.images.is_empty());
+        Ok(found)
+    }
+
+    /// The filesets that hold any of some client paths, without their contents.
+    fn filesets_of(
+        &self,
+        place: &Workplace,
+        wanted: &BTreeSet<String>,
+        alive: &mut dyn FnMut(),
+    ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
         let mut found: BTreeMap<OmeroId, Fileset> = BTreeMap::new();
         for list in literal_lists(wanted.iter().map(String::as_str)) {
             let query = format!(
@@ -246,15 +295,25 @@ impl<'a> CommandImporter<'a> {
                 }
             }
         }
+        Ok(found)
+    }
+
+    /// Adds to filesets their images, plates and marks.
+    fn contents(
+        &self,
+        place: &Workplace,
+        found: &mut BTreeMap<OmeroId, Fileset>,
+        alive: &mut dyn FnMut(),
+    ) -> Result<(), ImporterError> {
         for ids in chunks(&found.keys().copied().collect()) {
             let images =
                 format!("select i.fileset.id, i.id from Image i where i.fileset.id in ({ids}) order by i.id");
-            self.collect(place, &images, &mut found, |f, id| f.images.push(id), alive)?;
+            self.collect(place, &images, found, |f, id| f.images.push(id), alive)?;
             let plates = format!(
                 "select distinct s.image.fileset.id, p.id from Plate p join p.wells w join w.wellSamples s where \
                  s.image.fileset.id in ({ids})"
             );
-            self.collect(place, &plates, &mut found, |f, id| f.plates.push(id), alive)?;
+            self.collect(place, &plates, found, |f, id| f.plates.push(id), alive)?;
             let namespace = literal(&self.server.namespace);
             let marks = format!(
                 "select l.parent.id, l.child.description from FilesetAnnotationLink l where l.child.ns = {namespace} \
@@ -269,9 +328,40 @@ impl<'a> CommandImporter<'a> {
                 }
             }
         }
-        // A fileset without images is what a failed import left behind.
-        found.retain(|_, fileset| !fileset.images.is_empty());
-        Ok(found)
+        Ok(())
+    }
+
+    /// Which of the wanted files belong, by what Bio-Formats says, to filesets that are in OMERO already without
+    /// them: client path → fileset. The importer looks at the files for it once more than it would.
+    fn joined(
+        &self,
+        place: &Workplace,
+        wanted: &[&BatchFile],
+        alive: &mut dyn FnMut(),
+    ) -> Result<HashMap<String, OmeroId>, ImporterError> {
+        let input = paths_of(wanted);
+        let limit = self.command.timeout;
+        let done = self.run(place, &self.forecast_words(), &input, None, limit, alive)?;
+        let ours: HashMap<&str, &BatchFile> = wanted.iter().map(|f| (f.importer_path.as_str(), *f)).collect();
+        let mut joined = HashMap::new();
+        for group in outcome::groups(&done.stdout) {
+            let new: Vec<&BatchFile> = group.iter().filter_map(|path| ours.get(path.as_str()).copied()).collect();
+            let others: BTreeSet<String> = group
+                .iter()
+                .filter(|path| !ours.contains_key(path.as_str()))
+                .map(|path| client_path::of(path))
+                .collect();
+            if new.is_empty() || others.is_empty() {
+                continue;
+            }
+            let mut found = self.filesets_of(place, &others, alive)?;
+            found.retain(|id, _| !new.iter().any(|f| f.previous.contains(id)));
+            self.contents(place, &mut found, alive)?;
+            if let Some((fileset, _)) = found.iter().rev().find(|(_, f)| !f.images.is_empty()) {
+                joined.extend(new.iter().map(|f| (client_path::of(&f.importer_path), *fileset)));
+            }
+        }
+        Ok(joined)
     }
 
     fn collect(
@@ -444,7 +534,9 @@ impl<'a> CommandImporter<'a> {
     ) -> Result<Vec<FileOutcome>, ImporterError> {
         let by_client_path: HashMap<String, &BatchFile> =
             batch.files.iter().map(|f| (client_path::of(&f.importer_path), f)).collect();
-        let before = self.filesets(place, &batch.files, alive)?;
+        let old: BTreeSet<OmeroId> = batch.files.iter().flat_map(|f| f.previous.iter().copied()).collect();
+        let mut before = self.filesets(place, &batch.files, alive)?;
+        before.retain(|id, _| !old.contains(id));
         // What carries our mark for other data, or for another version of it, is not what we look for.
         let adopted: BTreeMap<OmeroId, Fileset> = before
             .iter()
@@ -452,8 +544,13 @@ impl<'a> CommandImporter<'a> {
             .map(|(id, f)| (*id, f.clone()))
             .collect();
         let known: BTreeSet<&String> = adopted.values().flat_map(|f| f.entries.values()).collect();
-        let wanted: Vec<&BatchFile> =
+        let mut wanted: Vec<&BatchFile> =
             batch.files.iter().filter(|f| !known.contains(&client_path::of(&f.importer_path))).collect();
+        let mut joined = HashMap::new();
+        if !wanted.is_empty() && (batch.may_join || !adopted.is_empty()) {
+            joined = self.joined(place, &wanted, alive)?;
+            wanted.retain(|f| !joined.contains_key(&client_path::of(&f.importer_path)));
+        }
         let mut all = adopted.clone();
         let mut run = None;
         if !wanted.is_empty() {
@@ -462,15 +559,10 @@ impl<'a> CommandImporter<'a> {
                 Err(NoContainer::Importer(error)) => return Err(error),
                 Err(NoContainer::Refused(why)) => return Ok(refused(batch, &adopted, &why)),
             };
-            let input = wanted.iter().flat_map(|f| [f.importer_path.as_str(), "\n"]).collect::<String>();
-            let done = self.run(
-                place,
-                &self.import_words(target.as_deref()),
-                &input,
-                None,
-                self.command.timeout,
-                alive,
-            )?;
+            let directories = wanted.iter().any(|f| f.is_directory());
+            let words = self.import_words(target.as_deref(), directories);
+            let done =
+                self.run(place, &words, &paths_of(&wanted), None, self.command.timeout, alive)?;
             let after = match self.filesets(place, &batch.files, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.
@@ -484,7 +576,7 @@ impl<'a> CommandImporter<'a> {
             if strangers > 0 {
                 log::warn!("act=import ignored_results={strangers} why=\"not of the files asked for\"");
             }
-            all.extend(after.into_iter().filter(|(id, _)| !before.contains_key(id)));
+            all.extend(after.into_iter().filter(|(id, _)| !before.contains_key(id) && !old.contains(id)));
             run = Some(done);
         }
         let filled = self.fill_containers(batch, place, &all, alive);
@@ -494,7 +586,11 @@ impl<'a> CommandImporter<'a> {
             Err(NoContainer::Importer(error)) => return Err(error),
             Err(NoContainer::Refused(why)) => return Ok(refused(batch, &BTreeMap::new(), &why)),
         }
-        Ok(batch.files.iter().map(|file| outcome_of(file, &all, &adopted, run.as_ref())).collect())
+        let outcome = |file: &BatchFile| match joined.get(&client_path::of(&file.importer_path)) {
+            Some(fileset) => FileOutcome::Joined(*fileset),
+            None => outcome_of(file, &all, &adopted, run.as_ref()),
+        };
+        Ok(batch.files.iter().map(outcome).collect())
     }
 }
 
@@ -524,9 +620,16 @@ impl Importer for CommandImporter<'_> {
 fn refused(batch: &Batch, adopted: &BTreeMap<OmeroId, Fileset>, why: &str) -> Vec<FileOutcome> {
     let outcome = |file| match outcome_of(file, adopted, adopted, None) {
         FileOutcome::Imported(imported) => FileOutcome::Imported(imported),
-        FileOutcome::Failed(_) | FileOutcome::Postponed(_) => FileOutcome::Failed(why.to_owned()),
+        FileOutcome::Failed(_) | FileOutcome::Postponed(_) | FileOutcome::Joined(_) => {
+            FileOutcome::Failed(why.to_owned())
+        }
     };
     batch.files.iter().map(outcome).collect()
+}
+
+/// The paths of files, one a line.
+fn paths_of(files: &[&BatchFile]) -> String {
+    files.iter().flat_map(|f| [f.importer_path.as_str(), "\n"]).collect()
 }
 
 fn strings(words: &[&str]) -> Vec<OsString> {
@@ -571,7 +674,7 @@ fn outcome_of(
 
 /// What the annotation's description says: which data object in which version. Adoption compares it.
 fn mark_of(file: &BatchFile) -> String {
-    format!("iRODS data object {} version {}", file.data_id, file.version)
+    format!("iRODS {} version {}", file.subject, file.version)
 }
 
 /// The key-value pairs a person reads in OMERO.
@@ -580,7 +683,10 @@ fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
     let mut pairs = vec![
         ("iRODS zone", String::from_utf8_lossy(zone).into_owned()),
         ("iRODS path", file.logical_path.display().into_owned()),
-        ("iRODS data id", file.data_id.to_string()),
+        match file.subject {
+            Subject::DataObject(id) => ("iRODS data id", id.to_string()),
+            Subject::Collection(id) => ("iRODS collection id", id.to_string()),
+        },
     ];
     pairs.extend(file.checksum.iter().map(|c| ("iRODS checksum", c.clone())));
     pairs.push(("iRODS user", file.owner.to_string()));

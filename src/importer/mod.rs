@@ -6,17 +6,45 @@ mod containers;
 pub mod outcome;
 mod process;
 
-use crate::catalog::UnixTime;
+use crate::catalog::{Kind, UnixTime};
 use crate::identity::OmeroIdentity;
-use crate::names::{DataId, IrodsUser, LogicalPath};
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
 use crate::record::{Imported, Version};
 use crate::target::Target;
 
-/// One file that goes to OMERO.
+/// What in iRODS is imported: a file, or the directory of a format that is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A file.
+    DataObject(DataId),
+    /// A directory with all below it.
+    Collection(CollectionId),
+}
+
+impl Subject {
+    /// What bears the record.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::DataObject(_) => Kind::DataObject,
+            Self::Collection(_) => Kind::Collection,
+        }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DataObject(id) => write!(f, "data object {id}"),
+            Self::Collection(id) => write!(f, "collection {id}"),
+        }
+    }
+}
+
+/// One file, or one directory that is an image, that goes to OMERO.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchFile {
-    /// The data object.
-    pub data_id: DataId,
+    /// The data object or collection.
+    pub subject: Subject,
     /// Its logical path.
     pub logical_path: LogicalPath,
     /// The path under which the importer sees the replica; absolute, and one the importer can take.
@@ -27,6 +55,15 @@ pub struct BatchFile {
     pub checksum: Option<String>,
     /// Whose data it is in iRODS.
     pub owner: IrodsUser,
+    /// Filesets of versions before, which are not what is looked for.
+    pub previous: Vec<OmeroId>,
+}
+
+impl BatchFile {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.subject, Subject::Collection(_))
+    }
 }
 
 /// The files of one importer run: same OMERO user, group, target.
@@ -38,6 +75,8 @@ pub struct Batch {
     pub target: Target,
     /// Where plates go, if not there too.
     pub plate_target: Option<Target>,
+    /// Whether the files may belong to filesets that are in OMERO already, so that this is found out first.
+    pub may_join: bool,
     /// What.
     pub files: Vec<BatchFile>,
 }
@@ -51,6 +90,8 @@ pub enum FileOutcome {
     Failed(String),
     /// It was not imported for a reason that will pass.
     Postponed(String),
+    /// It belongs to a fileset that was imported without it.
+    Joined(OmeroId),
 }
 
 /// Why a whole batch did not run.

@@ -16,6 +16,20 @@ pub fn filesets(stdout: &str) -> Vec<OmeroId> {
         .collect()
 }
 
+/// The groups of files that `omero import -f --output yaml` prints. Paths stand there without quotes, so this is
+/// read line by line and not as YAML.
+pub fn groups(stdout: &str) -> Vec<Vec<String>> {
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    for line in stdout.lines() {
+        if line.starts_with("- group: ") {
+            groups.push(Vec::new());
+        } else if let (Some(path), Some(group)) = (line.strip_prefix("   - "), groups.last_mut()) {
+            group.push(path.to_owned());
+        }
+    }
+    groups
+}
+
 /// The rows of `omero hql --style json`: each a list of columns. Lines before the array (`Previous session
 /// expired ...`) are passed over.
 ///
@@ -205,6 +219,14 @@ mod tests {
     fn every_document_of_the_yaml_stream_is_read() {
         let yaml = "---\n- Fileset: 55\n  Image: [1,2]\n---\n- Fileset: 56\n  Image: [3]\n  Plate: [7]\n";
         assert_eq!(filesets(yaml), [id("55"), id("56")]);
+    }
+
+    #[test]
+    fn groups_of_a_forecast_are_read_whatever_the_paths_hold() {
+        let yaml = "chatter\n---\n- group: /d/a: #b.tif\n  spw: false\n  reader: loci.formats.in.TiffReader\n  files:\n   \
+                    - /d/a: #b.tif\n   - /d/- c.tif\n- group: /d/e\n  files:\n   - /d/e\n";
+        assert_eq!(groups(yaml), [vec!["/d/a: #b.tif", "/d/- c.tif"], vec!["/d/e"]]);
+        assert!(groups("   - /d/stray\n").is_empty());
     }
 
     #[test]

@@ -249,14 +249,29 @@ namespace
         return "= '" + str(id) + "'";
     }
 
-    int64_t list_replicas(omero_session* session, omero_text id, omero_row row, void* context)
+    // The data objects directly in a collection, all or those with an id in a range.
+    std::vector<generic_query::condition> objects_in(omero_text id, omero_text first, omero_text last)
+    {
+        std::vector<generic_query::condition> conditions{{COL_D_COLL_ID, equals(id)}};
+        if (first.size > 0) {
+            conditions.push_back({COL_D_DATA_ID, "between '" + str(first) + "' '" + str(last) + "'"});
+        }
+        return conditions;
+    }
+
+    int64_t list_replicas(omero_session* session,
+                          omero_text id,
+                          omero_text first,
+                          omero_text last,
+                          omero_row row,
+                          void* context)
     {
         return guarded([&] {
             return list(session,
                         {COL_D_DATA_ID, COL_DATA_NAME, COL_DATA_REPL_NUM, COL_D_REPL_STATUS, COL_DATA_SIZE,
                          COL_D_MODIFY_TIME, COL_D_DATA_PATH, COL_D_RESC_HIER, COL_D_DATA_CHECKSUM,
                          COL_D_OWNER_NAME, COL_D_OWNER_ZONE},
-                        {{COL_D_COLL_ID, equals(id)}},
+                        objects_in(id, first, last),
                         row,
                         context);
         });
@@ -264,6 +279,8 @@ namespace
 
     int64_t list_metadata(omero_session* session,
                           omero_text id,
+                          omero_text first,
+                          omero_text last,
                           const omero_text* attributes,
                           std::size_t attribute_count,
                           omero_row row,
@@ -275,10 +292,12 @@ namespace
                 names += (i ? ",'" : "'") + str(attributes[i]) + "'";
             }
             names += ")";
+            auto conditions = objects_in(id, first, last);
+            conditions.push_back({COL_META_DATA_ATTR_NAME, names});
             return list(session,
                         {COL_D_DATA_ID, COL_META_DATA_ATTR_NAME, COL_META_DATA_ATTR_VALUE,
                          COL_META_DATA_ATTR_UNITS},
-                        {{COL_D_COLL_ID, equals(id)}, {COL_META_DATA_ATTR_NAME, names}},
+                        conditions,
                         row,
                         context);
         });

@@ -6,22 +6,30 @@
 //! and look once more for `due`: an event's sweep that found the collection taken has left it to us.
 
 mod plan;
+mod run;
+mod spread;
+mod survey;
+mod unit;
+mod watched;
 
-pub use plan::{Import, Plan, Planned, Verdict};
+pub use plan::{Decider, Import, Object, Planned, Verdict};
+pub use survey::Survey;
 
-use crate::catalog::{Catalog, CatalogError, UnixTime};
+use crate::catalog::{Catalog, CatalogError, Kind, UnixTime, Which};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::due;
-use crate::identity::{Mapping, OmeroIdentity};
-use crate::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use crate::importer::{Importer, Subject};
 use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::{self, Entry, Record, State, Triple, Version};
-use crate::target::Target;
-use crate::watch::{self, Watching};
+use crate::record::{self, Entry, State};
+use crate::watch::{self, Place, Watching};
+use run::Run;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
+use survey::Reading;
+use unit::Unit;
+use watched::Scope;
 
 /// The value of the `sweeping` mark that is the lock. It is the same for all who compete for a free collection,
 /// as the test-and-set wants it. Who takes over from a dead sweep adds when that one gave its last sign of life,
@@ -31,11 +39,11 @@ const SWEEPING: &str = "sweep";
 /// The value of the `sweeping` mark that is the sign of life: this and the time, by the sweeping host's clock.
 const ALIVE: &str = "alive ";
 
-/// The value of a tree's due mark while its collections are being marked.
-const SPREADING: &str = "spreading";
+/// When there are more marks than sweeps may be queued, how soon the rest is looked for.
+const NEXT_LOOK_WHEN_FULL: Duration = Duration::from_secs(30);
 
-/// The longest wait between two tries while OMERO is away.
-const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
+/// How many data objects are read again at a time to be decided on.
+const PAGE: usize = 1_000;
 
 /// What a sweep did, for the log.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -48,8 +56,31 @@ pub struct Report {
     pub skipped: usize,
     /// Data objects that wait.
     pub pending: usize,
+    /// Data objects that changed after their import, or came too late for it.
+    pub stale: usize,
+    /// Data objects that went before their import.
+    pub gone: usize,
     /// When the collection is looked at again; `None` if it is done.
     pub again_in: Option<Duration>,
+}
+
+impl Report {
+    /// Notes that there is something to look at again by then.
+    fn again(&mut self, wait: Duration) {
+        self.again_in = Some(self.again_in.map_or(wait, |w| w.min(wait)));
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Imported(_) => self.imported += 1,
+            Entry::Failed(_) => self.failed += 1,
+            Entry::Skipped(_) => self.skipped += 1,
+            Entry::Pending(_) => self.pending += 1,
+            Entry::Stale(_) | Entry::Late(_) => self.stale += 1,
+            Entry::Gone(_) => self.gone += 1,
+            Entry::Importing => {}
+        }
+    }
 }
 
 /// A collection that is ours for now: the lock we set, and the locks of dead sweeps beside it.
@@ -113,21 +144,25 @@ impl Sweeper<'_> {
         if marked.is_empty() {
             return Ok(0);
         }
+        let queued = self.catalog.queued()?;
+        let oldest = self.clock.now().saturating_sub(expiry.as_secs());
+        let waiting: BTreeSet<&str> =
+            queued.iter().filter(|j| j.due_at >= oldest).map(|j| j.text.as_str()).collect();
+        let without: Vec<CollectionId> =
+            marked.into_iter().filter(|id| !waiting.contains(due::sweep_text(*id).as_str())).collect();
+        let sweeps = waiting.iter().filter(|text| due::is_sweep(text)).count();
+        let room = self.config.max_queued_sweeps.saturating_sub(sweeps);
         // First of all the next look, for the case that this one dies. Itself is in the queue still, but over
-        // its time already.
-        due::ensure_sweep_all(self.catalog, self.clock.now(), expiry, Duration::ZERO)?;
+        // its time already. It comes sooner where there is no room for all.
+        let next = if without.len() > room { expiry.min(NEXT_LOOK_WHEN_FULL) } else { expiry };
+        due::ensure_sweep_all(self.catalog, self.clock.now(), next, Duration::ZERO)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
         }
-        let oldest = self.clock.now().saturating_sub(expiry.as_secs());
-        let waiting: BTreeSet<String> =
-            self.catalog.queued()?.into_iter().filter(|j| j.due_at >= oldest).map(|j| j.text).collect();
         let mut queued = 0;
-        for id in marked {
-            if !waiting.contains(&due::sweep_text(id)) {
-                due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
-                queued += 1;
-            }
+        for id in without.into_iter().take(room) {
+            due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
+            queued += 1;
         }
         Ok(queued)
     }
@@ -178,26 +213,6 @@ impl Sweeper<'_> {
         let names = &self.config.attributes;
         Ok(!self.catalog.marks(id, &names.due)?.is_empty()
             || !self.catalog.marks(id, &names.due_tree)?.is_empty())
-    }
-
-    /// Marks every collection below one whose whole tree is due. While that is done the mark says so, and not whose
-    /// it is: an event in the meantime sets it anew, and a sweep that dies over it leaves it behind.
-    fn spread(&self, id: CollectionId, collection: &LogicalPath) -> Result<(), CatalogError> {
-        let names = &self.config.attributes;
-        let marks = self.catalog.marks(id, &names.due_tree)?;
-        let Some(user) = marks.iter().find(|m| *m != SPREADING).or(marks.first()).cloned() else {
-            return Ok(());
-        };
-        for mark in marks.iter().filter(|m| *m != SPREADING) {
-            self.catalog.change_mark(collection, &names.due_tree, mark, SPREADING)?;
-        }
-        for below in self.catalog.subcollections(collection)? {
-            let Some(path) = self.catalog.collection_path(below)? else { continue };
-            if self.watching(&path)?.is_of_interest() && self.catalog.set_mark(&path, &names.due, &user)? {
-                due::queue_sweep(self.catalog, below, Duration::from_secs(1))?;
-            }
-        }
-        self.catalog.remove_mark(collection, &names.due_tree, SPREADING)
     }
 
     /// Takes a collection, if there is something to do in it: it is due, or an earlier sweep died in it (which
@@ -301,193 +316,189 @@ impl Sweeper<'_> {
         for mark in self.catalog.marks(id, &names.due)? {
             self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
-        self.spread(id, collection)?;
-        let Watching::Yes { rules, root } = self.watching(collection)? else {
-            return Ok(Report::default()); // no longer watched
-        };
-        let plan = Plan::read(self.config, self.catalog, id, self.clock.now(), &rules, root)?;
-        let mut report = Report { again_in: plan.unsettled_for, ..Report::default() };
-        if plan.objects.is_empty() {
-            return Ok(report);
+        let mut report = Report::default();
+        if let Some(wait) = self.spread(id, collection)? {
+            report.again(wait);
         }
-        let mut run = Run { sweeper: self, id, collection, hold, report: &mut report };
-        run.carry_out(plan)?;
+        match self.config.unit_of(collection.as_bytes()).map(LogicalPath::parse) {
+            Some(Ok(unit)) if unit == *collection => self.sweep_unit(id, collection, hold, &mut report)?,
+            Some(Ok(unit)) => self.mark_unit(&unit)?,
+            Some(Err(_)) | None => self.sweep_objects(id, collection, hold, &mut report)?,
+        }
         self.ensure_recheck(&report)?;
-        log::info!(
-            "act=sweep collection={collection} imported={} failed={} skipped={} pending={}",
-            report.imported,
-            report.failed,
-            report.skipped,
-            report.pending
-        );
+        if report != Report::default() {
+            log::info!(
+                "act=sweep collection={collection} imported={} failed={} skipped={} pending={} stale={} gone={}",
+                report.imported,
+                report.failed,
+                report.skipped,
+                report.pending,
+                report.stale,
+                report.gone
+            );
+        }
         Ok(report)
     }
-}
 
-/// One sweep at work on its plan.
-struct Run<'a> {
-    sweeper: &'a Sweeper<'a>,
-    id: CollectionId,
-    collection: &'a LogicalPath,
-    hold: &'a Hold,
-    report: &'a mut Report,
-}
-
-/// What a file's record needs beside its outcome.
-struct About {
-    path: LogicalPath,
-    record: Record,
-    version: Version,
-    attempts: u32,
-    /// Whom the import runs as, and why; `None` where there is no import.
-    mapping: Option<Mapping>,
-}
-
-impl Run<'_> {
-    fn carry_out(&mut self, plan: Plan) -> Result<(), CatalogError> {
-        let config = self.sweeper.config;
-        let mut batches: BTreeMap<(OmeroIdentity, Target, Option<Target>), Vec<BatchFile>> = BTreeMap::new();
-        let mut about: HashMap<DataId, About> = HashMap::new();
-        let mut room = config.max_files_per_sweep;
-        for object in plan.objects {
-            let attempts = object.record.attempts(&config.attributes);
-            let Planned { path, record, version, .. } = object;
-            let mut this = About { path, record, version, attempts, mapping: None };
-            match object.verdict {
-                Verdict::Say(entry @ Entry::Pending(_)) => {
-                    this.attempts += 1;
-                    self.write(&this, &entry, this.attempts, None)?;
-                    self.try_again(this.attempts);
-                }
-                Verdict::Say(entry) => self.write(&this, &entry, attempts, None)?,
-                Verdict::Import(_) if room == 0 => {
-                    self.report.again_in = Some(Duration::from_secs(1));
-                }
-                Verdict::Import(import) => {
-                    room -= 1;
-                    let key = (import.mapping.identity.clone(), import.target, import.plate_target);
-                    batches.entry(key).or_default().push(BatchFile {
-                        data_id: object.data_id,
-                        logical_path: this.path.clone(),
-                        importer_path: import.importer_path,
-                        version: this.version,
-                        checksum: import.checksum,
-                        owner: import.owner,
-                    });
-                    this.mapping = Some(import.mapping);
-                    about.insert(object.data_id, this);
-                }
-            }
-            self.alive()?;
-        }
-        for ((identity, target, plate_target), files) in batches {
-            self.import(&Batch { identity, target, plate_target, files }, &mut about)?;
-        }
-        Ok(())
-    }
-
-    fn import(&mut self, batch: &Batch, about: &mut HashMap<DataId, About>) -> Result<(), CatalogError> {
-        let Some(importer) = self.sweeper.importer else {
-            return Ok(());
-        };
-        if self.sweeper.is_contested(self.id, self.hold)? {
-            // We were held up for so long that another took over; the files are its now.
-            log::warn!("act=import collection={} why=\"taken over by another sweep\"", self.collection);
-            self.report.again_in = Some(self.sweeper.config.sweep_expiry);
-            return Ok(());
-        }
-        for file in &batch.files {
-            if let Some(this) = about.get_mut(&file.data_id) {
-                this.attempts += 1;
-                let triples = self.write(this, &Entry::Importing, this.attempts, Some(&batch.identity));
-                this.record.triples =
-                    triples.map(|()| self.triples(this, &Entry::Importing, Some(&batch.identity)))?;
-            }
-            self.alive()?;
-        }
-        let mut lost = None;
-        let outcomes = importer.import(batch, self.sweeper.clock.now(), &mut || {
-            if let Err(error) = self.alive() {
-                lost = Some(error);
-            }
-        });
-        if let Some(error) = lost {
-            log::warn!("act=renew collection={} failed=\"{error}\"", self.collection);
-        }
-        let entries: Vec<Entry> = match outcomes {
-            Ok(outcomes) => outcomes.into_iter().map(entry_of).collect(),
-            Err(ImporterError::WillPass(reason)) => vec![Entry::Pending(reason); batch.files.len()],
-            Err(ImporterError::Refused(reason)) => vec![Entry::Skipped(reason); batch.files.len()],
-        };
-        for (file, entry) in batch.files.iter().zip(entries) {
-            if let Some(this) = about.get(&file.data_id) {
-                self.write(this, &entry, this.attempts, Some(&batch.identity))?;
-                if matches!(entry, Entry::Pending(_)) {
-                    self.try_again(this.attempts);
-                }
-            }
-            self.alive()?;
-        }
-        Ok(())
-    }
-
-    fn try_again(&mut self, attempts: u32) {
-        let wait = retry_wait(self.sweeper.config.retry_wait, attempts);
-        self.report.again_in = Some(self.report.again_in.map_or(wait, |w| w.max(wait)));
-    }
-
-    fn triples(&self, this: &About, entry: &Entry, who: Option<&OmeroIdentity>) -> Vec<record::Triple> {
-        let names = &self.sweeper.config.attributes;
-        let server = self.sweeper.importer.map_or("", |i| i.server());
-        let mut triples = record::triples(names, entry, this.attempts, Some(this.version), server, who);
-        // By which source, and for whom: a service account's data is somebody else's.
-        let by =
-            this.mapping.as_ref().map(|m| Triple::new(&names.mapped_by, record::sentence(&m.by), &m.person));
-        triples.extend(by);
-        triples
-    }
-
-    /// Writes a record, if it says anything new. A data object that is gone is no error.
-    fn write(
-        &mut self,
-        this: &About,
-        entry: &Entry,
-        attempts: u32,
-        who: Option<&OmeroIdentity>,
+    /// Imports the data objects directly in a collection.
+    fn sweep_objects(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        hold: &Hold,
+        report: &mut Report,
     ) -> Result<(), CatalogError> {
-        match entry {
-            Entry::Imported(_) => self.report.imported += 1,
-            Entry::Failed(_) => self.report.failed += 1,
-            Entry::Skipped(_) => self.report.skipped += 1,
-            Entry::Pending(_) => self.report.pending += 1,
-            Entry::Importing | Entry::Stale(_) => {}
+        let scope = self.scope(id, collection)?;
+        if scope.as_ref().is_none_or(|s| !s.covers_all) {
+            self.let_go(id, collection, report)?;
         }
-        debug_assert_eq!(attempts, this.attempts);
-        let mut triples = self.triples(this, entry, who);
-        if matches!(entry, Entry::Stale(_)) {
-            // The images in OMERO are still those of the old version: keep what names them.
-            let names = &self.sweeper.config.attributes;
-            let replaced = [&names.state, &names.reason];
-            triples.retain(|t| replaced.contains(&&t.attribute));
-            triples.extend(this.record.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned());
+        let Some(scope) = scope else { return Ok(()) };
+        let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
+        let survey = Reading { config, catalog, id, collection, scope: &scope, now }.survey()?;
+        if let Some(wait) = survey.again_in {
+            report.again(wait);
         }
-        match self.sweeper.catalog.replace(&this.path, &this.record.triples, &triples) {
-            Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => {
-                log::info!("act=record path={} why=\"gone before its record\"", this.path);
-                Ok(())
+        let todo: Vec<DataId> = survey.todo.iter().copied().collect();
+        let place = Place { collection, root: scope.root };
+        let mut decider = Decider::new(config, catalog, &scope, &survey, place);
+        let mut run = Run::new(self, id, collection, hold, report, survey.may_join);
+        for page in todo.chunks(PAGE) {
+            if run.is_full() {
+                run.leave_rest();
+                break;
             }
-            other => other,
+            for planned in decider.page(id, page)? {
+                run.take(planned)?;
+            }
+        }
+        run.import_all()
+    }
+
+    /// Imports a directory that is one image.
+    fn sweep_unit(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        hold: &Hold,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let Some(scope) = self.scope(id, collection)?.filter(|s| s.covers_all) else {
+            return Ok(());
+        };
+        let unit = Unit::read(self.catalog, id, collection)?;
+        if unit.newest == 0 {
+            return Ok(()); // nothing in it yet
+        }
+        let marker = match &scope.rules.complete_marker {
+            Some(marker) if !self.is_marked(id, collection, &scope)? => Some(marker.describe()),
+            Some(_) | None => None,
+        };
+        if let Some(wait) = unit.unsettled(self.clock.now(), &scope, self.config.max_wait, marker.is_some()) {
+            report.again(wait);
+            return Ok(());
+        }
+        let record = self.catalog.collection_record(id)?;
+        let survey = Survey::default();
+        // It lies in the collection above it, as a file would, unless it is itself what is watched.
+        let parent = collection.parent().filter(|p| p.elements().count() >= scope.root);
+        let place = Place { collection: parent.as_ref().unwrap_or(collection), root: scope.root };
+        let mut run = Run::new(self, id, collection, hold, report, false);
+        let subject = Subject::Collection(id);
+        let planned = match unit.object {
+            Ok(object) => Decider::new(self.config, self.catalog, &scope, &survey, place).planned(
+                subject,
+                collection.clone(),
+                &object,
+                record,
+            )?,
+            Err(why) => {
+                let version = record::Version { modify_time: unit.newest, size: 0 };
+                let said = record.reason(&self.config.attributes) == Some(record::sentence(&why).as_str());
+                let verdict = Verdict::Say(Entry::Failed(why));
+                (!said).then(|| Planned {
+                    subject,
+                    path: collection.clone(),
+                    version,
+                    checksum: None,
+                    record,
+                    attempts: 0,
+                    verdict,
+                })
+            }
+        };
+        if let Some(planned) = planned {
+            run.take(planned)?;
+        }
+        run.import_all()
+    }
+
+    /// Whether the marker that a directory format waits for is there: an AVU on it or above it, or a file in it.
+    fn is_marked(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+    ) -> Result<bool, CatalogError> {
+        match &scope.rules.complete_marker {
+            None => Ok(true),
+            Some(watch::Marker::Avu(attribute)) => {
+                Ok(self.catalog.nearest_values(collection, attribute, scope.root)?.is_some())
+            }
+            Some(watch::Marker::File(pattern)) => {
+                let mut found = false;
+                self.catalog.replicas(id, Which::All, &mut |r| found |= pattern.fits(&r.name))?;
+                Ok(found)
+            }
         }
     }
 
-    /// Gives a sign of life when a third of the time without one is over.
-    fn alive(&self) -> Result<(), CatalogError> {
-        let (now, last) = (self.sweeper.clock.now(), self.hold.alive.get());
-        if now.saturating_sub(last) >= self.sweeper.config.sweep_expiry.as_secs() / 3 {
-            let attribute = &self.sweeper.config.attributes.sweeping;
-            let (old, new) = (format!("{ALIVE}{last}"), format!("{ALIVE}{now}"));
-            self.sweeper.catalog.change_mark(self.collection, attribute, &old, &new)?;
-            self.hold.alive.set(now);
+    /// Marks the directory of a format that a collection lies in.
+    fn mark_unit(&self, unit: &LogicalPath) -> Result<(), CatalogError> {
+        let watching = self.watching(unit)?;
+        if let Some(user) = self.catalog.client().filter(|_| watching.is_of_interest()) {
+            let quiet = watching.quiet_period(self.config.defaults.quiet_period);
+            let (due, now) = (&self.config.attributes.due, self.clock.now());
+            due::mark(self.catalog, due, unit, &user, now, quiet)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `gone` on what was to be imported but is no longer watched: it was moved, or the tag was removed.
+    fn let_go(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let names = &self.config.attributes;
+        let mut waiting: BTreeMap<DataId, record::Record> = BTreeMap::new();
+        let wanted = [names.state.as_str(), names.reason.as_str(), names.retry.as_str()];
+        self.catalog.object_avus(id, Which::All, &wanted, &mut |id, triple| {
+            waiting.entry(id).or_default().triples.push(triple);
+        })?;
+        waiting.retain(|_, r| matches!(r.state(names), Some(State::Pending | State::Skipped)));
+        if self.config.tags {
+            for (tagged, _, _) in self.catalog.tagged_objects(id, &names.import)? {
+                waiting.remove(&tagged);
+            }
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut paths: HashSet<(DataId, Vec<u8>)> = HashSet::new();
+        self.catalog.replicas(id, Which::All, &mut |replica| {
+            if waiting.contains_key(&replica.data_id) {
+                paths.insert((replica.data_id, replica.name));
+            }
+        })?;
+        let gone = Entry::Gone("it was no longer in a watched collection when its turn came".to_owned());
+        for (id, name) in paths {
+            let (Some(record), Ok(path)) = (waiting.get(&id), collection.join(&name)) else { continue };
+            let details =
+                record::Details { attempts: record.attempts(names), ..record::Details::default() };
+            let triples = record::triples(names, &gone, &details);
+            self.catalog.replace(Kind::DataObject, &path, &record.triples, &triples)?;
+            report.count(&gone);
         }
         Ok(())
     }
@@ -499,24 +510,6 @@ fn is_lock(mark: &str) -> bool {
 
 fn sign_of_life(mark: &str) -> Option<UnixTime> {
     mark.strip_prefix(ALIVE)?.parse().ok()
-}
-
-/// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:
-/// the atomic call says "Entity does not exist" with -130000.
-const NOT_THERE: [i64; 4] = [-130_000, -358_000, -814_000, -817_000];
-
-fn entry_of(outcome: FileOutcome) -> Entry {
-    match outcome {
-        FileOutcome::Imported(imported) => Entry::Imported(imported),
-        FileOutcome::Failed(reason) => Entry::Failed(reason),
-        FileOutcome::Postponed(reason) => Entry::Pending(reason),
-    }
-}
-
-/// The wait before the next try: doubling with every attempt, an hour at most.
-fn retry_wait(first: Duration, attempts: u32) -> Duration {
-    let factor = 1_u32 << attempts.saturating_sub(1).min(16);
-    first.saturating_mul(factor).min(LONGEST_RETRY.max(first))
 }
 
 #[cfg(test)]

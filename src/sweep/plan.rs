@@ -1,22 +1,28 @@
-//! What is to be done with each data object of a collection, decided from one reading of the catalog.
+//! What is to be done with a data object, or with a directory that is one image, decided from what the catalog says
+//! of it.
 
-use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime};
-use crate::config::Config;
+use super::survey::Survey;
+use super::watched::Scope;
+use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
+use crate::config::{Attributes, Config};
 use crate::identity::{Asked, Mapping, NoIdentity};
-use crate::importer::check_path;
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
-use crate::record::{Entry, Record, State, Version, sentence};
+use crate::importer::{Subject, check_path};
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
+use crate::record::{Entry, Record, State, Version};
 use crate::target::{Filling, NoTarget, Target};
 use crate::visibility::Location;
-use crate::watch::{Place, Rules};
+use crate::watch::{OnOverwrite, Place, Rules, Tag};
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-/// What is to be done with one data object.
+/// What is to be done with a data object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Write this into its record.
     Say(Entry),
+    /// Write that it was imported in this version too: its bytes are the same.
+    Touched,
+    /// It could not be decided on for now; to be tried again.
+    Postpone(String),
     /// Give it to the importer.
     Import(Box<Import>),
 }
@@ -32,111 +38,41 @@ pub struct Import {
     pub plate_target: Option<Target>,
     /// Under which path.
     pub importer_path: String,
-    /// Its checksum, if registered.
-    pub checksum: Option<String>,
     /// Whose it is in iRODS.
     pub owner: IrodsUser,
+    /// Filesets of versions before.
+    pub previous: Vec<OmeroId>,
 }
 
-/// One data object and its verdict.
+/// A data object, or a directory that is one image, and its verdict.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// Its id.
-    pub data_id: DataId,
+    /// What it is.
+    pub subject: Subject,
     /// Its logical path.
     pub path: LogicalPath,
     /// Modify time and size of the replica meant.
     pub version: Version,
+    /// Its checksum, if registered.
+    pub checksum: Option<String>,
     /// What its record says now.
     pub record: Record,
+    /// How often the import of this version was tried.
+    pub attempts: u32,
     /// What to do.
     pub verdict: Verdict,
 }
 
-/// The work of one sweep.
-#[derive(Debug, Default)]
-pub struct Plan {
-    /// The data objects for which something is to be done.
-    pub objects: Vec<Planned>,
-    /// If the collection is not settled: how long until it may be.
-    pub unsettled_for: Option<Duration>,
-}
-
 /// The replicas of one data object.
-struct Object {
-    replicas: Vec<Replica>,
+#[derive(Debug, Default)]
+pub struct Object {
+    /// All of them.
+    pub replicas: Vec<Replica>,
 }
 
 impl Object {
-    fn newest_change(&self) -> UnixTime {
-        self.replicas.iter().map(|r| r.modify_time).max().unwrap_or(0)
-    }
-
-    fn in_flux(&self) -> bool {
-        self.replicas.iter().any(|r| matches!(r.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked))
-    }
-
     fn good(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good)
-    }
-}
-
-impl Plan {
-    /// Reads a collection and decides.
-    ///
-    /// The collection is settled when no replica is being written and nothing has changed for the quiet period.
-    /// A time in the future, by more than that period, is a wrong clock and holds nothing up. What has been
-    /// quiet itself for `max_wait` goes even if the rest never settles; what has been in flux for as long is the
-    /// leftover of a client that died and is left out.
-    pub fn read(
-        config: &Config,
-        catalog: &dyn Catalog,
-        id: CollectionId,
-        now: UnixTime,
-        watch: &Rules,
-        root: usize,
-    ) -> Result<Self, CatalogError> {
-        let Some(collection) = catalog.collection_path(id)? else {
-            return Ok(Self::default());
-        };
-        let place = Place { collection: &collection, root };
-        let mut deciding =
-            Deciding { config, catalog, watch, place, mappings: HashMap::new(), avus: HashMap::new() };
-        let mut objects: BTreeMap<DataId, Object> = BTreeMap::new();
-        catalog.replicas(id, &mut |replica| {
-            objects
-                .entry(replica.data_id)
-                .or_insert_with(|| Object { replicas: Vec::new() })
-                .replicas
-                .push(replica);
-        })?;
-        let mut records: HashMap<DataId, Record> = catalog.records(id)?;
-        let quiet = watch.quiet_period.as_secs();
-        let max_wait = config.max_wait.as_secs();
-        let age = |object: &Object| now.saturating_sub(object.newest_change());
-        let in_future = |object: &Object| object.newest_change() > now.saturating_add(quiet);
-        let wait_for = |object: &Object| -> u64 {
-            if in_future(object) {
-                0
-            } else if object.in_flux() {
-                if age(object) >= max_wait { 0 } else { quiet.max(1) }
-            } else {
-                (object.newest_change() + quiet).saturating_sub(now)
-            }
-        };
-        let unsettled = objects.values().map(wait_for).max().unwrap_or(0);
-        let mut plan = Self {
-            objects: Vec::new(),
-            unsettled_for: (unsettled > 0).then(|| Duration::from_secs(unsettled)),
-        };
-        for (data_id, object) in objects {
-            if object.in_flux() || (unsettled > 0 && age(&object) < max_wait) {
-                continue;
-            }
-            let record = records.remove(&data_id).unwrap_or_default();
-            plan.objects.extend(deciding.planned(data_id, &object, record)?);
-        }
-        Ok(plan)
     }
 }
 
@@ -145,10 +81,11 @@ const STALE: &str = "the data changed in iRODS after it was imported; the images
                      the old metadata: delete them in OMERO and import the data again";
 
 /// Decides on the data objects of one collection. What is the same for all of one owner is asked once.
-struct Deciding<'a> {
+pub struct Decider<'a> {
     config: &'a Config,
     catalog: &'a dyn Catalog,
-    watch: &'a Rules,
+    scope: &'a Scope,
+    survey: &'a Survey,
     place: Place<'a>,
     mappings: HashMap<IrodsUser, Result<Mapping, NoIdentity>>,
     avus: HashMap<String, Vec<String>>,
@@ -158,6 +95,8 @@ struct Deciding<'a> {
 enum Not {
     /// Its record is to say so.
     Say(Entry),
+    /// It cannot be decided for now.
+    WillPass(String),
     /// The catalog failed.
     Catalog(CatalogError),
 }
@@ -168,40 +107,134 @@ impl From<CatalogError> for Not {
     }
 }
 
-impl Deciding<'_> {
-    /// The verdict on one data object; `None` where there is nothing to do, or nothing new to say.
-    fn planned(
+impl<'a> Decider<'a> {
+    /// A decider for the data in a place.
+    pub(super) fn new(
+        config: &'a Config,
+        catalog: &'a dyn Catalog,
+        scope: &'a Scope,
+        survey: &'a Survey,
+        place: Place<'a>,
+    ) -> Self {
+        Self { config, catalog, scope, survey, place, mappings: HashMap::new(), avus: HashMap::new() }
+    }
+
+    /// The verdicts on some of the data objects the survey found, in the order of their ids. Those of which nothing
+    /// is to be said are left out.
+    pub fn page(&mut self, id: CollectionId, ids: &[DataId]) -> Result<Vec<Planned>, CatalogError> {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
+            return Ok(Vec::new());
+        };
+        let which = Which::Between(*first, *last);
+        let is_meant = |id: &DataId| ids.binary_search(id).is_ok();
+        let mut objects: BTreeMap<DataId, Object> = BTreeMap::new();
+        self.catalog.replicas(id, which, &mut |replica| {
+            if is_meant(&replica.data_id) {
+                objects.entry(replica.data_id).or_default().replicas.push(replica);
+            }
+        })?;
+        let mut records: HashMap<DataId, Record> = HashMap::new();
+        let names = self.config.attributes.record();
+        self.catalog.object_avus(id, which, &names, &mut |id, triple| {
+            if is_meant(&id) {
+                records.entry(id).or_default().triples.push(triple);
+            }
+        })?;
+        let mut page = Vec::new();
+        for (id, object) in objects {
+            let record = records.remove(&id).unwrap_or_default();
+            let Some(name) = object.replicas.first().map(|r| &r.name) else { continue };
+            let Ok(path) = self.place.collection.join(name) else { continue };
+            page.extend(self.planned(Subject::DataObject(id), path, &object, record)?);
+        }
+        Ok(page)
+    }
+
+    /// The verdict on one data object or directory; `None` where there is nothing to do, or nothing new to say.
+    pub fn planned(
         &mut self,
-        data_id: DataId,
+        subject: Subject,
+        path: LogicalPath,
         object: &Object,
         record: Record,
     ) -> Result<Option<Planned>, CatalogError> {
         let Some(first) = object.good().next().or_else(|| object.replicas.first()) else {
             return Ok(None);
         };
-        let Ok(path) = self.place.collection.join(&first.name) else {
-            return Ok(None);
+        let names = &self.config.attributes;
+        let recorded = record.version(names);
+        let same = object.good().find(|r| recorded == Some(version_of(r)));
+        let attempts = if same.is_some() || recorded.is_none() { record.attempts(names) } else { 0 };
+        let planned = |replica: &Replica, record, attempts, verdict| Planned {
+            subject,
+            path: path.clone(),
+            version: version_of(replica),
+            checksum: replica.checksum.clone(),
+            record,
+            attempts,
+            verdict,
         };
-        let version = Version { modify_time: first.modify_time, size: first.size };
-        if !needs_work(self.config, &record, version) {
-            return Ok(None);
-        }
-        let changed_after_import =
-            matches!(record.state(&self.config.attributes), Some(State::Imported | State::Stale));
-        let (version, verdict) = if changed_after_import {
-            (version, Verdict::Say(Entry::Stale(STALE.to_owned())))
-        } else {
-            match self.import_of(&path, object) {
-                Ok(Some((replica, verdict))) => {
-                    (Version { modify_time: replica.modify_time, size: replica.size }, verdict)
+        let found = match self.verdict(subject, &path, object, &record, same.is_some()) {
+            Ok(Some((replica, verdict))) => planned(replica.unwrap_or(first), record, attempts, verdict),
+            Ok(None) => return Ok(None),
+            Err(Not::Say(entry)) => planned(first, record, attempts, Verdict::Say(entry)),
+            Err(Not::WillPass(why)) => planned(first, record, attempts, Verdict::Postpone(why)),
+            Err(Not::Catalog(error)) => return Err(error),
+        };
+        Ok((!says_so_already(self.config, &found)).then_some(found))
+    }
+
+    fn verdict<'o>(
+        &mut self,
+        subject: Subject,
+        path: &LogicalPath,
+        object: &'o Object,
+        record: &Record,
+        is_same: bool,
+    ) -> Result<Option<(Option<&'o Replica>, Verdict)>, Not> {
+        let names = &self.config.attributes;
+        let (scope, survey) = (self.scope, self.survey);
+        let (tag, waits) = match subject {
+            Subject::DataObject(id) => (survey.tagged.get(&id), survey.waiting.contains(&id)),
+            Subject::Collection(_) => (None, false),
+        };
+        let rules = scope.rules_of(tag);
+        let state = record.state(names);
+        let is_renewed = record.fileset(names).is_some_and(|f| survey.renewed.contains(&f));
+        match state {
+            Some(State::Imported | State::Stale) if is_same => {
+                if !is_renewed {
+                    return Ok(None);
                 }
-                Ok(None) => return Ok(None),
-                Err(Not::Say(entry)) => (version, Verdict::Say(entry)),
-                Err(Not::Catalog(error)) => return Err(error),
             }
+            Some(State::Imported) if touched(object, record, names).is_some() && !is_renewed => {
+                return Ok(touched(object, record, names).map(|r| (Some(r), Verdict::Touched)));
+            }
+            Some(State::Imported | State::Stale) if rules.on_overwrite == OnOverwrite::Report => {
+                return Err(Not::Say(Entry::Stale(STALE.to_owned())));
+            }
+            Some(State::Failed) if is_same => return Ok(None),
+            Some(_) | None => {}
+        }
+        let unclear = match tag {
+            Some(Err(why)) => Some(why),
+            Some(Ok(Tag::On(_))) => None,
+            Some(Ok(Tag::Off)) | None => scope.unclear.as_ref(),
         };
-        let planned = Planned { data_id, path, version, record, verdict };
-        Ok((!says_so_already(self.config, &planned)).then_some(planned))
+        if let Some(why) = unclear {
+            return Err(Not::Say(Entry::Skipped(why.clone())));
+        }
+        if let Some(why) = survey.waits_for.as_ref().filter(|_| waits) {
+            return Err(Not::Say(Entry::Pending(why.clone())));
+        }
+        let mut previous = record.previous(names);
+        if matches!(state, Some(State::Imported | State::Stale)) {
+            previous.extend(record.fileset(names));
+        }
+        previous.sort();
+        previous.dedup();
+        let import = self.import_of(path, object, &rules, previous)?;
+        Ok(import.map(|(replica, verdict)| (Some(replica), verdict)))
     }
 
     /// Which replica of a data object goes to OMERO and how; `None` for an empty one, the beginning of a file or a
@@ -210,6 +243,8 @@ impl Deciding<'_> {
         &mut self,
         path: &LogicalPath,
         object: &'o Object,
+        rules: &Rules,
+        previous: Vec<OmeroId>,
     ) -> Result<Option<(&'o Replica, Verdict)>, Not> {
         let config = self.config;
         let skipped = |reason: String| Not::Say(Entry::Skipped(reason));
@@ -224,7 +259,7 @@ impl Deciding<'_> {
             IrodsUser::new(&first.owner_name, &first.owner_zone).map_err(|e| skipped(e.to_string()))?;
         let mapping = self.mapping(&owner)?.map_err(|no| {
             let reason = no.to_string();
-            Not::Say(if no.will_pass() { Entry::Pending(reason) } else { Entry::Skipped(reason) })
+            if no.will_pass() { Not::WillPass(reason) } else { skipped(reason) }
         })?;
         let in_vault = object.good().find_map(|r| {
             let location = Location { physical_path: &r.physical_path, hierarchy: &r.hierarchy };
@@ -240,9 +275,8 @@ impl Deciding<'_> {
             )));
         };
         let importer_path = check_path(&seen).map_err(|reason| Not::Say(Entry::Failed(reason)))?.to_owned();
-        let (target, plate_target) = self.targets(&mapping, replica.modify_time)?;
-        let checksum = replica.checksum.clone();
-        let import = Import { mapping, target, plate_target, importer_path, checksum, owner };
+        let (target, plate_target) = self.targets(&mapping, rules, replica.modify_time)?;
+        let import = Import { mapping, target, plate_target, importer_path, owner, previous };
         Ok(Some((replica, Verdict::Import(Box::new(import)))))
     }
 
@@ -258,8 +292,13 @@ impl Deciding<'_> {
     }
 
     /// Where the images go, and where a plate would.
-    fn targets(&mut self, mapping: &Mapping, modify_time: UnixTime) -> Result<(Target, Option<Target>), Not> {
-        let Self { catalog, watch, place, avus, .. } = self;
+    fn targets(
+        &mut self,
+        mapping: &Mapping,
+        rules: &Rules,
+        modify_time: UnixTime,
+    ) -> Result<(Target, Option<Target>), Not> {
+        let Self { catalog, place, avus, .. } = self;
         let mut avu = |name: &str| {
             if let Some(known) = avus.get(name) {
                 return Ok(known.clone());
@@ -271,8 +310,8 @@ impl Deciding<'_> {
         };
         let Mapping { identity, person, .. } = mapping;
         let mut filling = Filling { place: *place, person, identity, modify_time, avu: &mut avu };
-        let plates = watch.plate_target.as_ref();
-        let filled = watch.target.fill(&mut filling).and_then(|target| {
+        let plates = rules.plate_target.as_ref();
+        let filled = rules.target.fill(&mut filling).and_then(|target| {
             let plate_target = plates.map(|p| p.fill(&mut filling)).transpose()?;
             Ok((target, plate_target))
         });
@@ -283,25 +322,26 @@ impl Deciding<'_> {
     }
 }
 
+fn version_of(replica: &Replica) -> Version {
+    Version { modify_time: replica.modify_time, size: replica.size }
+}
+
+/// The replica whose checksum and size are those recorded, whatever its time: nobody changed the bytes.
+fn touched<'o>(object: &'o Object, record: &Record, names: &Attributes) -> Option<&'o Replica> {
+    let (size, checksum) = (record.version(names)?.size, record.checksum(names)?);
+    object.good().find(|r| r.size == size && r.checksum.as_deref() == Some(checksum))
+}
+
 /// Whether the record has the verdict's state and reason, so that writing it would change nothing but a number.
 fn says_so_already(config: &Config, planned: &Planned) -> bool {
     let names = &config.attributes;
     match &planned.verdict {
-        Verdict::Say(entry @ (Entry::Failed(reason) | Entry::Skipped(reason) | Entry::Stale(reason))) => {
-            let said = planned.record.triples.iter().find(|t| t.attribute == names.reason);
+        Verdict::Say(entry) => {
             planned.record.state(names) == Some(entry.state())
-                && said.is_some_and(|t| t.value == sentence(reason))
+                && entry.reason().as_deref() == planned.record.reason(names)
+                && (matches!(entry, Entry::Stale(_))
+                    || planned.record.version(names) == Some(planned.version))
         }
-        Verdict::Say(Entry::Importing | Entry::Imported(_) | Entry::Pending(_)) | Verdict::Import(_) => false,
-    }
-}
-
-/// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.
-fn needs_work(config: &Config, record: &Record, version: Version) -> bool {
-    match record.state(&config.attributes) {
-        None | Some(State::Pending | State::Importing | State::Skipped | State::Gone) => true,
-        Some(State::Imported | State::Failed | State::Stale) => {
-            record.version(&config.attributes).is_some_and(|v| v != version)
-        }
+        Verdict::Touched | Verdict::Postpone(_) | Verdict::Import(_) => false,
     }
 }

@@ -1,13 +1,15 @@
 //! The sweep over a catalog, an importer and a clock that tests hold in their hands.
 
 use super::*;
-use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, UserTag};
+use super::run::retry_wait;
+use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
+use crate::importer::{Batch, FileOutcome, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
-use crate::record::{Imported, State, Triple};
+use crate::record::{Imported, Record, State, Triple};
 use crate::watch::RawTag;
 use serde_json::json;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 const NOW: UnixTime = 1_700_000_000;
@@ -24,12 +26,15 @@ impl Clock for TestClock {
     }
 }
 
-/// A catalog of one collection. `interrupt` is called before every call with the number of calls made so far;
+/// A catalog of one collection, and of others where a test needs them. `interrupt` is called before every call with the number of calls made so far;
 /// it may change the world, or answer with an error, as if the process had died there.
 struct TestCatalog {
     clock: Rc<TestClock>,
     replicas: RefCell<Vec<Replica>>,
-    marks: RefCell<Vec<(String, String)>>,
+    /// The other collections, by id, and what is in them.
+    others: RefCell<BTreeMap<u64, (LogicalPath, Vec<Replica>)>>,
+    /// The marks: collection, attribute, value.
+    marks: RefCell<Vec<(LogicalPath, String, String)>>,
     avus: RefCell<HashMap<Vec<u8>, BTreeSet<Triple>>>,
     /// AVUs of users, by name.
     tags: RefCell<Vec<(String, UserTag)>>,
@@ -48,6 +53,7 @@ impl TestCatalog {
         Self {
             clock: Rc::clone(clock),
             replicas: RefCell::default(),
+            others: RefCell::default(),
             marks: RefCell::default(),
             avus: RefCell::default(),
             tags: RefCell::default(),
@@ -71,20 +77,69 @@ impl TestCatalog {
         result
     }
 
-    fn put(&self, id: u64, name: &str, owner: &str) {
-        self.replicas.borrow_mut().push(Replica {
+    fn replica(&self, id: u64, path: &str, owner: &str) -> Replica {
+        Replica {
             data_id: DataId::parse(&id.to_string()).unwrap(),
-            name: name.as_bytes().to_vec(),
+            name: path.rsplit('/').next().unwrap().as_bytes().to_vec(),
             number: 0,
             status: ReplicaStatus::Good,
             size: 10,
             modify_time: self.clock.now(),
-            physical_path: format!("/vault/home/alice/run1/{name}").into_bytes(),
+            physical_path: path.replacen("/z/", "/vault/", 1).into_bytes(),
             hierarchy: "demoResc".to_owned(),
             checksum: None,
             owner_name: owner.to_owned(),
             owner_zone: "z".to_owned(),
-        });
+        }
+    }
+
+    fn put(&self, id: u64, name: &str, owner: &str) {
+        let replica = self.replica(id, &format!("{COLLECTION}/{name}"), owner);
+        self.replicas.borrow_mut().push(replica);
+    }
+
+    /// A collection beside the usual one.
+    fn make(&self, id: u64, path: &str) -> CollectionId {
+        let there = (LogicalPath::parse(path.as_bytes()).unwrap(), Vec::new());
+        self.others.borrow_mut().insert(id, there);
+        CollectionId::parse(&id.to_string()).unwrap()
+    }
+
+    /// Data in such a collection.
+    fn put_into(&self, collection: u64, id: u64, name: &str) {
+        let path = self.others.borrow()[&collection].0.clone();
+        let replica = self.replica(id, &format!("{path}/{name}"), "alice");
+        self.others.borrow_mut().get_mut(&collection).unwrap().1.push(replica);
+    }
+
+    fn path_of(&self, id: CollectionId) -> Option<LogicalPath> {
+        if id == super::tests::id() {
+            return (!self.gone.get()).then(collection);
+        }
+        self.others.borrow().get(&id.to_string().parse().unwrap()).map(|(path, _)| path.clone())
+    }
+
+    /// The replicas in a collection.
+    fn within(&self, id: CollectionId) -> Vec<Replica> {
+        if id == super::tests::id() {
+            return self.replicas.borrow().clone();
+        }
+        self.others.borrow().get(&id.to_string().parse().unwrap()).map(|(_, r)| r.clone()).unwrap_or_default()
+    }
+
+    fn avus_of(&self, path: &[u8]) -> Vec<Triple> {
+        self.avus.borrow().get(path).into_iter().flatten().cloned().collect()
+    }
+
+    fn tag(&self, path: &str, value: &str, units: &str) {
+        let tag = Triple::new("irods::omero::import", value, units);
+        self.avus.borrow_mut().entry(path.as_bytes().to_vec()).or_default().insert(tag);
+    }
+
+    fn untag(&self, path: &str) {
+        if let Some(avus) = self.avus.borrow_mut().get_mut(path.as_bytes()) {
+            avus.retain(|t| t.attribute != "irods::omero::import");
+        }
     }
 
     /// As an agent does after a put: mark, and a sweep if the mark is new.
@@ -111,7 +166,12 @@ impl TestCatalog {
     }
 
     fn has_mark(&self, last: &str) -> bool {
-        self.marks.borrow().iter().any(|(a, _)| a.ends_with(last))
+        self.marks.borrow().iter().any(|(_, a, _)| a.ends_with(last))
+    }
+
+    /// How many sweeps wait in the queue.
+    fn sweeps(&self) -> usize {
+        self.queued.borrow().iter().filter(|j| due::is_sweep(&j.text)).count()
     }
 }
 
@@ -135,90 +195,98 @@ impl Metadata for TestCatalog {
 }
 
 impl Catalog for TestCatalog {
-    fn collection_path(&self, _: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
+    fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
         self.step()?;
-        Ok((!self.gone.get()).then(collection))
+        Ok(self.path_of(id))
     }
-    fn collection_id(&self, _: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
-        Ok(Some(id()))
+    fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
+        let others = self.others.borrow();
+        let other = others.iter().find(|(_, (p, _))| p == path).map(|(id, _)| id.to_string());
+        Ok(other.map_or_else(|| (*path == collection()).then(id), |id| CollectionId::parse(&id).ok()))
     }
-    fn set_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+    fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
+        let mark = (path.clone(), attribute.to_owned(), value.to_owned());
         let mut marks = self.marks.borrow_mut();
-        if marks.iter().any(|(a, m)| a == attribute && m == value) {
+        if marks.contains(&mark) {
             return Ok(false);
         }
-        marks.push((attribute.to_owned(), value.to_owned()));
+        marks.push(mark);
         Ok(true)
     }
-    fn marks(&self, _: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
+    fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
         self.step()?;
-        Ok(self.marks.borrow().iter().filter(|(a, _)| a == attribute).map(|(_, m)| m.clone()).collect())
+        let path = self.path_of(id);
+        let marks = self.marks.borrow();
+        let of_it = marks.iter().filter(|(p, a, _)| Some(p) == path.as_ref() && a == attribute);
+        Ok(of_it.map(|(_, _, m)| m.clone()).collect())
     }
-    fn remove_mark(&self, _: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
+    fn remove_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
         self.step()?;
-        self.marks.borrow_mut().retain(|(a, m)| a != attribute || m != value);
+        self.marks.borrow_mut().retain(|(p, a, m)| p != path || a != attribute || m != value);
         Ok(())
     }
     fn change_mark(
         &self,
-        _: &LogicalPath,
+        path: &LogicalPath,
         attribute: &str,
         old: &str,
         new: &str,
     ) -> Result<(), CatalogError> {
         self.step()?;
         let mut marks = self.marks.borrow_mut();
-        marks.retain(|(a, m)| a != attribute || m != old);
-        marks.push((attribute.to_owned(), new.to_owned()));
+        marks.retain(|(p, a, m)| p != path || a != attribute || m != old);
+        marks.push((path.clone(), attribute.to_owned(), new.to_owned()));
         Ok(())
     }
     fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError> {
         self.step()?;
-        let marked = self.marks.borrow().iter().any(|(a, _)| attributes.contains(&a.as_str()));
-        Ok(marked.then(id).into_iter().collect())
+        let marks = self.marks.borrow();
+        let marked = marks.iter().filter(|(_, a, _)| attributes.contains(&a.as_str()));
+        marked.filter_map(|(p, _, _)| self.collection_id(p).transpose()).collect()
     }
-    fn subcollections(&self, _: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError> {
+    fn subcollections(
+        &self,
+        path: &LogicalPath,
+        after: Option<CollectionId>,
+        limit: usize,
+    ) -> Result<Vec<(CollectionId, LogicalPath)>, CatalogError> {
         self.step()?;
-        Ok(BTreeSet::new())
+        let start = [path.as_bytes(), b"/"].concat();
+        let others = self.others.borrow();
+        let below = others.iter().filter(|(_, (p, _))| p.as_bytes().starts_with(&start));
+        let all = below.map(|(id, (p, _))| (CollectionId::parse(&id.to_string()).unwrap(), p.clone()));
+        Ok(all.filter(|(id, _)| after.is_none_or(|a| *id > a)).take(limit).collect())
     }
     fn import_tags(&self, collections: &[LogicalPath], attribute: &str) -> Result<Vec<RawTag>, CatalogError> {
         self.step()?;
-        let avus = self.avus.borrow();
-        let tags = collections.iter().flat_map(|collection| {
-            let here = avus.get(collection.as_bytes()).into_iter().flatten();
-            here.filter(|t| t.attribute == attribute).map(|t| RawTag {
-                collection: collection.clone(),
-                value: t.value.clone(),
-                units: t.units.clone(),
-            })
-        });
-        Ok(tags.collect())
+        let mut tags = Vec::new();
+        for collection in collections {
+            for t in self.avus_of(collection.as_bytes()).into_iter().filter(|t| t.attribute == attribute) {
+                tags.push(RawTag { collection: collection.clone(), value: t.value, units: t.units });
+            }
+        }
+        Ok(tags)
     }
-    fn is_tagged_below(&self, _: &LogicalPath, _: &str) -> Result<bool, CatalogError> {
+    fn is_tagged_below(&self, path: &LogicalPath, attribute: &str) -> Result<bool, CatalogError> {
         self.step()?;
-        Ok(false)
+        let start = [path.as_bytes(), b"/"].concat();
+        let avus = self.avus.borrow();
+        let mut below = avus.iter().filter(|(p, _)| p.starts_with(&start));
+        Ok(below.any(|(_, t)| t.iter().any(|t| t.attribute == attribute)))
     }
     fn tagged_objects(
         &self,
-        _: CollectionId,
+        id: CollectionId,
         attribute: &str,
     ) -> Result<Vec<(DataId, String, String)>, CatalogError> {
-        self.step()?;
-        let avus = self.avus.borrow();
         let mut tags = Vec::new();
-        for replica in self.replicas.borrow().iter() {
-            let path = [COLLECTION.as_bytes(), b"/", &replica.name].concat();
-            for tag in avus.get(&path).into_iter().flatten().filter(|t| t.attribute == attribute) {
-                tags.push((replica.data_id, tag.value.clone(), tag.units.clone()));
-            }
-        }
+        self.object_avus(id, Which::All, &[attribute], &mut |id, t| tags.push((id, t.value, t.units)))?;
         Ok(tags)
     }
     fn avu_is_one_of(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
         Ok(false)
     }
-
     fn bears(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
         Ok(false)
     }
@@ -226,24 +294,73 @@ impl Catalog for TestCatalog {
         self.step()?;
         Ok(self.queued.borrow().clone())
     }
-    fn replicas(&self, _: CollectionId, visit: &mut dyn FnMut(Replica)) -> Result<(), CatalogError> {
+    fn replicas(
+        &self,
+        id: CollectionId,
+        which: Which,
+        visit: &mut dyn FnMut(Replica),
+    ) -> Result<(), CatalogError> {
         self.step()?;
-        self.replicas.borrow().iter().cloned().for_each(visit);
+        self.within(id).into_iter().filter(|r| which.means(r.data_id)).for_each(visit);
         Ok(())
     }
-    fn records(&self, _: CollectionId) -> Result<HashMap<DataId, Record>, CatalogError> {
+    fn object_avus(
+        &self,
+        id: CollectionId,
+        which: Which,
+        attributes: &[&str],
+        visit: &mut dyn FnMut(DataId, Triple),
+    ) -> Result<(), CatalogError> {
         self.step()?;
-        let avus = self.avus.borrow();
-        let record = |r: &Replica| {
-            let path = [COLLECTION.as_bytes(), b"/", &r.name].concat();
-            avus.get(&path).map(|t| (r.data_id, Record { triples: t.iter().cloned().collect() }))
-        };
-        Ok(self.replicas.borrow().iter().filter_map(record).collect())
+        let Some(path) = self.path_of(id) else { return Ok(()) };
+        let mut seen = BTreeSet::new();
+        for replica in self.within(id).into_iter().filter(|r| which.means(r.data_id)) {
+            let avus = self.avus_of(&[path.as_bytes(), b"/", &replica.name].concat());
+            if seen.insert(replica.data_id) {
+                let wanted = avus.into_iter().filter(|t| attributes.contains(&t.attribute.as_str()));
+                wanted.for_each(|t| visit(replica.data_id, t));
+            }
+        }
+        Ok(())
     }
-    fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError> {
+    fn collection_record(&self, id: CollectionId) -> Result<Record, CatalogError> {
+        self.step()?;
+        let mut triples = self.path_of(id).map(|p| self.avus_of(p.as_bytes())).unwrap_or_default();
+        triples.retain(|t| t.attribute != "irods::omero::import");
+        Ok(Record { triples })
+    }
+    fn tree(&self, path: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {
+        self.step()?;
+        let start = [path.as_bytes(), b"/"].concat();
+        let mut all: Vec<Replica> = Vec::new();
+        for (p, replicas) in self.others.borrow().values() {
+            if p == path || p.as_bytes().starts_with(&start) {
+                all.extend(replicas.iter().cloned());
+            }
+        }
+        all.sort_by_key(|r| r.data_id);
+        for r in all {
+            visit(TreeReplica {
+                data_id: r.data_id,
+                status: r.status,
+                size: r.size,
+                modify_time: r.modify_time,
+                physical_path: r.physical_path,
+                resource: r.hierarchy,
+            });
+        }
+        Ok(())
+    }
+    fn replace(
+        &self,
+        _: Kind,
+        path: &LogicalPath,
+        remove: &[Triple],
+        add: &[Triple],
+    ) -> Result<(), CatalogError> {
         self.step()?;
         let mut avus = self.avus.borrow_mut();
-        let triples = avus.entry(object.as_bytes().to_vec()).or_default();
+        let triples = avus.entry(path.as_bytes().to_vec()).or_default();
         for triple in remove {
             triples.remove(triple);
         }
@@ -268,13 +385,26 @@ impl Catalog for TestCatalog {
     }
 }
 
-/// An OMERO that knows what it has by path, as the real one is asked before every import.
+/// An OMERO that knows what it has by path and version, as the real one is asked before every import.
 #[derive(Default)]
 struct TestImporter {
-    has: RefCell<HashMap<String, OmeroId>>,
+    /// Filesets by path.
+    has: RefCell<HashMap<String, Vec<OmeroId>>>,
+    /// Which paths belong to which set, named by its key file.
+    sets: RefCell<HashMap<String, String>>,
     batches: RefCell<Vec<Batch>>,
     answer: RefCell<Option<ImporterError>>,
     unknown_format: Cell<bool>,
+    /// Paths that belong to what is there already.
+    late: RefCell<HashMap<String, OmeroId>>,
+    filesets: Cell<u64>,
+}
+
+impl TestImporter {
+    fn made(&self) -> OmeroId {
+        self.filesets.set(self.filesets.get() + 1);
+        OmeroId::parse(&self.filesets.get().to_string()).unwrap()
+    }
 }
 
 impl Importer for TestImporter {
@@ -290,20 +420,31 @@ impl Importer for TestImporter {
             return Err(error);
         }
         let mut has = self.has.borrow_mut();
-        Ok(batch
-            .files
-            .iter()
-            .map(|file| {
-                if self.unknown_format.get() {
-                    return FileOutcome::Failed("no reader".to_owned());
-                }
-                let next = OmeroId::parse(&(has.len() + 1).to_string()).unwrap();
-                let adopted = has.contains_key(&file.importer_path);
-                let fileset = *has.entry(file.importer_path.clone()).or_insert(next);
-                let images = vec![fileset];
-                FileOutcome::Imported(Imported { fileset, images, plates: vec![], is_member: false, adopted })
-            })
-            .collect())
+        let sets = self.sets.borrow();
+        let mut made: HashMap<&str, OmeroId> = HashMap::new();
+        let mut outcomes = Vec::new();
+        for file in &batch.files {
+            let path = &file.importer_path;
+            if self.unknown_format.get() {
+                outcomes.push(FileOutcome::Failed("no reader".to_owned()));
+                continue;
+            }
+            if let Some(fileset) = self.late.borrow().get(path).filter(|_| batch.may_join) {
+                outcomes.push(FileOutcome::Joined(*fileset));
+                continue;
+            }
+            let key = sets.get(path).unwrap_or(path).as_str();
+            let there = has.entry(path.clone()).or_default();
+            let known = there.iter().rev().find(|id| !file.previous.contains(id)).copied();
+            let adopted = known.is_some_and(|id| made.get(key) != Some(&id));
+            let fileset = known.unwrap_or_else(|| *made.entry(key).or_insert_with(|| self.made()));
+            there.retain(|id| *id != fileset);
+            there.push(fileset);
+            let (images, plates) = (vec![fileset], vec![]);
+            let is_member = key != path;
+            outcomes.push(FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted }));
+        }
+        Ok(outcomes)
     }
     fn server(&self) -> &'static str {
         "omero.example.org"
@@ -360,7 +501,7 @@ impl World {
     }
 
     fn filesets(&self) -> usize {
-        self.importer.has.borrow().len()
+        usize::try_from(self.importer.filesets.get()).unwrap()
     }
 }
 
@@ -497,6 +638,7 @@ fn while_omero_is_away_the_data_waits_longer_and_longer_and_is_imported_when_it_
         w.wait(wait.as_secs());
     }
     assert_eq!(waits, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+    assert_eq!(retry_wait(Duration::from_secs(60), u32::MAX).as_secs(), 3_600);
     assert!(w.catalog.value("a.tif", "::reason").unwrap().contains("cannot be reached"));
     *w.importer.answer.borrow_mut() = None;
     assert_eq!(w.sweep().unwrap().imported, 1);
@@ -571,7 +713,7 @@ fn of_several_heirs_of_a_dead_sweep_one_goes_on() {
             catalog
                 .marks
                 .borrow_mut()
-                .push(("irods::omero::sweeping".to_owned(), format!("{SWEEPING} after {NOW}")));
+                .push((collection(), "irods::omero::sweeping".to_owned(), format!("{SWEEPING} after {NOW}")));
         }
         Ok(())
     }));
@@ -701,4 +843,16 @@ fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
     }
 }
 
+/// The verdicts on all that is in the usual collection.
+fn decided(w: &World) -> Vec<Planned> {
+    let (config, catalog, collection) = (&w.config, &w.catalog, &collection());
+    let scope = w.sweeper().scope(id(), collection).unwrap().unwrap();
+    let now = w.clock.now();
+    let survey = Reading { config, catalog, id: id(), collection, scope: &scope, now }.survey().unwrap();
+    let todo: Vec<DataId> = survey.todo.iter().copied().collect();
+    let place = Place { collection, root: scope.root };
+    Decider::new(config, catalog, &scope, &survey, place).page(id(), &todo).unwrap()
+}
+
 mod identities;
+mod rules;

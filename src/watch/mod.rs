@@ -190,33 +190,35 @@ fn judge(defaults: &Arc<Rules>, configured: Option<(&Watch, usize)>, tags: &[Raw
     }
     let base = configured.map_or(defaults, |(watch, _)| &watch.rules);
     let here: Vec<&RawTag> = tags.iter().filter(|t| depth(t) == nearest).collect();
-    match agreed(&here) {
+    let Some(collection) = here.first().map(|t| &t.collection) else {
+        return as_configured(configured); // cannot be: one of them is the nearest
+    };
+    match agreed(collection, here.iter().map(|t| (t.value.as_str(), t.units.as_str()))) {
         Ok(Tag::Off) => Watching::No,
         Ok(Tag::On(wishes)) => Watching::Yes { rules: Arc::new(wishes.over(base)), root: nearest },
         Err(why) => Watching::Unclear(why),
     }
 }
 
-/// What the tags of one collection or data object ask for together.
+/// What the tags of one collection or data object ask for together, each a value and units.
 ///
 /// # Errors
 /// A sentence: one is not understood, or two contradict each other.
-pub fn agreed(tags: &[&RawTag]) -> Result<Tag, String> {
-    let mut agreed: Option<(Tag, &RawTag)> = None;
+pub fn agreed<'t>(
+    bearer: &LogicalPath,
+    tags: impl IntoIterator<Item = (&'t str, &'t str)>,
+) -> Result<Tag, String> {
+    let in_full = |(value, units): (&str, &str)| tag::shown(format!("{value} {units}").trim());
+    let mut agreed: Option<(Tag, (&str, &str))> = None;
     for tag in tags {
-        let meant = Tag::parse(&tag.value, &tag.units).map_err(|why| {
-            format!(
-                "the tag to import '{}' on {} is not understood: {why}",
-                tag::shown(&tag.value),
-                tag.collection
-            )
+        let meant = Tag::parse(tag.0, tag.1).map_err(|why| {
+            format!("the tag to import '{}' on {bearer} is not understood: {why}", tag::shown(tag.0))
         })?;
         match &agreed {
             Some((first, other)) if *first != meant => {
                 return Err(format!(
-                    "two tags to import on {} contradict each other, '{}' and '{}': remove one",
-                    tag.collection,
-                    in_full(other),
+                    "two tags to import on {bearer} contradict each other, '{}' and '{}': remove one",
+                    in_full(*other),
                     in_full(tag)
                 ));
             }
@@ -224,11 +226,7 @@ pub fn agreed(tags: &[&RawTag]) -> Result<Tag, String> {
             None => agreed = Some((meant, tag)),
         }
     }
-    agreed.map(|(tag, _)| tag).ok_or_else(|| "there is no tag to import".to_owned())
-}
-
-fn in_full(tag: &RawTag) -> String {
-    tag::shown(format!("{} {}", tag.value, tag.units).trim())
+    agreed.map(|(tag, _)| tag).ok_or_else(|| format!("there is no tag to import on {bearer}"))
 }
 
 #[cfg(test)]

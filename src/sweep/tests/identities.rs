@@ -276,10 +276,9 @@ proptest! {
             w.put(n as u64 + 1, &format!("{n}.tif"), owner);
         }
         w.wait(QUIET);
-        let (watch, root) = w.config.watch_of(COLLECTION.as_bytes()).unwrap();
-        let plan = Plan::read(&w.config, &w.catalog, id(), w.clock.now(), &watch.rules, root).unwrap();
-        prop_assert_eq!(plan.objects.len(), owners.len());
-        for (planned, owner) in plan.objects.iter().zip(&owners) {
+        let objects = decided(&w);
+        prop_assert_eq!(objects.len(), owners.len());
+        for (planned, owner) in objects.iter().zip(&owners) {
             let question = Who { user: IrodsUser::new(owner, "z").ok(), path: Some(collection()) };
             w.catalog.admin.set(true);
             let answer = question.answer(&w.config, &w.catalog).unwrap();
@@ -299,7 +298,7 @@ proptest! {
                     prop_assert_eq!(&answer["omero_user"], &Value::Null);
                     prop_assert_eq!(&answer["reason"], reason);
                 }
-                Verdict::Say(other) => prop_assert!(false, "{:?}", other),
+                other => prop_assert!(false, "{:?}", other),
             }
         }
         w.sweep().unwrap();
