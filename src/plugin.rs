@@ -243,6 +243,10 @@ impl Plugin {
                     "skipped": report.skipped, "pending": report.pending, "again_in_seconds": again,
                 })
             }
+            Operation::Stage(id) => {
+                let staged = sweeper.stage(*id)?;
+                serde_json::json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
+            }
             Operation::Mark { collection, tree } => {
                 if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client()) {
                     set_mark(config, &catalog, &path, *tree, &user)?;

@@ -339,6 +339,12 @@ impl Catalog for IrodsCatalog<'_> {
         self.apply(object, Entity::DataObject, &changes)
     }
 
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError> {
+        self.session
+            .replicate(object.as_bytes(), resource)
+            .map_err(|code| failed("rsDataObjRepl", &object.display(), code))
+    }
+
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
         let query = format!(
             "select distinct DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \

@@ -207,6 +207,9 @@ pub trait Catalog: Metadata {
     /// Replaces AVUs of a data object in one step.
     fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError>;
 
+    /// Gives a data object a good replica on a resource, verified by checksum; none is made where one is there.
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError>;
+
     /// The jobs of any instance of ours in the delay queue.
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;
 

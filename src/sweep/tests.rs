@@ -38,6 +38,8 @@ struct TestCatalog {
     gone: Cell<bool>,
     /// Whether the client is an administrator.
     admin: Cell<bool>,
+    /// Whether data is being copied.
+    copying: Cell<bool>,
 }
 
 type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError>>;
@@ -55,6 +57,7 @@ impl TestCatalog {
             interrupt: RefCell::default(),
             gone: Cell::new(false),
             admin: Cell::new(false),
+            copying: Cell::new(false),
         }
     }
 
@@ -213,6 +216,26 @@ impl Catalog for TestCatalog {
             triples.remove(triple);
         }
         triples.extend(add.iter().cloned());
+        Ok(())
+    }
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError> {
+        self.copying.set(true);
+        let stepped = self.step();
+        self.copying.set(false);
+        stepped?;
+        let now = self.clock.now();
+        let mut replicas = self.replicas.borrow_mut();
+        let Some(source) = replicas.iter().find(|r| r.name == object.name()).cloned() else {
+            return Err(CatalogError::Call {
+                call: "rsDataObjRepl",
+                subject: object.to_string(),
+                code: NOT_THERE[0],
+            });
+        };
+        let path = [format!("/{resource}/").as_bytes(), object.name()].concat();
+        let hierarchy = format!("{resource};leaf");
+        let number = source.number + 1;
+        replicas.push(Replica { number, physical_path: path, hierarchy, modify_time: now, ..source });
         Ok(())
     }
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
@@ -663,3 +686,4 @@ fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
 }
 
 mod identities;
+mod staging;
