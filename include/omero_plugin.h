@@ -45,11 +45,11 @@ typedef struct omero_plugin omero_plugin;
 typedef enum omero_argument_kind {
     OMERO_ARGUMENT_NONE = 0,
     OMERO_ARGUMENT_DATA_OBJECT = 1, /* DataObjInp*: text[0] objPath, number openFlags, condition */
-    OMERO_ARGUMENT_COPY = 2,        /* DataObjCopyInp*: text[0] source, text[1] destination, condition of it */
+    OMERO_ARGUMENT_COPY = 2,        /* DataObjCopyInp*: text[0] source, text[1] destination, both conditions */
     OMERO_ARGUMENT_DESCRIPTOR = 3,  /* OpenedDataObjInp*: number l1descInx */
     OMERO_ARGUMENT_COLLECTION = 4,  /* CollInp*: text[0] collName, condition */
     OMERO_ARGUMENT_BYTES = 5,       /* BytesBuf*: text[0] its bytes */
-    OMERO_ARGUMENT_AVU = 6,         /* ModifyAVUMetadataInput*: text[0..8] arg0..arg8 */
+    OMERO_ARGUMENT_AVU = 6,         /* ModifyAVUMetadataInput*: text[0..8] arg0..arg8; or the words of a static PEP */
     OMERO_ARGUMENT_BULK = 7,        /* BulkOperationInp*: text[0] objPath, condition */
     OMERO_ARGUMENT_STRUCT_FILE = 8  /* StructFileExtAndRegInp*: text[0] objPath, text[1] collection, condition */
 } omero_argument_kind;
@@ -61,6 +61,8 @@ typedef struct omero_argument {
     int32_t number;
     /* The server's KeyValPair, for omero_host.keyword; null where there is none. */
     const void* condition;
+    /* The same of a copy's source; null elsewhere. */
+    const void* source_condition;
 } omero_argument;
 
 /* On what an AVU stands. */

@@ -4,8 +4,11 @@
 //! carry a descriptor only, and in the post PEP the server has forgotten it, so the path is asked for in the
 //! pre PEP, and only when this agent has opened something interesting for writing.
 
-use crate::names::{LogicalPath, NameError};
+use crate::names::{LogicalPath, NameError, parent_bytes};
 use std::collections::HashMap;
+
+/// `METADATA_INCLUDED_KW`: AVUs along with data.
+const METADATA_INCLUDED: &str = "metadataIncluded";
 
 /// The PEPs we ask for. Nothing below the event knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,11 +51,41 @@ pub enum Pep {
     ModAvuPre,
     /// `pep_api_atomic_apply_metadata_operations_pre`
     AtomicMetadataPre,
+    /// `pep_api_data_obj_open_pre`
+    OpenPre,
+    /// `pep_api_data_obj_create_pre`
+    CreatePre,
+    /// `pep_api_data_obj_open_and_stat_pre`
+    OpenAndStatPre,
+    /// `pep_api_data_obj_create_and_stat_pre`
+    CreateAndStatPre,
+    /// `pep_api_data_obj_get_pre`
+    GetPre,
+    /// `pep_api_replica_open_pre`
+    ReplicaOpenPre,
+    /// `pep_api_data_obj_copy_pre`
+    CopyPre,
+    /// `pep_api_data_obj_repl_pre`
+    ReplPre,
+    /// `pep_api_data_obj_phymv_pre`
+    PhymvPre,
+    /// `pep_api_data_obj_rsync_pre`
+    RsyncPre,
+    /// `pep_api_struct_file_bundle_pre`
+    BundlePre,
+    /// `pep_api_struct_file_ext_and_reg_pre`
+    StructFilePre,
+    /// `acPreProcForModifyAVUMetadata`
+    StaticModAvuPre,
+    /// `pep_api_mod_avu_metadata_post`
+    ModAvuPost,
+    /// `pep_api_atomic_apply_metadata_operations_post`
+    AtomicMetadataPost,
 }
 
 impl Pep {
     /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 34] = [
         (Self::PutPost, "pep_api_data_obj_put_post"),
         (Self::OpenPost, "pep_api_data_obj_open_post"),
         (Self::CreatePost, "pep_api_data_obj_create_post"),
@@ -72,6 +105,21 @@ impl Pep {
         (Self::PutPre, "pep_api_data_obj_put_pre"),
         (Self::ModAvuPre, "pep_api_mod_avu_metadata_pre"),
         (Self::AtomicMetadataPre, "pep_api_atomic_apply_metadata_operations_pre"),
+        (Self::OpenPre, "pep_api_data_obj_open_pre"),
+        (Self::CreatePre, "pep_api_data_obj_create_pre"),
+        (Self::OpenAndStatPre, "pep_api_data_obj_open_and_stat_pre"),
+        (Self::CreateAndStatPre, "pep_api_data_obj_create_and_stat_pre"),
+        (Self::GetPre, "pep_api_data_obj_get_pre"),
+        (Self::ReplicaOpenPre, "pep_api_replica_open_pre"),
+        (Self::CopyPre, "pep_api_data_obj_copy_pre"),
+        (Self::ReplPre, "pep_api_data_obj_repl_pre"),
+        (Self::PhymvPre, "pep_api_data_obj_phymv_pre"),
+        (Self::RsyncPre, "pep_api_data_obj_rsync_pre"),
+        (Self::BundlePre, "pep_api_struct_file_bundle_pre"),
+        (Self::StructFilePre, "pep_api_struct_file_ext_and_reg_pre"),
+        (Self::StaticModAvuPre, "acPreProcForModifyAVUMetadata"),
+        (Self::ModAvuPost, "pep_api_mod_avu_metadata_post"),
+        (Self::AtomicMetadataPost, "pep_api_atomic_apply_metadata_operations_post"),
     ];
 
     /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
@@ -110,6 +158,21 @@ impl Pep {
             b"pep_api_data_obj_put_pre" => Self::PutPre,
             b"pep_api_mod_avu_metadata_pre" => Self::ModAvuPre,
             b"pep_api_atomic_apply_metadata_operations_pre" => Self::AtomicMetadataPre,
+            b"pep_api_data_obj_open_pre" => Self::OpenPre,
+            b"pep_api_data_obj_create_pre" => Self::CreatePre,
+            b"pep_api_data_obj_open_and_stat_pre" => Self::OpenAndStatPre,
+            b"pep_api_data_obj_create_and_stat_pre" => Self::CreateAndStatPre,
+            b"pep_api_data_obj_get_pre" => Self::GetPre,
+            b"pep_api_replica_open_pre" => Self::ReplicaOpenPre,
+            b"pep_api_data_obj_copy_pre" => Self::CopyPre,
+            b"pep_api_data_obj_repl_pre" => Self::ReplPre,
+            b"pep_api_data_obj_phymv_pre" => Self::PhymvPre,
+            b"pep_api_data_obj_rsync_pre" => Self::RsyncPre,
+            b"pep_api_struct_file_bundle_pre" => Self::BundlePre,
+            b"pep_api_struct_file_ext_and_reg_pre" => Self::StructFilePre,
+            b"acPreProcForModifyAVUMetadata" => Self::StaticModAvuPre,
+            b"pep_api_mod_avu_metadata_post" => Self::ModAvuPost,
+            b"pep_api_atomic_apply_metadata_operations_post" => Self::AtomicMetadataPost,
             _ => return None,
         })
     }
@@ -118,7 +181,19 @@ impl Pep {
     pub fn keyword(self) -> Option<&'static str> {
         match self {
             Self::PhyPathRegPost | Self::RegisterPhysicalPathPost => Some("collection"),
-            Self::PutPre => Some("metadataIncluded"),
+            Self::PutPre
+            | Self::OpenPre
+            | Self::CreatePre
+            | Self::OpenAndStatPre
+            | Self::CreateAndStatPre
+            | Self::GetPre
+            | Self::ReplicaOpenPre
+            | Self::CopyPre
+            | Self::ReplPre
+            | Self::PhymvPre
+            | Self::RsyncPre
+            | Self::BundlePre
+            | Self::StructFilePre => Some(METADATA_INCLUDED),
             Self::PutPost
             | Self::OpenPost
             | Self::CreatePost
@@ -134,13 +209,23 @@ impl Pep {
             | Self::ReplPost
             | Self::PhymvPost
             | Self::ModAvuPre
-            | Self::AtomicMetadataPre => None,
+            | Self::AtomicMetadataPre
+            | Self::StaticModAvuPre
+            | Self::ModAvuPost
+            | Self::AtomicMetadataPost => None,
         }
+    }
+
+    /// Whether the operation sets AVUs that are given along with it. The server does so whenever it closes a data
+    /// object, whatever that was opened for, reading included (`irods::apply_metadata_from_cond_input` of 5.0.2).
+    pub fn carries_metadata(self) -> bool {
+        self.keyword() == Some(METADATA_INCLUDED)
     }
 
     /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
     pub fn is_guarded(self) -> bool {
-        matches!(self, Self::PutPre | Self::ModAvuPre | Self::AtomicMetadataPre)
+        self.carries_metadata()
+            || matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
     }
 
     /// A regular expression that names just our PEPs, for the server's own filter.
@@ -175,8 +260,11 @@ pub enum Argument<'a> {
     Descriptor(i32),
     /// `BytesBuf*`, which holds JSON in the calls we hear
     Json(&'a [u8]),
-    /// `ModifyAVUMetadataInput*`: `arg0` to `arg8`
+    /// `ModifyAVUMetadataInput*`: `arg0` to `arg8`; the words of `acPreProcForModifyAVUMetadata` are the same
     Avu([&'a [u8]; 9]),
+    /// The values of [`Pep::keyword`] in the conditions of an operation that [`Pep::carries_metadata`]: its own, and
+    /// those of a copy's source
+    Carried([Option<&'a [u8]>; 2]),
     /// Anything else.
     Other,
 }
@@ -207,6 +295,8 @@ pub enum Place {
     Tree(LogicalPath),
     /// If the path is a collection's, its tree; else the collection it is in.
     TreeOrParent(LogicalPath),
+    /// The data objects directly in a collection, whether it is watched or not: one of them is tagged.
+    Unwatched(LogicalPath),
 }
 
 impl Event {
@@ -234,8 +324,10 @@ pub struct OpenObjects {
 
 /// What is asked of the world while a PEP is read.
 pub trait Surroundings {
-    /// Whether a path is watched.
-    fn is_watched(&self, path: &[u8]) -> bool;
+    /// Whether the data objects directly in a collection are watched.
+    fn is_watched(&self, collection: &[u8]) -> bool;
+    /// Whether data in a collection, or somewhere below it, may be watched.
+    fn may_hold_watched(&self, collection: &[u8]) -> bool;
     /// The JSON description of an open descriptor (`rs_get_file_descriptor_info`), if there is one.
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>>;
 }
@@ -251,19 +343,17 @@ impl OpenObjects {
         argument: Argument<'_>,
         around: &dyn Surroundings,
     ) -> Result<Vec<Event>, NameError> {
-        let one = |make: fn(LogicalPath) -> Event, path: &[u8]| {
-            if around.is_watched(path) {
-                LogicalPath::parse(path).map(|p| vec![make(p)])
-            } else {
-                Ok(Vec::new())
-            }
+        let made = |watched: bool, make: fn(LogicalPath) -> Event, path: &[u8]| {
+            if watched { LogicalPath::parse(path).map(|p| vec![make(p)]) } else { Ok(Vec::new()) }
         };
+        let one = |make, path| made(object_is_watched(around, path), make, path);
+        let tree = |make, path| made(around.may_hold_watched(path), make, path);
         match (pep, argument) {
             (Pep::PutPost, Argument::DataObject { path, .. }) => one(Event::Written, path),
             (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
-            (Pep::RenamePost, Argument::Copy { destination, .. }) => one(Event::Renamed, destination),
+            (Pep::RenamePost, Argument::Copy { destination, .. }) => tree(Event::Renamed, destination),
             (Pep::BulkPutPost | Pep::StructFilePost, Argument::Collection(path)) => {
-                one(Event::TreeWritten, path)
+                tree(Event::TreeWritten, path)
             }
             (Pep::ReplPost | Pep::PhymvPost, Argument::DataObject { path, .. }) => {
                 one(Event::ReplicaMoved, path)
@@ -271,14 +361,17 @@ impl OpenObjects {
             (
                 Pep::PhyPathRegPost | Pep::RegisterPhysicalPathPost,
                 Argument::DataObject { path, keyword, .. },
-            ) => one(if keyword.is_some() { Event::TreeRegistered } else { Event::Registered }, path),
+            ) => match keyword {
+                Some(_) => tree(Event::TreeRegistered, path),
+                None => one(Event::Registered, path),
+            },
             (Pep::OpenPost | Pep::ReplicaOpenPost, Argument::DataObject { path, open_flags, .. })
-                if writes(open_flags) && around.is_watched(path) =>
+                if writes(open_flags) && object_is_watched(around, path) =>
             {
                 self.writers.push(LogicalPath::parse(path)?);
                 Ok(Vec::new())
             }
-            (Pep::CreatePost, Argument::DataObject { path, .. }) if around.is_watched(path) => {
+            (Pep::CreatePost, Argument::DataObject { path, .. }) if object_is_watched(around, path) => {
                 self.writers.push(LogicalPath::parse(path)?);
                 Ok(Vec::new())
             }
@@ -315,7 +408,22 @@ impl OpenObjects {
                 | Pep::ReplicaClosePost
                 | Pep::PutPre
                 | Pep::ModAvuPre
-                | Pep::AtomicMetadataPre,
+                | Pep::AtomicMetadataPre
+                | Pep::OpenPre
+                | Pep::CreatePre
+                | Pep::OpenAndStatPre
+                | Pep::CreateAndStatPre
+                | Pep::GetPre
+                | Pep::ReplicaOpenPre
+                | Pep::CopyPre
+                | Pep::ReplPre
+                | Pep::PhymvPre
+                | Pep::RsyncPre
+                | Pep::BundlePre
+                | Pep::StructFilePre
+                | Pep::StaticModAvuPre
+                | Pep::ModAvuPost
+                | Pep::AtomicMetadataPost,
                 _,
             ) => Ok(Vec::new()),
         }
@@ -328,7 +436,7 @@ impl OpenObjects {
             return Ok(());
         }
         let ended = match around.descriptor(descriptor).as_deref().and_then(parse_descriptor) {
-            Some(open) if writes(open.flags) && around.is_watched(&open.path) => {
+            Some(open) if writes(open.flags) && object_is_watched(around, &open.path) => {
                 vec![LogicalPath::parse(&open.path)?]
             }
             Some(_) => return Ok(()),
@@ -347,6 +455,11 @@ impl OpenObjects {
         }
         ended.into_iter().map(Event::Written).collect()
     }
+}
+
+/// Whether a data object is in a watched collection.
+fn object_is_watched(around: &dyn Surroundings, path: &[u8]) -> bool {
+    parent_bytes(path).is_some_and(|collection| around.is_watched(collection))
 }
 
 /// Whether an open with these flags can change the data.
@@ -393,8 +506,11 @@ mod tests {
     }
 
     impl Surroundings for World {
-        fn is_watched(&self, path: &[u8]) -> bool {
-            path.starts_with(b"/z/watched/")
+        fn is_watched(&self, collection: &[u8]) -> bool {
+            collection.starts_with(b"/z/watched")
+        }
+        fn may_hold_watched(&self, collection: &[u8]) -> bool {
+            self.is_watched(collection)
         }
         fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>> {
             self.calls.set(self.calls.get() + 1);
@@ -540,6 +656,9 @@ mod tests {
         struct Mute;
         impl Surroundings for Mute {
             fn is_watched(&self, _: &[u8]) -> bool {
+                true
+            }
+            fn may_hold_watched(&self, _: &[u8]) -> bool {
                 true
             }
             fn descriptor(&self, _: i32) -> Option<Vec<u8>> {

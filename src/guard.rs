@@ -3,7 +3,7 @@
 //! Our attributes are reserved: a record or a mapping can be trusted only if nobody but the plugin and the
 //! administrators can write it. The one exception is the tag to import, which the owner of a collection may set.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::config::Attributes;
 use crate::event::{Argument, Pep};
 use serde_json::Value;
@@ -23,82 +23,120 @@ pub struct Refusal {
     pub sentence: String,
 }
 
-/// Asks the guard about a pre PEP; `None` allows. Administrators are not asked.
+/// What the guard objects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Objection {
+    /// It would write this attribute.
+    Reserved(String),
+    /// It cannot be told what would be written: a clause.
+    Unclear(String),
+}
+
+/// Asks the guard about a pre PEP; `None` allows. Administrators are not asked, and what the plugin itself writes is
+/// written with their right.
 ///
-/// A metadata request that cannot be read is left to the server, which reads it in the same way and refuses it.
+/// What cannot be read or looked up is refused: the server's reader may understand what ours does not.
 pub fn check(names: &Attributes, catalog: &dyn Catalog, pep: Pep, argument: Argument<'_>) -> Option<Refusal> {
-    if !pep.is_guarded() || catalog.client_is_admin() {
+    if !pep.is_guarded() {
         return None;
     }
-    let attribute = match (pep, argument) {
-        (Pep::ModAvuPre, Argument::Avu(words)) => modified(names, catalog, &words)?,
+    let objection = match (pep, argument) {
+        // Mostly there is none: then nobody is asked who the client is.
+        (_, Argument::Carried([None, None])) => return None,
+        _ if catalog.client_is_admin() => return None,
+        (Pep::ModAvuPre | Pep::StaticModAvuPre, Argument::Avu(words)) => modified(names, catalog, &words)?,
         (Pep::AtomicMetadataPre, Argument::Json(json)) => atomic(names, json)?,
-        (Pep::PutPre, Argument::DataObject { keyword: Some(metadata), .. }) => put_along(names, metadata)?,
+        (_, Argument::Carried(metadata)) => metadata.into_iter().flatten().find_map(|m| carried(names, m))?,
         _ => return None,
     };
-    let sentence = format!(
-        "omero: the attribute '{attribute}' is reserved: only administrators and the OMERO plugin write it"
-    );
-    log::warn!(
-        "act=refuse user={} attribute={attribute}",
-        catalog.client().map_or(String::new(), |u| u.to_string())
-    );
+    let (what, sentence) = match objection {
+        Objection::Reserved(attribute) => {
+            let only = "only administrators and the OMERO plugin write it";
+            let sentence = format!("omero: the attribute '{attribute}' is reserved: {only}");
+            (attribute, sentence)
+        }
+        Objection::Unclear(why) => {
+            let sentence =
+                format!("omero: whether reserved attributes would be written cannot be told: {why}");
+            (why, sentence)
+        }
+    };
+    let user = catalog.client().map_or(String::new(), |u| u.to_string());
+    log::warn!("act=refuse user={user} what=\"{}\"", what.escape_debug());
     Some(Refusal { code: NOT_ALLOWED, sentence })
 }
 
-/// Whether an attribute is ours to write.
+/// Whether an attribute is ours to write. Case and blanks at the end make no difference to some catalogs' databases.
 fn is_reserved(names: &Attributes, attribute: &[u8]) -> bool {
-    attribute != names.import.as_bytes()
-        && (attribute.starts_with(NAMESPACE.as_bytes())
-            || names.reserved().iter().any(|n| n.as_bytes() == attribute))
+    let attribute = attribute.trim_ascii_end();
+    let is = |name: &str| attribute.eq_ignore_ascii_case(name.as_bytes());
+    let in_namespace =
+        attribute.get(..NAMESPACE.len()).is_some_and(|n| n.eq_ignore_ascii_case(NAMESPACE.as_bytes()));
+    !is(&names.import) && (in_namespace || names.reserved().iter().any(|n| is(n)))
 }
 
 /// `imeta`: `arg0` operation, `arg1` kind, `arg2` name, `arg3` attribute; for `mod` the new attribute is among
-/// `arg5` to `arg8` as `n:NAME`; for `cp` `arg1` and `arg2` are kinds, `arg3` and `arg4` names.
-fn modified(names: &Attributes, catalog: &dyn Catalog, words: &[&[u8]; 9]) -> Option<String> {
-    let found = |attribute: &[u8]| {
-        is_reserved(names, attribute).then(|| String::from_utf8_lossy(attribute).into_owned())
+/// `arg5` to `arg8` as `n:NAME`; for `cp` `arg1` and `arg2` are kinds, `arg3` and `arg4` names; for `rmi` `arg3` is
+/// the AVU's number.
+fn modified(names: &Attributes, catalog: &dyn Catalog, words: &[&[u8]; 9]) -> Option<Objection> {
+    let reserved = |attribute: &[u8]| {
+        let name = || String::from_utf8_lossy(attribute).into_owned();
+        is_reserved(names, attribute).then(|| Objection::Reserved(name()))
+    };
+    let looked_up = |found: Result<bool, CatalogError>| match found {
+        Ok(true) => Some(Objection::Reserved(format!("{NAMESPACE}*"))),
+        Ok(false) => None,
+        Err(error) => Some(Objection::Unclear(error.to_string())),
     };
     match words[0] {
-        b"cp" => {
-            let kind = std::str::from_utf8(words[1]).ok()?;
-            match catalog.bears(kind, words[3], &names.reserved()) {
-                Ok(true) => Some(format!("{NAMESPACE}*")),
-                Ok(false) => None,
-                // What cannot be looked at cannot be copied by us either: the server decides.
-                Err(error) => {
-                    log::warn!("act=guard failed=\"{error}\"");
-                    None
-                }
-            }
-        }
+        b"cp" => looked_up(catalog.bears(words[1], words[3], &names.reserved())),
+        b"rmi" => looked_up(catalog.avu_is_one_of(words[1], words[3], &names.reserved())),
         // A pattern that fits one of our names.
-        b"rmw" => names.reserved().iter().find(|n| like(words[3], n.as_bytes())).map(|n| (*n).to_owned()),
-        b"mod" => found(words[3]).or_else(|| words[5..].iter().find_map(|w| found(w.strip_prefix(b"n:")?))),
-        _ => found(words[3]),
+        b"rmw" => names
+            .reserved()
+            .iter()
+            .find(|n| like(words[3], n.as_bytes()))
+            .map(|n| Objection::Reserved((*n).to_owned())),
+        b"mod" => {
+            reserved(words[3]).or_else(|| words[5..].iter().find_map(|w| reserved(w.strip_prefix(b"n:")?)))
+        }
+        _ => reserved(words[3]),
     }
 }
 
 /// `rc_atomic_apply_metadata_operations`: every operation names its attribute.
-fn atomic(names: &Attributes, json: &[u8]) -> Option<String> {
-    // The buffer may end with the NUL of a C string.
+fn atomic(names: &Attributes, json: &[u8]) -> Option<Objection> {
+    // The server's reader ends at a NUL, as of a C string, and passes over a byte order mark.
     let json = json.split(|b| *b == 0).next().unwrap_or_default();
-    let request: Value = serde_json::from_slice(json).ok()?;
-    let operations = request.get("operations")?.as_array()?;
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let request: Value = match serde_json::from_slice(json) {
+        Ok(request) => request,
+        Err(error) => return Some(Objection::Unclear(format!("the request is not JSON: {error}"))),
+    };
+    let Some(operations) = request.get("operations").and_then(Value::as_array) else {
+        return Some(Objection::Unclear("the request has no list 'operations'".to_owned()));
+    };
     operations
         .iter()
         .filter_map(|o| o.get("attribute")?.as_str())
         .find(|a| is_reserved(names, a.as_bytes()))
-        .map(str::to_owned)
+        .map(|a| Objection::Reserved(a.to_owned()))
 }
 
-/// `iput --metadata`: `attribute;value;units;attribute;value;units...`
-fn put_along(names: &Attributes, metadata: &[u8]) -> Option<String> {
-    // A value may hold an escaped separator; every part is looked at rather than guessing which are attributes.
-    metadata
-        .split(|b| *b == b';')
-        .find(|part| is_reserved(names, part))
-        .map(|part| String::from_utf8_lossy(part).into_owned())
+/// `iput --metadata`: `attribute;value;units;attribute;value;units...`, where a backslash takes away the meaning of the
+/// character after it, whatever that is (`irods::deserialize_list`). Every part is looked at, not every third.
+fn carried(names: &Attributes, metadata: &[u8]) -> Option<Objection> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = metadata.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b';' => parts.push(Vec::new()),
+            b'\\' => parts.last_mut()?.extend(bytes.next()),
+            other => parts.last_mut()?.push(*other),
+        }
+    }
+    let found = parts.iter().find(|part| is_reserved(names, part))?;
+    Some(Objection::Reserved(String::from_utf8_lossy(found).into_owned()))
 }
 
 /// SQL `like`: `%` is any run of bytes, `_` any byte.
@@ -119,9 +157,18 @@ mod tests {
         Attributes { state: "lab::state".to_owned(), ..Attributes::default() }
     }
 
+    fn reserved(found: Option<Objection>) -> Option<String> {
+        match found {
+            Some(Objection::Reserved(attribute)) => Some(attribute),
+            Some(Objection::Unclear(_)) | None => None,
+        }
+    }
+
     #[test]
     fn ours_are_reserved_by_whatever_name_and_the_tag_is_not() {
-        for reserved in ["irods::omero::due", "irods::omero::anything", "lab::state"] {
+        for reserved in
+            ["irods::omero::due", "irods::omero::anything", "lab::state", "IRODS::Omero::user", "lab::state "]
+        {
             assert!(is_reserved(&names(), reserved.as_bytes()), "{reserved}");
         }
         for free in ["irods::omero::import", "lab::other", "irods::omero", ""] {
@@ -133,15 +180,35 @@ mod tests {
     fn every_operation_of_an_atomic_request_is_looked_at() {
         let request = br#"{"operations":[{"operation":"add","attribute":"x","value":"y"},
             {"operation":"remove","attribute":"irods::omero::state","value":"imported"}]}"#;
-        assert_eq!(atomic(&names(), request).as_deref(), Some("irods::omero::state"));
+        let marked = [b"\xef\xbb\xbf".as_slice(), request].concat();
+        let ended = [request.as_slice(), b"\0{}"].concat();
+        for request in [request.to_vec(), marked, ended] {
+            assert_eq!(reserved(atomic(&names(), &request)).as_deref(), Some("irods::omero::state"));
+        }
         assert_eq!(atomic(&names(), b"{\"operations\":[]}\0"), None);
-        assert_eq!(atomic(&names(), b"not json"), None);
     }
 
     #[test]
-    fn metadata_put_along_is_looked_at_part_by_part() {
-        assert!(put_along(&names(), b"a;b;c;irods::omero::owner;root;").is_some());
-        assert!(put_along(&names(), b"a;b;c").is_none());
+    fn an_atomic_request_that_only_the_server_might_read_is_refused() {
+        let deep = format!("{{\"x\":{}{},\"operations\":[]}}", "[".repeat(500), "]".repeat(500));
+        for request in [deep.as_bytes(), b"not json", b"{}", b"{\"operations\":{}}", b"\xff"] {
+            assert!(matches!(atomic(&names(), request), Some(Objection::Unclear(_))));
+        }
+    }
+
+    #[test]
+    fn metadata_carried_along_is_read_as_the_server_does() {
+        for bad in [
+            "a;b;c;irods::omero::owner;root;",
+            "irods::omero::owner;root",
+            "\\irods::omero::owner;root",
+            "a;\\;;c;irods\\:\\:omero::owner;root",
+        ] {
+            assert!(reserved(carried(&names(), bad.as_bytes())).is_some(), "{bad}");
+        }
+        for fine in ["a;b;c", "a;b\\;irods::omero::owner;c", "", "a;b\\"] {
+            assert_eq!(carried(&names(), fine.as_bytes()), None, "{fine}");
+        }
     }
 
     #[test]

@@ -41,10 +41,69 @@ fn an_owner_cannot_forge_a_record_by_any_metadata_route() {
         .to_string()
     };
     assert_refused(&zone, &["atomic", &atomic(PATH, "data_object")]);
+    assert_refused(&zone, &["atomic", &format!("\u{feff}{}", atomic(PATH, "data_object"))]);
+    assert_refused(&zone, &["meta", "add", "-d", PATH, "IRODS::OMERO::state", "imported"]);
     let image = zone.image("b.tif");
     let along = format!("{state};imported;");
     assert_refused(&zone, &["put", "--metadata", &along, &image, &format!("{HOME}/b.tif")]);
     assert_eq!(zone.avus("-d", PATH), vec![]);
+}
+
+/// The server sets AVUs that come along with any operation that opens a data object, when it closes it again.
+#[test]
+fn an_owner_cannot_forge_a_record_along_with_any_operation() {
+    let zone = zone();
+    let here = |name: &str| format!("{HOME}/{name}");
+    let local = zone.path("local").to_str().unwrap().to_owned();
+    let (copy, made) = (here("copy.tif"), here("made.tif"));
+    zone.admin(&["resource", "add", "other", zone.path("other").to_str().unwrap()]);
+    for verb in [
+        vec!["get", PATH, &local],
+        vec!["cp", PATH, &copy],
+        vec!["open", "-r", PATH],
+        vec!["open", "-w", "-c", &made],
+        vec!["replica-open", "-w", PATH],
+        vec!["create", &made],
+        vec!["repl", "-R", "other", PATH],
+        vec!["phymv", "-R", "other", PATH],
+    ] {
+        for along in ["irods::omero::state;imported;", "a;b;c;\\irods::omero::owner;root"] {
+            assert_refused(&zone, &[&["along", along], verb.as_slice()].concat());
+        }
+    }
+    zone.does("alice", &["along", "harmless;x;", "get", PATH, &local]);
+    assert_eq!(zone.avus("-d", PATH), vec![]);
+}
+
+/// Microservices fire no API enforcement point, but the static one.
+#[test]
+fn an_owner_cannot_forge_a_record_from_a_rule_text() {
+    let zone = zone();
+    let meta = |operation: &'static str| {
+        vec!["microservice", "meta", operation, "-d", PATH, "irods::omero::state", "imported"]
+    };
+    assert_refused(&zone, &meta("add"));
+    assert_refused(&zone, &meta("set"));
+    zone.does("alice", &["microservice", "meta", "add", "-d", PATH, "harmless", "x"]);
+    assert_refused(
+        &zone,
+        &["microservice", "meta", "mod", "-d", PATH, "harmless", "x", "", "n:irods::omero::owner"],
+    );
+}
+
+#[test]
+fn a_record_cannot_be_removed_by_its_number() {
+    let zone = zone();
+    zone.does("rods", &["meta", "-M", "add", "-d", PATH, "irods::omero::state", "failed"]);
+    zone.does("alice", &["meta", "add", "-d", PATH, "harmless", "x"]);
+    let id = |attribute: &str| {
+        let query = format!("select meta_id from R_META_MAIN where meta_attr_name = '{attribute}'");
+        zone.admin(&["sql", &query]).trim().to_owned()
+    };
+    assert_refused(&zone, &["meta", "rmi", "-d", PATH, &id("irods::omero::state")]);
+    assert_refused(&zone, &["meta", "rmi", "-D", PATH, &id("irods::omero::state")]);
+    zone.does("alice", &["meta", "rmi", "-d", PATH, &id("harmless")]);
+    assert_eq!(zone.value(PATH, "state").as_deref(), Some("failed"));
 }
 
 #[test]
@@ -55,6 +114,7 @@ fn a_record_cannot_be_copied_to_other_data() {
     let other = format!("{HOME}/b.tif");
     zone.does("alice", &["put", &image, &other]);
     assert_refused(&zone, &["meta", "cp", "-d", "-d", PATH, &other]);
+    assert_refused(&zone, &["meta", "cp", "-D", "-D", PATH, &other]);
     zone.does("alice", &["meta", "cp", "-d", "-d", &other, PATH]);
 }
 

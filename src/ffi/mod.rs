@@ -308,6 +308,11 @@ pub unsafe extern "C" fn omero_plugin_function(
 unsafe fn argument_of<'a>(session: &Session<'_>, pep: Pep, argument: &'a omero_argument) -> Argument<'a> {
     // SAFETY: the caller's promise.
     let text = |i: usize| unsafe { bytes(argument.text[i]) };
+    if pep.carries_metadata() {
+        // SAFETY: the conditions are the server's, and live as long as the argument.
+        let carried = |condition| pep.keyword().and_then(|key| unsafe { session.keyword(condition, key) });
+        return Argument::Carried([carried(argument.condition), carried(argument.source_condition)]);
+    }
     match argument.kind {
         omero_argument_kind::OMERO_ARGUMENT_DATA_OBJECT => Argument::DataObject {
             path: text(0),

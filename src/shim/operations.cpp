@@ -82,6 +82,17 @@ namespace
         if (arguments.size() < 3) {
             return out;
         }
+        if (boost::any_cast<std::string>(&*std::next(arguments.begin()))) {
+            // A static PEP: neither an instance name nor a context, but the operation's words as they are.
+            out.kind = OMERO_ARGUMENT_AVU;
+            std::size_t i = 0;
+            for (auto word = arguments.begin(); word != arguments.end() && i < std::size(out.text); ++word, ++i) {
+                if (auto* p = boost::any_cast<std::string>(&*word)) {
+                    out.text[i] = {p->data(), p->size()};
+                }
+            }
+            return out;
+        }
         const boost::any& value = *std::next(arguments.begin(), 2);
         if (auto* p = boost::any_cast<dataObjInp_t*>(&value); p && *p) {
             out.kind = OMERO_ARGUMENT_DATA_OBJECT;
@@ -104,6 +115,7 @@ namespace
             out.text[0] = text((*p)->srcDataObjInp.objPath);
             out.text[1] = text((*p)->destDataObjInp.objPath);
             out.condition = &(*p)->destDataObjInp.condInput;
+            out.source_condition = &(*p)->srcDataObjInp.condInput;
         }
         else if (auto* p = boost::any_cast<collInp_t*>(&value); p && *p) {
             out.kind = OMERO_ARGUMENT_COLLECTION;

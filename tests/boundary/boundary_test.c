@@ -193,7 +193,7 @@ int main(int argc, char** argv)
     CHECK(p_omero_plugin_setup(plugin, text(argv[4])) == 0);
     CHECK(p_omero_plugin_start(plugin) == 0);
     CHECK(p_omero_plugin_rule_exists(plugin, text(put)));
-    CHECK(!p_omero_plugin_rule_exists(plugin, text("pep_api_data_obj_get_pre")));
+    CHECK(!p_omero_plugin_rule_exists(plugin, text("pep_api_data_obj_get_post")));
     CHECK(!p_omero_plugin_rule_exists(plugin, text(NULL)));
     CHECK(p_omero_plugin_regex(plugin).size > 0);
     size_t names = 0;

@@ -84,30 +84,6 @@ namespace zone
                                              catalog_now());
         }
 
-        void add_metadata_of_put(Session& session, std::int64_t data_id, const std::string& text)
-        {
-            if (text.empty()) {
-                return;
-            }
-            const auto parts = split(text, ';');
-            Json operations = Json::array();
-            for (std::size_t i = 0; i + 1 < parts.size(); i += 3) {
-                operations.push(Json::object({{"operation", "add"},
-                                              {"attribute", parts[i]},
-                                              {"value", parts[i + 1]},
-                                              {"units", i + 2 < parts.size() ? parts[i + 2] : ""}}));
-            }
-            const auto replica = session.catalog().replicas(data_id).front();
-            std::string output;
-            const int code = apply_metadata_operations(
-                session,
-                Json::object({{"entity_name", replica.path}, {"entity_type", "data_object"}, {"operations", operations}}).dump(),
-                output);
-            if (code < 0) {
-                throw Failure{code, output};
-            }
-        }
-
         std::string leaf_name(Session& session, const Replica& replica)
         {
             return session.catalog().resource(replica.resource_id).name;
@@ -154,11 +130,50 @@ namespace zone
                 touch_collection(session, parent_of(path));
             }
             replicate_to_siblings(session, data_id, leaf);
-            add_metadata_of_put(session, data_id, options.metadata);
+            add_metadata_along(session, data_id, options.metadata);
             static_policy(session, "acPostProcForPut");
             return parallel ? SYS_NO_HANDLER_REPLY_MSG : 0;
         }
     } // namespace
+
+    void add_metadata_along(Session& session, std::int64_t data_id, const std::string& text)
+    {
+        if (text.empty()) {
+            return;
+        }
+        // A backslash takes away the meaning of the character after it, whatever that is.
+        std::vector<std::string> parts(1);
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            if (text[i] == ';') {
+                parts.emplace_back();
+            }
+            else if (text[i] != '\\') {
+                parts.back() += text[i];
+            }
+            else if (++i < text.size()) {
+                parts.back() += text[i];
+            }
+        }
+        if (parts.back().empty()) {
+            parts.pop_back();
+        }
+        Json operations = Json::array();
+        for (std::size_t i = 0; i + 1 < parts.size(); i += 3) {
+            operations.push(Json::object({{"operation", "add"},
+                                          {"attribute", parts[i]},
+                                          {"value", parts[i + 1]},
+                                          {"units", i + 2 < parts.size() ? parts[i + 2] : ""}}));
+        }
+        const auto replica = session.catalog().replicas(data_id).front();
+        std::string output;
+        const int code = apply_metadata_operations(
+            session,
+            Json::object({{"entity_name", replica.path}, {"entity_type", "data_object"}, {"operations", operations}}).dump(),
+            output);
+        if (code < 0) {
+            throw Failure{code, output};
+        }
+    }
 
     int put(Session& session, const std::string& local, const std::string& path, const PutOptions& options)
     {
@@ -230,6 +245,9 @@ namespace zone
         copy_to(input->destDataObjInp.objPath, to);
         input->srcDataObjInp.oprType = COPY_SRC;
         input->destDataObjInp.oprType = COPY_DEST;
+        if (!metadata_along().empty()) {
+            addKeyVal(&input->srcDataObjInp.condInput, METADATA_INCLUDED_KW, metadata_along().c_str());
+        }
         if (force) {
             addKeyVal(&input->destDataObjInp.condInput, FORCE_FLAG_KW, "");
         }
@@ -276,6 +294,7 @@ namespace zone
                 return 0;
             },
             input.get(), &stat);
+        clearKeyVal(&input->srcDataObjInp.condInput);
         clearKeyVal(&input->destDataObjInp.condInput);
         return code;
     }

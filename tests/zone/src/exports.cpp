@@ -174,7 +174,7 @@ int rsModAVUMetadata(RsComm* comm, ModifyAVUMetadataInput* input)
             }
             return session.remote()->call(words).code;
         }
-        zone::modify_metadata(session, *input);
+        zone::modify_metadata_with_static_policy(session, *input);
         return 0;
     });
 }

@@ -8,6 +8,7 @@
 
 #include "irods/irods_log.hpp"
 #include "irods/rcMisc.h"
+#include "irods/rodsKeyWdDef.h"
 
 #include <cstring>
 #include <memory>
@@ -56,6 +57,15 @@ namespace zone
     {
         std::memset(static_cast<void*>(&input_), 0, sizeof input_);
         copy_to(input_.objPath, path);
+        if (!metadata_along().empty()) {
+            with(METADATA_INCLUDED_KW, metadata_along());
+        }
+    }
+
+    std::string& metadata_along()
+    {
+        static std::string metadata;
+        return metadata;
     }
 
     DataObjInput::~DataObjInput()
@@ -264,14 +274,16 @@ namespace zone
         }
     }
 
-    void static_policy(Session& session, const char* name)
+    void static_policy(Session& session, const char* name, const std::vector<std::string>& words)
     {
         PluginHost& plugins = session.server().plugins;
         if (!plugins.rule_exists(name)) {
             return;
         }
         RuleContext context{session.comm(), ""};
-        const auto result = plugins.exec_rule(name, [] { return Arguments{}; }, context.callback());
+        // As applyRuleArg does: the words themselves, neither an instance name nor a context before them.
+        const auto result =
+            plugins.exec_rule(name, [&words] { return Arguments(words.begin(), words.end()); }, context.callback());
         if (!result.ok()) {
             throw Failure{static_cast<int>(result.code()), std::string{name} + " failed"};
         }

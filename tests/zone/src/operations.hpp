@@ -10,6 +10,7 @@
 #include "irods/bulkDataObjPut.h"
 #include "irods/dataObjCopy.h"
 #include "irods/dataObjInpOut.h"
+#include "irods/modAVUMetadata.h"
 
 #include <cstdint>
 #include <string>
@@ -137,6 +138,10 @@ namespace zone
 
     // The words of imeta after the program's name: add -d /path a v u, ...
     int modify_metadata_call(Session& session, const std::vector<std::string>& words, bool admin);
+    // The same from within the server, as a microservice does it: no API enforcement point, but the static ones.
+    int modify_metadata_in_server(Session& session, const std::vector<std::string>& words, bool admin);
+    // _rsModAVUMetadata: the operation between its static enforcement points.
+    void modify_metadata_with_static_policy(Session& session, const ModifyAVUMetadataInput& input);
     int apply_metadata_call(Session& session, const std::string& json, std::string& output);
     // irule: the text goes to one instance, or to all if that is empty. The ruleExecOut text goes to the output.
     int execute_rule_text(Session& session, const std::string& instance, const std::string& text);
@@ -182,7 +187,12 @@ namespace zone
     void require_unlocked(const std::vector<Replica>& replicas, const std::string& path);
 
     // A static policy enforcement point, e.g. acPostProcForPut: asked for by name, run where it exists.
-    void static_policy(Session& session, const char* name);
+    void static_policy(Session& session, const char* name, const std::vector<std::string>& words = {});
+
+    // AVUs that the next operations carry in their conditions (METADATA_INCLUDED_KW); empty for none.
+    std::string& metadata_along();
+    // Adds AVUs given as `attribute;value;units...` to a data object, as the server does when it closes one.
+    void add_metadata_along(Session& session, std::int64_t data_id, const std::string& text);
 } // namespace zone
 
 #endif // ZONE_OPERATIONS_HPP

@@ -128,24 +128,67 @@ namespace zone
         }
     } // namespace
 
+    namespace
+    {
+        // The input of a metadata operation, made of words.
+        class MetadataInput
+        {
+          public:
+            MetadataInput(const std::vector<std::string>& words, bool admin)
+                : texts_{words}
+            {
+                std::memset(static_cast<void*>(&input_), 0, sizeof input_);
+                char** const arguments[] = {&input_.arg0, &input_.arg1, &input_.arg2, &input_.arg3, &input_.arg4,
+                                            &input_.arg5, &input_.arg6, &input_.arg7, &input_.arg8, &input_.arg9};
+                if (texts_.size() > 10) {
+                    throw Failure{CAT_INVALID_ARGUMENT, "too many words"};
+                }
+                static char nothing[] = "";
+                for (std::size_t i = 0; i < 10; ++i) {
+                    *arguments[i] = i < texts_.size() ? &texts_[i][0] : nothing;
+                }
+                if (admin) {
+                    addKeyVal(&input_.condInput, ADMIN_KW, "");
+                }
+            }
+            ~MetadataInput() { clearKeyVal(&input_.condInput); }
+            MetadataInput(const MetadataInput&) = delete;
+            MetadataInput& operator=(const MetadataInput&) = delete;
+
+            ModifyAVUMetadataInput& get() { return input_; }
+
+          private:
+            std::vector<std::string> texts_;
+            ModifyAVUMetadataInput input_;
+        };
+    } // namespace
+
+    void modify_metadata_with_static_policy(Session& session, const ModifyAVUMetadataInput& input)
+    {
+        const char* const all[] = {input.arg0, input.arg1, input.arg2, input.arg3, input.arg4,
+                                   input.arg5, input.arg6, input.arg7, input.arg8};
+        const std::string operation = input.arg0 != nullptr ? input.arg0 : "";
+        const std::size_t count = operation == "mod" ? 9 : operation == "cp" ? 5 : 6;
+        std::vector<std::string> words;
+        for (std::size_t i = 0; i < count; ++i) {
+            words.emplace_back(all[i] != nullptr ? all[i] : "");
+        }
+        static_policy(session, "acPreProcForModifyAVUMetadata", words);
+        modify_metadata(session, input);
+        static_policy(session, "acPostProcForModifyAVUMetadata", words);
+    }
+
+    int modify_metadata_in_server(Session& session, const std::vector<std::string>& words, bool admin)
+    {
+        MetadataInput input{words, admin};
+        modify_metadata_with_static_policy(session, input.get());
+        return 0;
+    }
+
     int modify_metadata_call(Session& session, const std::vector<std::string>& words, bool admin)
     {
-        ModifyAVUMetadataInput input;
-        std::memset(static_cast<void*>(&input), 0, sizeof input);
-        std::vector<std::string> texts = words;
-        char** const arguments[] = {&input.arg0, &input.arg1, &input.arg2, &input.arg3, &input.arg4,
-                                    &input.arg5, &input.arg6, &input.arg7, &input.arg8, &input.arg9};
-        if (texts.size() > 10) {
-            throw Failure{CAT_INVALID_ARGUMENT, "too many words"};
-        }
-        static char nothing[] = "";
-        for (std::size_t i = 0; i < 10; ++i) {
-            *arguments[i] = i < texts.size() ? &texts[i][0] : nothing;
-        }
-        if (admin) {
-            addKeyVal(&input.condInput, ADMIN_KW, "");
-        }
-        const int code = api(
+        MetadataInput input{words, admin};
+        return api(
             session, "mod_avu_metadata",
             [&]() -> int {
                 if (session.remote() != nullptr) {
@@ -156,14 +199,10 @@ namespace zone
                     forwarded.insert(forwarded.end(), words.begin(), words.end());
                     return session.remote()->call(forwarded).code;
                 }
-                static_policy(session, "acPreProcForModifyAVUMetadata");
-                modify_metadata(session, input);
-                static_policy(session, "acPostProcForModifyAVUMetadata");
+                modify_metadata_with_static_policy(session, input.get());
                 return 0;
             },
-            &input);
-        clearKeyVal(&input.condInput);
-        return code;
+            &input.get());
     }
 
     int apply_metadata_call(Session& session, const std::string& json, std::string& output)

@@ -704,6 +704,43 @@ namespace zone
             return apply_metadata_call(session, w.at(0), output);
         }
 
+        int run_within(Session& session, const std::vector<std::string>& words, std::string& output);
+
+        // An operation whose conditions carry AVUs. The server sets them when it closes the data object; here they are
+        // set on the last path named, once the operation is over.
+        int verb_along(Session& session, const std::vector<std::string>& words, std::string& output)
+        {
+            const Words w{words, {}, {}};
+            struct Along
+            {
+                explicit Along(const std::string& metadata) { metadata_along() = metadata; }
+                ~Along() { metadata_along().clear(); }
+            };
+            int code = 0;
+            {
+                const Along along{w.at(0)};
+                code = run_within(session, {w.rest().begin() + 1, w.rest().end()}, output);
+            }
+            for (auto path = w.rest().rbegin(); code >= 0 && path != w.rest().rend(); ++path) {
+                if (const auto data_id = session.catalog().find_data(*path)) {
+                    add_metadata_along(session, *data_id, w.at(0));
+                    break;
+                }
+            }
+            return code;
+        }
+
+        // What a user's rule text may call: msiModAVUMetadata and its kin, or msi_atomic_apply_metadata_operations,
+        // which no enforcement point hears.
+        int verb_microservice(Session& session, const std::vector<std::string>& words, std::string& output)
+        {
+            const Words w{words, {}, {}};
+            if (w.at(0) == "atomic") {
+                return apply_metadata_operations(session, w.at(1), output);
+            }
+            return modify_metadata_in_server(session, {w.rest().begin() + 1, w.rest().end()}, false);
+        }
+
         int verb_rule(Session& session, const std::vector<std::string>& words, std::string& output)
         {
             const Words w{words, {}, {"-r", "-F"}};
@@ -829,6 +866,8 @@ namespace zone
                 {"genquery2", "GENQUERY2                              the same, as forwarded from a consumer", verb_query},
                 {"meta", "[-M] add|set|rm|rmi|mod|cp|ls [--json] -d|-C|-u|-R NAME [A [V [U]]]", verb_meta},
                 {"atomic", "JSON", verb_atomic},
+                {"along", "'a;v;u' VERB [WORD...]                   the verb's conditions carry AVUs", verb_along},
+                {"microservice", "meta OPERATION... | atomic JSON      from a rule text, within the server", verb_microservice},
                 {"rule", "[-r INSTANCE] TEXT | -F FILE", verb_rule},
                 {"call-rule", "NAME [ARGUMENT...]                     prints the arguments afterwards", verb_call_rule},
                 {"delay", "CONDITIONS TEXT", verb_delay},
@@ -837,6 +876,16 @@ namespace zone
                 {"database-pep", "NAME PATH                            what a consumer reports to the provider", verb_database_pep},
             };
             return all;
+        }
+
+        int run_within(Session& session, const std::vector<std::string>& words, std::string& output)
+        {
+            for (const auto& entry : verbs()) {
+                if (words.at(0) == entry.name) {
+                    return entry.run(session, words, output);
+                }
+            }
+            throw UsageError{"no such verb [" + words.at(0) + "]"};
         }
     } // namespace
 
