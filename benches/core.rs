@@ -9,8 +9,11 @@ use std::hint::black_box;
 struct Watched<'a>(&'a Config);
 
 impl Surroundings for Watched<'_> {
-    fn is_watched(&self, path: &[u8]) -> bool {
-        self.0.watch_of(path).is_some()
+    fn is_watched(&self, collection: &[u8]) -> bool {
+        self.0.watch_of(collection).is_some()
+    }
+    fn may_hold_watched(&self, collection: &[u8]) -> bool {
+        self.is_watched(collection)
     }
     fn descriptor(&self, _: i32) -> Option<Vec<u8>> {
         None

@@ -4,7 +4,7 @@
 //! counted from the marking: a sweep that removes it has seen no change for a whole quiet period, so a
 //! remembered mark is never a missing one.
 
-use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
+use crate::catalog::{Catalog, CatalogError, UnixTime};
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -38,16 +38,21 @@ impl Memory {
 pub enum Marked {
     /// The mark is new and a sweep is queued.
     New,
-    /// Somebody else had set it, and has queued the sweep.
+    /// Somebody else had set it, and a sweep is to come.
     Already,
 }
 
-/// Sets a due mark (`attribute`: that of the collection, or of its whole tree) and, if it is new, queues one sweep.
+/// A sweep that is to come at most this much later than an event wants it will do.
+const NEAR: u64 = 60;
+
+/// Sets a due mark (`attribute`: that of the collection, or of its whole tree) and queues one sweep, if the mark is
+/// new or its sweep is far off: what waits for OMERO, or for a marker, must not hold up what has just come.
 pub fn mark(
     catalog: &dyn Catalog,
     attribute: &str,
     collection: &LogicalPath,
     user: &IrodsUser,
+    now: UnixTime,
     delay: Duration,
 ) -> Result<Marked, CatalogError> {
     let Some(id) = catalog.collection_id(collection)? else {
@@ -56,6 +61,15 @@ pub fn mark(
     let value = user.to_string();
     // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
     if catalog.marks(id, attribute)?.contains(&value) || !catalog.set_mark(collection, attribute, &value)? {
+        let wanted = now.saturating_add(delay.as_secs()).saturating_add(NEAR);
+        let times = catalog.queued_for(&sweep_text(id))?;
+        if times.iter().any(|at| *at <= wanted) {
+            return Ok(Marked::Already);
+        }
+        // None at all: the one that set the mark is about to queue it, or died, which `sweep_all` finds out.
+        if !times.is_empty() {
+            queue_sweep(catalog, id, delay)?;
+        }
         return Ok(Marked::Already);
     }
     queue_sweep(catalog, id, delay)?;
@@ -70,8 +84,8 @@ pub fn ensure_sweep_all(
     interval: Duration,
     overdue: Duration,
 ) -> Result<(), CatalogError> {
-    let waits = |job: &QueuedJob| job.text == SWEEP_ALL && job.due_at.saturating_add(overdue.as_secs()) > now;
-    if catalog.queued()?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_ALL, interval) }
+    let waits = |due_at: &UnixTime| due_at.saturating_add(overdue.as_secs()) > now;
+    if catalog.queued_for(SWEEP_ALL)?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_ALL, interval) }
 }
 
 /// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at
@@ -81,8 +95,12 @@ pub fn ensure_sweep_skipped(
     now: UnixTime,
     interval: Duration,
 ) -> Result<(), CatalogError> {
-    let waits = |job: &QueuedJob| job.text == SWEEP_SKIPPED && job.due_at > now;
-    if catalog.queued()?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_SKIPPED, interval) }
+    let waits = |due_at: &UnixTime| *due_at > now;
+    if catalog.queued_for(SWEEP_SKIPPED)?.iter().any(waits) {
+        Ok(())
+    } else {
+        catalog.queue(SWEEP_SKIPPED, interval)
+    }
 }
 
 /// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
@@ -95,8 +113,12 @@ pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> 
 /// work. One that is over its time by more than an hour died with its process.
 pub fn ensure_stage(catalog: &dyn Catalog, id: CollectionId, now: UnixTime) -> Result<(), CatalogError> {
     let text = stage_text(id);
-    let waits = |job: &QueuedJob| job.text == text && job.due_at.saturating_add(3_600) > now;
-    if catalog.queued()?.iter().any(waits) { Ok(()) } else { catalog.queue(&text, Duration::from_secs(1)) }
+    let waits = |due_at: &UnixTime| due_at.saturating_add(3_600) > now;
+    if catalog.queued_for(&text)?.iter().any(waits) {
+        Ok(())
+    } else {
+        catalog.queue(&text, Duration::from_secs(1))
+    }
 }
 
 /// The rule text that copies a collection's data to where OMERO can see it.

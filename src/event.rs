@@ -4,7 +4,7 @@
 //! carry a descriptor only, and in the post PEP the server has forgotten it, so the path is asked for in the
 //! pre PEP, and only when this agent has opened something interesting for writing.
 
-use crate::names::{LogicalPath, NameError};
+use crate::names::{LogicalPath, NameError, parent_bytes};
 use std::collections::HashMap;
 
 /// `METADATA_INCLUDED_KW`: AVUs along with data.
@@ -295,6 +295,8 @@ pub enum Place {
     Tree(LogicalPath),
     /// If the path is a collection's, its tree; else the collection it is in.
     TreeOrParent(LogicalPath),
+    /// The data objects directly in a collection, whether it is watched or not: one of them is tagged.
+    Unwatched(LogicalPath),
 }
 
 impl Event {
@@ -322,8 +324,10 @@ pub struct OpenObjects {
 
 /// What is asked of the world while a PEP is read.
 pub trait Surroundings {
-    /// Whether a path is watched.
-    fn is_watched(&self, path: &[u8]) -> bool;
+    /// Whether the data objects directly in a collection are watched.
+    fn is_watched(&self, collection: &[u8]) -> bool;
+    /// Whether data in a collection, or somewhere below it, may be watched.
+    fn may_hold_watched(&self, collection: &[u8]) -> bool;
     /// The JSON description of an open descriptor (`rs_get_file_descriptor_info`), if there is one.
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>>;
 }
@@ -339,19 +343,17 @@ impl OpenObjects {
         argument: Argument<'_>,
         around: &dyn Surroundings,
     ) -> Result<Vec<Event>, NameError> {
-        let one = |make: fn(LogicalPath) -> Event, path: &[u8]| {
-            if around.is_watched(path) {
-                LogicalPath::parse(path).map(|p| vec![make(p)])
-            } else {
-                Ok(Vec::new())
-            }
+        let made = |watched: bool, make: fn(LogicalPath) -> Event, path: &[u8]| {
+            if watched { LogicalPath::parse(path).map(|p| vec![make(p)]) } else { Ok(Vec::new()) }
         };
+        let one = |make, path| made(object_is_watched(around, path), make, path);
+        let tree = |make, path| made(around.may_hold_watched(path), make, path);
         match (pep, argument) {
             (Pep::PutPost, Argument::DataObject { path, .. }) => one(Event::Written, path),
             (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
-            (Pep::RenamePost, Argument::Copy { destination, .. }) => one(Event::Renamed, destination),
+            (Pep::RenamePost, Argument::Copy { destination, .. }) => tree(Event::Renamed, destination),
             (Pep::BulkPutPost | Pep::StructFilePost, Argument::Collection(path)) => {
-                one(Event::TreeWritten, path)
+                tree(Event::TreeWritten, path)
             }
             (Pep::ReplPost | Pep::PhymvPost, Argument::DataObject { path, .. }) => {
                 one(Event::ReplicaMoved, path)
@@ -359,14 +361,17 @@ impl OpenObjects {
             (
                 Pep::PhyPathRegPost | Pep::RegisterPhysicalPathPost,
                 Argument::DataObject { path, keyword, .. },
-            ) => one(if keyword.is_some() { Event::TreeRegistered } else { Event::Registered }, path),
+            ) => match keyword {
+                Some(_) => tree(Event::TreeRegistered, path),
+                None => one(Event::Registered, path),
+            },
             (Pep::OpenPost | Pep::ReplicaOpenPost, Argument::DataObject { path, open_flags, .. })
-                if writes(open_flags) && around.is_watched(path) =>
+                if writes(open_flags) && object_is_watched(around, path) =>
             {
                 self.writers.push(LogicalPath::parse(path)?);
                 Ok(Vec::new())
             }
-            (Pep::CreatePost, Argument::DataObject { path, .. }) if around.is_watched(path) => {
+            (Pep::CreatePost, Argument::DataObject { path, .. }) if object_is_watched(around, path) => {
                 self.writers.push(LogicalPath::parse(path)?);
                 Ok(Vec::new())
             }
@@ -431,7 +436,7 @@ impl OpenObjects {
             return Ok(());
         }
         let ended = match around.descriptor(descriptor).as_deref().and_then(parse_descriptor) {
-            Some(open) if writes(open.flags) && around.is_watched(&open.path) => {
+            Some(open) if writes(open.flags) && object_is_watched(around, &open.path) => {
                 vec![LogicalPath::parse(&open.path)?]
             }
             Some(_) => return Ok(()),
@@ -450,6 +455,11 @@ impl OpenObjects {
         }
         ended.into_iter().map(Event::Written).collect()
     }
+}
+
+/// Whether a data object is in a watched collection.
+fn object_is_watched(around: &dyn Surroundings, path: &[u8]) -> bool {
+    parent_bytes(path).is_some_and(|collection| around.is_watched(collection))
 }
 
 /// Whether an open with these flags can change the data.
@@ -496,8 +506,11 @@ mod tests {
     }
 
     impl Surroundings for World {
-        fn is_watched(&self, path: &[u8]) -> bool {
-            path.starts_with(b"/z/watched/")
+        fn is_watched(&self, collection: &[u8]) -> bool {
+            collection.starts_with(b"/z/watched")
+        }
+        fn may_hold_watched(&self, collection: &[u8]) -> bool {
+            self.is_watched(collection)
         }
         fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>> {
             self.calls.set(self.calls.get() + 1);
@@ -643,6 +656,9 @@ mod tests {
         struct Mute;
         impl Surroundings for Mute {
             fn is_watched(&self, _: &[u8]) -> bool {
+                true
+            }
+            fn may_hold_watched(&self, _: &[u8]) -> bool {
                 true
             }
             fn descriptor(&self, _: i32) -> Option<Vec<u8>> {

@@ -10,14 +10,16 @@ use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
 use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
-use crate::names::{IrodsUser, LogicalPath};
-use crate::operations::{self, Operation, OperationError, Reading};
+use crate::names::{CollectionId, IrodsUser, LogicalPath};
+use crate::operations::{self, Function, Operation, OperationError, Reading};
 use crate::sweep::Sweeper;
+use crate::watch::{self, Watching};
 use once_cell::sync::OnceCell;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// `SYS_INVALID_INPUT_PARAM`
 const INVALID_INPUT: i64 = -130_000;
@@ -44,6 +46,7 @@ pub struct Plugin {
 struct Agent {
     open: OpenObjects,
     memory: Memory,
+    watches: RefCell<watch::Memory>,
 }
 
 /// The answer to a rule text.
@@ -52,6 +55,14 @@ pub struct Answer {
     pub code: i64,
     /// What the client is to read.
     pub output: Option<String>,
+}
+
+/// Why an operation was not done.
+struct Failed {
+    /// iRODS error code.
+    code: i64,
+    /// What the client reads.
+    sentence: String,
 }
 
 impl Plugin {
@@ -87,7 +98,7 @@ impl Plugin {
                 None
             }
         };
-        self.active.set(config.as_ref().is_some_and(|c| !c.watches.is_empty()));
+        self.active.set(config.as_ref().is_some_and(Config::watches_anything));
         if let Some(config) = &config {
             let (instance, watches) = (&self.instance, config.watches.len());
             log::info!(
@@ -118,12 +129,19 @@ impl Plugin {
     /// Whether `rule` is one of ours.
     #[inline]
     pub fn rule_exists(&self, rule: &[u8]) -> bool {
-        self.active.get() && Pep::of(rule).is_some()
+        self.active.get() && Pep::of(rule).is_some() || self.function(rule).is_some()
+    }
+
+    /// The function of that name, if policies may call it: the configuration is in order.
+    pub fn function(&self, name: &[u8]) -> Option<Function> {
+        Function::of(name).filter(|_| self.config().is_some())
     }
 
     /// The i-th rule's name.
     pub fn rule_name(&self, i: usize) -> Option<&'static str> {
-        Pep::ALL.get(i).filter(|_| self.active.get()).map(|(_, name)| *name)
+        let peps = Pep::ALL.iter().map(|(_, name)| *name).filter(|_| self.active.get());
+        let functions = Function::ALL.iter().map(|f| f.name).filter(|_| self.config().is_some());
+        functions.chain(peps).nth(i)
     }
 
     fn config(&self) -> Option<&Config> {
@@ -145,11 +163,13 @@ impl Plugin {
             return guard::check(&config.attributes, &catalog, pep, argument);
         }
         let mut agent = self.agent.try_borrow_mut().ok()?;
-        let around = Around { config, session };
-        match agent.open.read(pep, argument, &around) {
+        let Agent { open, memory, watches } = &mut *agent;
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let around = Around { config, session, catalog: &catalog, watches };
+        match open.read(pep, argument, &around) {
             Ok(events) => {
                 for event in events {
-                    self.event(config, session, &mut agent.memory, &event);
+                    self.event(&around, memory, &event);
                 }
             }
             Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),
@@ -157,16 +177,17 @@ impl Plugin {
         None
     }
 
-    fn event(&self, config: &Config, session: &Session<'_>, memory: &mut Memory, event: &Event) {
+    fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
         let Some(place) = event.place() else { return };
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-        let (collection, tree) = match place {
-            Place::Collection(path) => (path, false),
-            Place::Tree(path) => (path, true),
+        let Around { config, catalog, .. } = *around;
+        let (collection, tree, anyway) = match place {
+            Place::Collection(path) => (path, false, false),
+            Place::Unwatched(path) => (path, false, true),
+            Place::Tree(path) => (path, true, false),
             Place::TreeOrParent(path) => match catalog.collection_id(&path) {
-                Ok(Some(_)) => (path, true),
+                Ok(Some(_)) => (path, true, false),
                 Ok(None) => match path.parent() {
-                    Some(parent) => (parent, false),
+                    Some(parent) => (parent, false, false),
                     None => return,
                 },
                 Err(error) => {
@@ -175,10 +196,20 @@ impl Plugin {
                 }
             },
         };
-        let Some((watch, _)) = config.watch_of(collection.as_bytes()) else { return };
+        // A directory format is looked at as a whole, so its chunks are one mark.
+        let (collection, tree) = match config.unit_of(collection.as_bytes()).map(LogicalPath::parse) {
+            Some(Ok(unit)) => (unit, false),
+            Some(Err(_)) | None => (collection, tree),
+        };
+        let watching = around.watching(collection.as_bytes());
+        // That something below a tree is watched has been asked when the event was read.
+        if !watching.is_of_interest() && !tree && !anyway {
+            return;
+        }
+        let quiet = watching.quiet_period(config.defaults.quiet_period);
         let now = Instant::now();
         // A tree's mark is not remembered: trees come one at a time.
-        if !tree && memory.holds(collection.as_bytes(), watch.quiet_period, now) {
+        if !tree && memory.holds(collection.as_bytes(), quiet, now) {
             return;
         }
         let Some(user) = catalog.client() else {
@@ -186,10 +217,10 @@ impl Plugin {
             return;
         };
         let marked = if self.on_provider.get() {
-            set_mark(config, &catalog, &collection, tree, &user)
+            set_mark(config, catalog, &collection, tree, &user, quiet)
         } else {
             // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.
-            due::queue_mark(&catalog, &collection, tree)
+            due::queue_mark(catalog, &collection, tree)
         };
         match marked {
             Ok(()) if tree => {}
@@ -204,24 +235,62 @@ impl Plugin {
         let Some(config) = self.config() else {
             return declined();
         };
-        match operations::read(text) {
-            Reading::NotOurs => declined(),
-            Reading::Wrong(sentence) => {
-                session.client_message(INVALID_INPUT, &sentence);
-                Answer { code: INVALID_INPUT, output: Some(format!("{sentence}\n")) }
-            }
-            Reading::Ours(operation) => match self.operate(config, session, &operation) {
-                Ok(output) => Answer { code: 0, output: Some(output) },
-                Err(OperationError::Refused(sentence)) => {
-                    session.client_message(NOT_PRIVILEGED, &sentence);
-                    Answer { code: NOT_PRIVILEGED, output: Some(format!("{sentence}\n")) }
+        match self.answer(config, session, operations::read(text)) {
+            None => declined(),
+            Some(Ok(answer)) => Answer { code: 0, output: Some(format!("{answer}\n")) },
+            Some(Err(Failed { code, sentence })) => Answer { code, output: Some(format!("{sentence}\n")) },
+        }
+    }
+
+    /// A function called by a policy; `assign` takes a new value for one of its arguments (counted from 0). Gives 0 or
+    /// an iRODS error code, whose sentence is on the client's error stack then.
+    pub fn call(
+        &self,
+        session: &Session<'_>,
+        function: Function,
+        arguments: &[&[u8]],
+        assign: &mut dyn FnMut(usize, &str),
+    ) -> i64 {
+        let Some(config) = self.config() else { return RULE_ENGINE_CONTINUE };
+        let reading = match function.request(arguments) {
+            Ok(request) => operations::read_json(&request),
+            Err(sentence) => Reading::Wrong(sentence),
+        };
+        match self.answer(config, session, reading) {
+            None => RULE_ENGINE_CONTINUE,
+            Some(Err(Failed { code, .. })) => code,
+            Some(Ok(answer)) => {
+                if let Some((argument, value)) = function.answer(&answer) {
+                    assign(argument, &value);
                 }
+                0
+            }
+        }
+    }
+
+    /// Does what is asked for; `None` if that is not for us. What fails is told to the client.
+    fn answer(
+        &self,
+        config: &Config,
+        session: &Session<'_>,
+        reading: Reading,
+    ) -> Option<Result<Value, Failed>> {
+        let failed = |code, sentence: String| {
+            session.client_message(code, &sentence);
+            Err(Failed { code, sentence })
+        };
+        Some(match reading {
+            Reading::NotOurs => return None,
+            Reading::Wrong(sentence) => failed(INVALID_INPUT, sentence),
+            Reading::Ours(operation) => match self.operate(config, session, &operation) {
+                Ok(answer) => Ok(answer),
+                Err(OperationError::Refused(sentence)) => failed(NOT_PRIVILEGED, sentence),
                 Err(error @ OperationError::Catalog(_)) => {
-                    log::error!("act=operation text={} failed=\"{error}\"", String::from_utf8_lossy(text));
-                    Answer { code: INTERNAL_ERROR, output: Some(format!("{error}\n")) }
+                    log::error!("act=operation operation={operation:?} failed=\"{error}\"");
+                    Err(Failed { code: INTERNAL_ERROR, sentence: error.to_string() })
                 }
             },
-        }
+        })
     }
 
     fn operate(
@@ -229,12 +298,12 @@ impl Plugin {
         config: &Config,
         session: &Session<'_>,
         operation: &Operation,
-    ) -> Result<String, OperationError> {
+    ) -> Result<Value, OperationError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let importer = config.omero.as_ref().map(CommandImporter::new);
         let importer = importer.as_ref().map(|i| i as &dyn Importer);
         let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
-        let answer = match operation {
+        Ok(match operation {
             Operation::Sweep(id) => {
                 let report = sweeper.sweep(*id)?;
                 let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
@@ -248,16 +317,17 @@ impl Plugin {
                 serde_json::json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
             }
             Operation::Mark { collection, tree } => {
-                if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client()) {
-                    set_mark(config, &catalog, &path, *tree, &user)?;
+                if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client())
+                    && let Some(quiet) = interest(config, &catalog, &path, *collection, *tree)?
+                {
+                    set_mark(config, &catalog, &path, *tree, &user, quiet)?;
                 }
                 serde_json::json!({"collection": collection.to_string()})
             }
             Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
             Operation::SweepSkipped => serde_json::json!({"marked": sweeper.sweep_skipped()?}),
             Operation::Who(who) => who.answer(config, &catalog)?,
-        };
-        Ok(format!("{answer}\n"))
+        })
     }
 }
 
@@ -268,12 +338,32 @@ fn set_mark(
     collection: &LogicalPath,
     tree: bool,
     user: &IrodsUser,
+    quiet: Duration,
 ) -> Result<(), CatalogError> {
-    let Some((watch, _)) = config.watch_of(collection.as_bytes()) else { return Ok(()) };
     let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
-    let marked = due::mark(catalog, attribute, collection, user, watch.quiet_period)?;
+    let now = SystemClock.now();
+    let marked = due::mark(catalog, attribute, collection, user, now, quiet)?;
     log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
-    due::ensure_sweep_all(catalog, SystemClock.now(), config.sweep_expiry, config.sweep_expiry)
+    due::ensure_sweep_all(catalog, now, config.sweep_expiry, config.sweep_expiry)
+}
+
+/// The quiet period of a collection, or of a tree, in which there may be something to do.
+fn interest(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    id: CollectionId,
+    tree: bool,
+) -> Result<Option<Duration>, CatalogError> {
+    let watching = watch::watching(config, catalog, collection)?;
+    let otherwise = config.defaults.quiet_period;
+    let of_interest = watching.is_of_interest()
+        || if tree {
+            watch::reaches(config, catalog, collection)?
+        } else {
+            config.tags && !catalog.tagged_objects(id, &config.attributes.import)?.is_empty()
+        };
+    Ok(of_interest.then(|| watching.quiet_period(otherwise)))
 }
 
 /// What a server is in its zone (`catalog_service_role`).
@@ -318,11 +408,38 @@ pub fn read_config(path: &Path, instance: &str) -> Result<(Config, Role), Vec<Pr
 struct Around<'a> {
     config: &'a Config,
     session: &'a Session<'a>,
+    catalog: &'a dyn Catalog,
+    watches: &'a RefCell<watch::Memory>,
+}
+
+impl Around<'_> {
+    /// How a collection is watched, from memory if it was asked lately. Where the catalog fails, what the
+    /// configuration says must do.
+    fn watching(&self, collection: &[u8]) -> Arc<Watching> {
+        let found = match self.watches.try_borrow_mut() {
+            Ok(mut watches) => watches.watching(self.config, self.catalog, collection, Instant::now()),
+            Err(_) => return Arc::new(Watching::No), // cannot be: nothing here calls back
+        };
+        found.unwrap_or_else(|error| {
+            log::error!("act=watch collection={} failed=\"{error}\"", String::from_utf8_lossy(collection));
+            Arc::new(watch::by_configuration(self.config, collection))
+        })
+    }
 }
 
 impl Surroundings for Around<'_> {
-    fn is_watched(&self, path: &[u8]) -> bool {
-        self.config.watch_of(path).is_some()
+    fn is_watched(&self, collection: &[u8]) -> bool {
+        self.watching(self.config.unit_of(collection).unwrap_or(collection)).is_of_interest()
+    }
+
+    fn may_hold_watched(&self, collection: &[u8]) -> bool {
+        self.is_watched(collection)
+            || LogicalPath::parse(collection).is_ok_and(|path| {
+                watch::reaches(self.config, self.catalog, &path).unwrap_or_else(|error| {
+                    log::error!("act=watch collection={path} failed=\"{error}\"");
+                    false
+                })
+            })
     }
 
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>> {

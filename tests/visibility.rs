@@ -41,7 +41,11 @@ fn data_omero_cannot_see_is_skipped_with_the_resources_that_would_do() {
     zone.does("alice", &["repl", "-R", "seen", &path]);
     zone.wait_until("the replica is imported", |z| z.value(&path, "state").as_deref() == Some("imported"));
     let seen = zone.path("seen").to_str().unwrap().to_owned();
-    assert!(links(&zone).iter().all(|l| l.starts_with(&seen)) && links(&zone).len() == 1, "{:?}", links(&zone));
+    assert!(
+        links(&zone).iter().all(|l| l.starts_with(&seen)) && links(&zone).len() == 1,
+        "{:?}",
+        links(&zone)
+    );
 }
 
 #[test]

@@ -4,11 +4,12 @@
 //! hands out bytes as they are (GenQuery2's JSON cannot carry names that are not UTF-8) and knows the owner of
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
-use super::{Catalog, CatalogError, Holder, Metadata, QueuedJob, Replica, ReplicaStatus, UserTag};
+use super::{Catalog, CatalogError, Holder, Metadata, QueuedJob, Replica, ReplicaStatus, UnixTime, UserTag};
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
 use crate::record::{Record, Triple};
+use crate::watch::RawTag;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -262,14 +263,79 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn subcollections(&self, collection: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let below = [collection.as_bytes(), b"/%"].concat();
         let query = [
             b"select distinct COLL_ID where COLL_NAME like ".as_slice(),
-            &quoted(&below),
+            &quoted(&below(collection)),
             format!(" limit {MAX_ROWS}").as_bytes(),
         ]
         .concat();
         self.ids(&query, &collection.display())
+    }
+
+    fn import_tags(&self, collections: &[LogicalPath], attribute: &str) -> Result<Vec<RawTag>, CatalogError> {
+        let Some(nearest) = collections.first() else {
+            return Ok(Vec::new());
+        };
+        let names: Vec<Vec<u8>> = collections.iter().map(|c| quoted(c.as_bytes())).collect();
+        // The id and not the name, which JSON may not be able to carry.
+        let query = [
+            b"select distinct COLL_ID, META_COLL_ATTR_VALUE, META_COLL_ATTR_UNITS where COLL_NAME in ("
+                .as_slice(),
+            &names.join(b", ".as_slice()),
+            b") and META_COLL_ATTR_NAME = ",
+            &quoted(attribute.as_bytes()),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let mut tags = Vec::new();
+        let mut paths: HashMap<String, LogicalPath> = HashMap::new();
+        for row in self.rows(&query, &nearest.display())? {
+            let Ok([id, value, units]) = <[String; 3]>::try_from(row) else { continue };
+            let collection = match paths.get(&id) {
+                Some(known) => known.clone(),
+                None => match CollectionId::parse(&id).ok().map(|id| self.collection_path(id)).transpose()? {
+                    Some(Some(path)) => paths.entry(id).or_insert(path).clone(),
+                    Some(None) | None => continue,
+                },
+            };
+            tags.push(RawTag { collection, value, units });
+        }
+        Ok(tags)
+    }
+
+    fn is_tagged_below(&self, collection: &LogicalPath, attribute: &str) -> Result<bool, CatalogError> {
+        let query = [
+            b"select distinct COLL_ID where COLL_NAME like ".as_slice(),
+            &quoted(&below(collection)),
+            b" and META_COLL_ATTR_NAME = ",
+            &quoted(attribute.as_bytes()),
+            b" limit 1",
+        ]
+        .concat();
+        Ok(!self.rows(&query, &collection.display())?.is_empty())
+    }
+
+    fn tagged_objects(
+        &self,
+        id: CollectionId,
+        attribute: &str,
+    ) -> Result<Vec<(DataId, String, String)>, CatalogError> {
+        let mut tags = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.session
+            .list_metadata(&id.to_string(), &[attribute], &mut |cells| {
+                if let [data_id, _, value, units] = cells
+                    && let Ok(data_id) = DataId::parse(&text(data_id))
+                {
+                    tags.push((data_id, text(value), text(units)));
+                }
+                true
+            })
+            .map_err(|code| failed("rsGenQuery", &format!("collection {id}"), code))?;
+        // Every replica of a data object gives its AVUs again.
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
     }
 
     fn bears(&self, kind: &[u8], name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError> {
@@ -360,6 +426,16 @@ impl Catalog for IrodsCatalog<'_> {
             .collect())
     }
 
+    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
+        let query = [
+            b"select distinct DELAY_RULE_EXE_TIME where DELAY_RULE_NAME = ".as_slice(),
+            &quoted(text.as_bytes()),
+        ]
+        .concat();
+        let rows = self.rows(&query, "the delay queue")?;
+        Ok(rows.iter().flatten().filter_map(|time| time.parse().ok()).collect())
+    }
+
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         let conditions =
             format!("<INST_NAME>{}</INST_NAME><PLUSET>{}s</PLUSET>", self.instance, delay.as_secs().max(1));
@@ -394,17 +470,32 @@ fn entity_of(kind: &[u8]) -> &'static str {
     }
 }
 
-/// A GenQuery2 string literal.
+/// A GenQuery2 string literal: a quote is doubled, and `\xHH` stands for a byte, so a backslash before an `x` has to
+/// be written so itself.
 fn quoted(bytes: &[u8]) -> Vec<u8> {
     let mut text = vec![b'\''];
-    for b in bytes {
-        if *b == b'\'' {
-            text.push(b'\'');
+    for (i, b) in bytes.iter().enumerate() {
+        match b {
+            b'\'' => text.extend_from_slice(b"''"),
+            b'\\' if bytes.get(i + 1) == Some(&b'x') => text.extend_from_slice(br"\x5c"),
+            other => text.push(*other),
         }
-        text.push(*b);
     }
     text.push(b'\'');
     text
+}
+
+/// The pattern, for `like`, of all paths below a collection.
+fn below(collection: &LogicalPath) -> Vec<u8> {
+    let mut pattern = Vec::new();
+    for b in collection.as_bytes() {
+        if matches!(b, b'%' | b'_' | b'\\') {
+            pattern.push(b'\\');
+        }
+        pattern.push(*b);
+    }
+    pattern.extend_from_slice(b"/%");
+    pattern
 }
 
 /// Literals for `in (...)`.
@@ -466,6 +557,17 @@ mod tests {
     #[test]
     fn a_quote_in_a_path_ends_no_literal() {
         assert_eq!(quoted(b"it's"), b"'it''s'");
+    }
+
+    #[test]
+    fn a_backslash_in_a_path_is_a_backslash() {
+        assert_eq!(quoted(br"/z/\x41\n"), br"'/z/\x5cx41\n'");
+    }
+
+    #[test]
+    fn what_lies_below_a_collection_is_no_siblings() {
+        let pattern = |path: &[u8]| below(&LogicalPath::parse(path).unwrap());
+        assert_eq!(pattern(br"/z/a_b%c\d"), br"/z/a\_b\%c\\d/%");
     }
 
     #[test]

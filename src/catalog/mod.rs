@@ -4,6 +4,7 @@ pub mod irods;
 
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Record, Triple};
+use crate::watch::RawTag;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -179,6 +180,19 @@ pub trait Catalog: Metadata {
     /// where this one's has a `_` or `%`).
     fn subcollections(&self, collection: &LogicalPath) -> Result<BTreeSet<CollectionId>, CatalogError>;
 
+    /// The tags of that attribute on any of some collections, in one query.
+    fn import_tags(&self, collections: &[LogicalPath], attribute: &str) -> Result<Vec<RawTag>, CatalogError>;
+
+    /// Whether any collection below one, at any depth, bears a tag of that attribute.
+    fn is_tagged_below(&self, collection: &LogicalPath, attribute: &str) -> Result<bool, CatalogError>;
+
+    /// The tags of that attribute on the data objects directly in a collection: id, value, units.
+    fn tagged_objects(
+        &self,
+        id: CollectionId,
+        attribute: &str,
+    ) -> Result<Vec<(DataId, String, String)>, CatalogError>;
+
     /// Whether anything of a kind (`-d`, `-C`, ... as `imeta` names it) and name bears one of some attributes.
     fn bears(&self, kind: &[u8], name: &[u8], attributes: &[&str]) -> Result<bool, CatalogError>;
 
@@ -212,6 +226,9 @@ pub trait Catalog: Metadata {
 
     /// The jobs of any instance of ours in the delay queue.
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;
+
+    /// When the jobs of just this text are to run, or were to run if they are at work.
+    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError>;
 
     /// Queues a rule text for our own instance, as the session's user. It runs once: a job that repeats itself
     /// stays locked in the queue for ever if its process dies.

@@ -124,7 +124,6 @@ impl<'a> Form<'a> {
     }
 
     /// True or false.
-    #[cfg(feature = "ldap")]
     pub fn flag(&self, key: &'static str, default: bool) -> bool {
         match self.value(key) {
             None => default,

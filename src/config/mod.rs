@@ -12,17 +12,30 @@ use crate::identity::Identities;
 use crate::names::{LogicalPath, OmeroName};
 use crate::target::Template;
 use crate::visibility::{Mount, Vault, Visibility};
-use crate::watch::CollectionPattern;
+use crate::watch::{CollectionPattern, FileRules, Marker, NamePattern, OnOverwrite, Rules, patterns};
 use form::{Form, Problems, text_of};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The whole configuration of one plugin instance.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What to watch; empty means nothing is ever imported.
+    /// What to watch.
     pub watches: Vec<Watch>,
+    /// Whether collections and data objects may be tagged to be imported.
+    pub tags: bool,
+    /// How long an agent remembers whether a collection is watched.
+    pub tag_cache: Duration,
+    /// How data is treated where neither a watch nor a tag says otherwise.
+    pub defaults: Arc<Rules>,
+    /// Names of collections that are one image each, with all below them.
+    pub directory_formats: Vec<NamePattern>,
+    /// Names of files that show that a collection's files may belong together.
+    pub multi_file_formats: Vec<NamePattern>,
+    /// At most this many sweeps wait in the queue when a whole tree is looked at.
+    pub max_queued_sweeps: usize,
     /// How iRODS users become OMERO users.
     pub identities: Identities,
     /// How replicas become paths the importer can read.
@@ -37,6 +50,8 @@ pub struct Config {
     pub max_wait: Duration,
     /// The first wait before an import is tried again while OMERO is away; it doubles up to an hour.
     pub retry_wait: Duration,
+    /// For how long an import that cannot be done for now is tried again.
+    pub retry_max_age: Duration,
     /// At most this many data objects go to OMERO in one sweep; the rest follow in the next.
     pub max_files_per_sweep: usize,
     /// How often data that was skipped is looked at again by itself; zero means never.
@@ -48,12 +63,8 @@ pub struct Config {
 pub struct Watch {
     /// The collections meant.
     pub pattern: CollectionPattern,
-    /// How long nothing may have changed before the data counts as complete.
-    pub quiet_period: Duration,
-    /// Where in OMERO the images go.
-    pub target: Template,
-    /// Where plates go, if not where images do.
-    pub plate_target: Option<Template>,
+    /// How their data is treated.
+    pub rules: Arc<Rules>,
 }
 
 /// The OMERO server and the importer that reaches it.
@@ -134,6 +145,10 @@ pub struct Attributes {
     pub mapped_by: String,
     /// Modify time and size that were imported.
     pub version: String,
+    /// When the import is tried next, and since when it is tried.
+    pub retry: String,
+    /// The fileset of the version before.
+    pub previous: String,
     /// OMERO user, on an iRODS user or group.
     pub user: String,
     /// OMERO group, on an iRODS user or group.
@@ -159,6 +174,8 @@ impl Default for Attributes {
             owner: name("owner"),
             mapped_by: name("mapped_by"),
             version: name("version"),
+            retry: name("retry"),
+            previous: name("previous"),
             user: name("user"),
             group: name("group"),
             on_behalf_of: name("on_behalf_of"),
@@ -175,7 +192,7 @@ impl Attributes {
     }
 
     /// The attributes that together are the record of a data object.
-    pub fn record(&self) -> [&str; 9] {
+    pub fn record(&self) -> [&str; 11] {
         [
             &self.state,
             &self.reason,
@@ -186,6 +203,8 @@ impl Attributes {
             &self.owner,
             &self.mapped_by,
             &self.version,
+            &self.retry,
+            &self.previous,
         ]
     }
 }
@@ -236,31 +255,77 @@ impl Config {
     pub fn watch_of(&self, path: &[u8]) -> Option<(&Watch, usize)> {
         self.watches.iter().find_map(|w| w.pattern.matches(path).map(|depth| (w, depth)))
     }
+
+    /// Whether anything can be watched at all.
+    pub fn watches_anything(&self) -> bool {
+        !self.watches.is_empty() || self.tags
+    }
+
+    /// The collection of a directory format that a collection is or lies in: the outermost.
+    pub fn unit_of<'a>(&self, collection: &'a [u8]) -> Option<&'a [u8]> {
+        let mut end = 0;
+        // The zone's own name is none of a format.
+        for element in collection.split(|b| *b == b'/').skip(1) {
+            let start = end + 1;
+            end = start + element.len();
+            if start > 1 && self.directory_formats.iter().any(|p| p.fits(element)) {
+                return Some(&collection[..end]);
+            }
+        }
+        None
+    }
 }
 
+/// Names of collections that are one image each.
+const DIRECTORY_FORMATS: &[&str] = &["*.zarr", "*.ome.zarr"];
+
+/// Names of the files that hold a set of several files together.
+const MULTI_FILE_FORMATS: &[&str] = &[
+    "*.companion.ome",
+    "*.mvd2",
+    "*.nd",
+    "*.lei",
+    "*.vsi",
+    "*.xdce",
+    "*.mrxs",
+    "*.htd",
+    "*.mea",
+    "*.ids",
+    "*.pattern",
+    "index.xml",
+    "index.idx.xml",
+    "metadata.txt",
+];
+
 fn read(form: Form<'_>) -> Config {
-    let quiet = form.seconds("quiet_period_in_seconds", 30, 0..=86_400);
-    let targets = Targets {
-        images: template(&form, "target").unwrap_or_default(),
-        plates: template(&form, "plate_target"),
-    };
-    targets.check(&form);
+    let defaults = rules(&form, &Rules::default());
+    let targets_wrong = check_targets(&form, &defaults);
     let attributes = form.form("attributes").map(attributes).unwrap_or_default();
     let watches: Vec<Watch> = form
         .list("watch")
         .into_iter()
-        .filter_map(|(pointer, value)| watch(&pointer, value, quiet, &targets, form.problems()))
+        .filter_map(|(pointer, value)| watch(&pointer, value, &defaults, targets_wrong, form.problems()))
         .collect();
+    // Tags are followed as soon as there is an OMERO to import into; who asks for them needs one.
+    let tags = form.flag("tags", true);
+    let needed = !watches.is_empty() || (tags && form.value("tags").is_some());
     let visibility = form.form("visibility").map(visibility).unwrap_or_default();
-    let omero = omero(&form, !watches.is_empty());
+    let omero = omero(&form, needed);
     let sudo_user = omero.as_ref().map(|o| o.server.sudo_user.clone());
     let users =
         form.form("users").map(|users| users::read(users, &attributes, sudo_user)).unwrap_or_default();
+    let tags = tags && omero.is_some() && !visibility.is_empty();
+    let tag_cache = form.seconds("tag_cache_in_seconds", 30, 0..=3_600);
+    let names = |key, usual| form.value(key).map_or_else(|| patterns(usual), |_| name_patterns(&form, key));
+    let directory_formats = names("directory_formats", DIRECTORY_FORMATS);
+    let multi_file_formats = names("multi_file_formats", MULTI_FILE_FORMATS);
     let sweep_expiry = form.seconds("sweep_expiry_in_seconds", 300, 10..=86_400);
     let max_wait = form.seconds("max_wait_in_seconds", 3_600, 1..=2_592_000);
     let retry_wait = form.seconds("retry_wait_in_seconds", 60, 1..=3_600);
+    let retry_max_age = form.seconds("retry_max_age_in_seconds", 604_800, 0..=31_536_000);
     let max_files = form.number("max_files_per_sweep", 10_000, 1..=1_000_000);
-    if !watches.is_empty() {
+    let max_queued = form.number("max_queued_sweeps", 100, 2..=100_000);
+    if needed {
         if visibility.is_empty() {
             form.missing(
                 "visibility",
@@ -278,6 +343,12 @@ fn read(form: Form<'_>) -> Config {
     form.close();
     Config {
         watches,
+        tags,
+        tag_cache,
+        defaults: Arc::new(defaults),
+        directory_formats,
+        multi_file_formats,
+        max_queued_sweeps: usize::try_from(max_queued).unwrap_or(usize::MAX),
         identities: users.identities,
         visibility,
         omero,
@@ -285,35 +356,55 @@ fn read(form: Form<'_>) -> Config {
         sweep_expiry,
         max_wait,
         retry_wait,
+        retry_max_age,
         max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
         recheck_skipped: users.recheck_skipped,
     }
 }
 
-/// Where images and plates go.
-#[derive(Clone)]
-struct Targets {
-    images: Template,
-    plates: Option<Template>,
+/// The keys that say how data is treated, of the whole stanza or of one watch; `base` holds for what is not there.
+fn rules(form: &Form<'_>, base: &Rules) -> Rules {
+    let names = |key, base: &Vec<NamePattern>| {
+        form.value(key).map_or_else(|| base.clone(), |_| name_patterns(form, key))
+    };
+    let files = FileRules::new(names("include", &base.files.include), names("exclude", &base.files.exclude));
+    let marker = form
+        .text("complete_marker")
+        .and_then(|text| Marker::parse(text).map_err(|m| form.problem("complete_marker", m)).ok());
+    let usual = OnOverwrite::WORDS[usize::from(base.on_overwrite == OnOverwrite::Reimport)];
+    let on_overwrite = OnOverwrite::parse(form.choice("on_overwrite", &OnOverwrite::WORDS, usual));
+    Rules {
+        quiet_period: form.seconds("quiet_period_in_seconds", base.quiet_period.as_secs(), 0..=86_400),
+        complete_marker: marker.or_else(|| base.complete_marker.clone()),
+        files,
+        target: template(form, "target").unwrap_or_else(|| base.target.clone()),
+        plate_target: template(form, "plate_target").or_else(|| base.plate_target.clone()),
+        on_overwrite: on_overwrite.unwrap_or_default(),
+    }
 }
 
-impl Targets {
-    fn check(&self, form: &Form<'_>) {
-        if let Some(plates) = &self.plates {
-            if !plates.is_screen() {
-                form.problem(
-                    "plate_target",
-                    "a plate goes to a screen: write 'Screen:name:NAME' or 'Screen:id:N'",
-                );
-            }
-            if self.images.is_screen() {
-                form.problem(
-                    "plate_target",
-                    "there is one for plates, so 'target' must name a dataset for the images",
-                );
-            }
-        }
+fn name_patterns(form: &Form<'_>, key: &'static str) -> Vec<NamePattern> {
+    let pattern = |(pointer, value): (String, &Value)| {
+        text_of(value).and_then(NamePattern::parse).map_err(|m| form.problems().add(&pointer, m)).ok()
+    };
+    form.list(key).into_iter().filter_map(pattern).collect()
+}
+
+/// Whether the targets do not fit each other, which is noted.
+fn check_targets(form: &Form<'_>, rules: &Rules) -> bool {
+    let Some(plates) = &rules.plate_target else {
+        return false;
+    };
+    if !plates.is_screen() {
+        form.problem("plate_target", "a plate goes to a screen: write 'Screen:name:NAME' or 'Screen:id:N'");
     }
+    if rules.target.is_screen() {
+        form.problem(
+            "plate_target",
+            "there is one for plates, so 'target' must name a dataset for the images",
+        );
+    }
+    !plates.is_screen() || rules.target.is_screen()
 }
 
 fn template(form: &Form<'_>, key: &'static str) -> Option<Template> {
@@ -324,14 +415,13 @@ fn template(form: &Form<'_>, key: &'static str) -> Option<Template> {
 fn watch(
     pointer: &str,
     value: &Value,
-    quiet: Duration,
-    targets: &Targets,
+    defaults: &Rules,
+    targets_wrong: bool,
     problems: &Problems,
 ) -> Option<Watch> {
     if let Some(text) = value.as_str() {
         let pattern = CollectionPattern::parse(text).map_err(|m| problems.add(pointer, m)).ok()?;
-        let (target, plate_target) = (targets.images.clone(), targets.plates.clone());
-        return Some(Watch { pattern, quiet_period: quiet, target, plate_target });
+        return Some(Watch { pattern, rules: Arc::new(defaults.clone()) });
     }
     let form = Form::open(pointer.to_owned(), value, problems)?;
     let text = form.text("collection");
@@ -340,18 +430,13 @@ fn watch(
     }
     let pattern =
         text.and_then(|t| CollectionPattern::parse(t).map_err(|m| form.problem("collection", m)).ok());
-    let quiet_period = form.seconds("quiet_period_in_seconds", quiet.as_secs(), 0..=86_400);
-    let own = (template(&form, "target"), template(&form, "plate_target"));
-    let own_targets = Targets {
-        images: own.0.clone().unwrap_or_else(|| targets.images.clone()),
-        plates: own.1.clone().or_else(|| targets.plates.clone()),
-    };
-    if own.0.is_some() || own.1.is_some() {
-        own_targets.check(&form);
+    let rules = rules(&form, defaults);
+    // What is wrong above has been said there.
+    if !targets_wrong || form.value("target").is_some() || form.value("plate_target").is_some() {
+        check_targets(&form, &rules);
     }
     form.close();
-    let Targets { images: target, plates: plate_target } = own_targets;
-    Some(Watch { pattern: pattern?, quiet_period, target, plate_target })
+    Some(Watch { pattern: pattern?, rules: Arc::new(rules) })
 }
 
 fn visibility(form: Form<'_>) -> Visibility {
@@ -541,6 +626,8 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("owner", &mut names.owner),
         ("mapped_by", &mut names.mapped_by),
         ("version", &mut names.version),
+        ("retry", &mut names.retry),
+        ("previous", &mut names.previous),
         ("user", &mut names.user),
         ("group", &mut names.group),
         ("on_behalf_of", &mut names.on_behalf_of),

@@ -6,7 +6,12 @@ use serde_json::json;
 fn right() -> Value {
     json!({
         "watch": ["/z/home/alice", {"collection": "/z/home/lab-*", "quiet_period_in_seconds": "5",
-                   "target": "Project:name:{collection[-2]}/Dataset:name:{collection[-1]}"}],
+                   "target": "Project:name:{collection[-2]}/Dataset:name:{collection[-1]}",
+                   "include": ["*.czi"], "exclude": ["*_mip.czi"], "complete_marker": "*.done",
+                   "on_overwrite": "reimport"}],
+        "tags": true, "tag_cache_in_seconds": 20, "max_queued_sweeps": 50, "retry_max_age_in_seconds": 86_400,
+        "include": ["*.tif"], "exclude": ["*_backup.tif"], "complete_marker": "avu:complete", "on_overwrite": "report",
+        "directory_formats": ["*.zarr", "*.d"], "multi_file_formats": ["*.companion.ome"],
         "quiet_period_in_seconds": 10,
         "max_wait_in_seconds": 600,
         "retry_wait_in_seconds": 5,
@@ -50,15 +55,25 @@ fn problems(value: &Value) -> Vec<String> {
 fn a_full_configuration_is_read() {
     let config = Config::parse(&right()).unwrap();
     assert_eq!(config.watches.len(), 2);
-    assert_eq!(config.watches[0].quiet_period, Duration::from_secs(10));
-    assert_eq!(config.watches[1].quiet_period, Duration::from_secs(5));
+    let rules: Vec<&Rules> = config.watches.iter().map(|w| &*w.rules).collect();
+    assert_eq!((rules[0].quiet_period.as_secs(), rules[1].quiet_period.as_secs()), (10, 5));
+    assert_eq!((rules[0].on_overwrite, rules[1].on_overwrite), (OnOverwrite::Report, OnOverwrite::Reimport));
+    assert_eq!(rules[0].complete_marker, Some(Marker::Avu("complete".to_owned())));
+    assert!(rules[0].files.admit(b"a.tif") && !rules[0].files.admit(b"a_backup.tif"));
+    assert!(
+        rules[1].files.admit(b"a.czi") && !rules[1].files.admit(b"a.tif"),
+        "its own lists replace the others"
+    );
+    assert!(config.tags && config.tag_cache.as_secs() == 20 && config.max_queued_sweeps == 50);
+    assert_eq!(config.unit_of(b"/z/home/a.d/x.zarr/0"), Some(&b"/z/home/a.d"[..]), "the outermost");
+    assert_eq!((config.unit_of(b"/z/home/a"), config.unit_of(b"/x.zarr/home")), (None, None));
     let omero = config.omero.as_ref().unwrap();
     assert_eq!((omero.server.port, omero.importer.transfer), (4064, "ln_s"));
     assert_eq!(config.attributes.state, "lab::omero::state");
     assert_eq!(config.attributes.due, "irods::omero::due");
     assert_eq!(config.identities.sources.len(), 5);
     assert_eq!((config.identities.on_behalf_of.len(), config.recheck_skipped.as_secs()), (3, 600));
-    assert!(config.watches.iter().all(|w| w.plate_target.is_some()));
+    assert!(config.watches.iter().all(|w| w.rules.plate_target.is_some()));
     assert_eq!(config.watch_of(b"/z/home/lab-1/run/a.tif").unwrap().1, 3);
     assert!(config.watch_of(b"/z/home/bob/a.tif").is_none());
 }
@@ -66,7 +81,19 @@ fn a_full_configuration_is_read() {
 #[test]
 fn an_empty_configuration_is_valid_and_watches_nothing() {
     let config = Config::parse(&json!({})).unwrap();
-    assert!(config.watches.is_empty() && config.omero.is_none());
+    assert!(config.watches.is_empty() && config.omero.is_none() && !config.watches_anything());
+}
+
+#[test]
+fn tags_are_followed_where_there_is_an_omero_unless_they_are_switched_off() {
+    let mut value = right();
+    value["watch"] = json!([]);
+    value["tags"] = Value::Null;
+    assert!(Config::parse(&value).unwrap().watches_anything());
+    value["tags"] = json!(false);
+    assert!(!Config::parse(&value).unwrap().watches_anything());
+    let found = problems(&json!({"tags": true}));
+    assert!(found.iter().any(|p| p.starts_with("/omero: is missing")), "{found:?}");
 }
 
 /// Sets every value of the right configuration to every kind of wrong one, and wants an error at its place.

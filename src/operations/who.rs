@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::config::Config;
 use crate::identity::Asked;
 use crate::names::{IrodsUser, LogicalPath, OmeroName};
-use crate::watch::Place;
+use crate::watch::{self, Place, Watching};
 use serde_json::{Value, json};
 
 /// The question; without a user about whoever asks.
@@ -57,15 +57,23 @@ impl Who {
         }
         let collection = self.path.as_ref().map(|path| collection_of(catalog, path)).transpose()?;
         let mut steps = Vec::new();
-        let place = collection.as_ref().map(|collection| {
-            let watch = config.watch_of(collection.as_bytes());
-            if watch.is_none() {
-                steps.push(format!("{collection} is not watched: nothing there is imported"));
+        let place = match &collection {
+            None => None,
+            Some(collection) => {
+                let root = match watch::watching(config, catalog, collection)? {
+                    Watching::Yes { root, .. } => root,
+                    not => {
+                        steps.push(match not {
+                            Watching::Unclear(why) => format!("nothing in {collection} is imported: {why}"),
+                            _ => format!("{collection} is not watched: nothing there is imported"),
+                        });
+                        // Nothing lies below a watched collection that is not there.
+                        collection.elements().count()
+                    }
+                };
+                Some(Place { collection, root })
             }
-            // Nothing lies below a watched collection that is not there.
-            let root = watch.map_or_else(|| collection.elements().count(), |(_, root)| root);
-            Place { collection, root }
-        });
+        };
         let asked = Asked { metadata: catalog, names: &config.attributes, owner: user, place };
         let answer = config.identities.resolve(&asked)?;
         steps.extend(answer.steps);

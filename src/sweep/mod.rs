@@ -19,6 +19,7 @@ use crate::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
 use crate::names::{CollectionId, DataId, LogicalPath};
 use crate::record::{self, Entry, Record, State, Triple, Version};
 use crate::target::Target;
+use crate::watch::{self, Watching};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -148,9 +149,9 @@ impl Sweeper<'_> {
         let mut marked = 0;
         for id in skipped {
             let Some(collection) = self.catalog.collection_path(id)? else { continue };
-            if self.config.watch_of(collection.as_bytes()).is_some() {
-                let wait = Duration::from_secs(1);
-                let new = due::mark(self.catalog, &self.config.attributes.due, &collection, &user, wait)?;
+            if self.watching(&collection)?.is_of_interest() {
+                let (due, now) = (&self.config.attributes.due, self.clock.now());
+                let new = due::mark(self.catalog, due, &collection, &user, now, Duration::from_secs(1))?;
                 marked += usize::from(new == due::Marked::New);
             }
         }
@@ -168,6 +169,10 @@ impl Sweeper<'_> {
             return Ok(());
         }
         due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)
+    }
+
+    fn watching(&self, collection: &LogicalPath) -> Result<Watching, CatalogError> {
+        watch::watching(self.config, self.catalog, collection)
     }
 
     fn is_due(&self, id: CollectionId) -> Result<bool, CatalogError> {
@@ -189,9 +194,7 @@ impl Sweeper<'_> {
         }
         for below in self.catalog.subcollections(collection)? {
             let Some(path) = self.catalog.collection_path(below)? else { continue };
-            if self.config.watch_of(path.as_bytes()).is_some()
-                && self.catalog.set_mark(&path, &names.due, &user)?
-            {
+            if self.watching(&path)?.is_of_interest() && self.catalog.set_mark(&path, &names.due, &user)? {
                 due::queue_sweep(self.catalog, below, Duration::from_secs(1))?;
             }
         }
@@ -281,8 +284,8 @@ impl Sweeper<'_> {
             Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
             // An event came while we were at work, and its sweep may have found the collection taken.
             None if self.is_due(id)? => {
-                let quiet = self.config.watch_of(collection.as_bytes()).map(|(w, _)| w.quiet_period);
-                due::queue_sweep(self.catalog, id, quiet.unwrap_or_default())?;
+                let quiet = self.watching(collection)?.quiet_period(Duration::ZERO);
+                due::queue_sweep(self.catalog, id, quiet)?;
             }
             None => {}
         }
@@ -291,10 +294,10 @@ impl Sweeper<'_> {
 
     /// What is to be done in a collection; `None` if it is not watched.
     fn plan(&self, id: CollectionId, collection: &LogicalPath) -> Result<Option<Plan>, CatalogError> {
-        let Some((watch, root)) = self.config.watch_of(collection.as_bytes()) else {
+        let Watching::Yes { rules, root } = self.watching(collection)? else {
             return Ok(None);
         };
-        Plan::read(self.config, self.catalog, id, self.clock.now(), watch, root).map(Some)
+        Plan::read(self.config, self.catalog, id, self.clock.now(), &rules, root).map(Some)
     }
 
     fn sweep_taken(

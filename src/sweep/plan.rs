@@ -1,14 +1,14 @@
 //! What is to be done with each data object of a collection, decided from one reading of the catalog.
 
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime};
-use crate::config::{Config, Watch};
+use crate::config::Config;
 use crate::identity::{Asked, Mapping, NoIdentity};
 use crate::importer::check_path;
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Entry, Record, State, Version, sentence};
 use crate::target::{Filling, NoTarget, Target};
 use crate::visibility::Location;
-use crate::watch::Place;
+use crate::watch::{Place, Rules};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Plan {
         catalog: &dyn Catalog,
         id: CollectionId,
         now: UnixTime,
-        watch: &Watch,
+        watch: &Rules,
         root: usize,
     ) -> Result<Self, CatalogError> {
         let Some(collection) = catalog.collection_path(id)? else {
@@ -150,7 +150,7 @@ const STALE: &str = "the data changed in iRODS after it was imported; the images
 struct Deciding<'a> {
     config: &'a Config,
     catalog: &'a dyn Catalog,
-    watch: &'a Watch,
+    watch: &'a Rules,
     place: Place<'a>,
     mappings: HashMap<IrodsUser, Result<Mapping, NoIdentity>>,
     avus: HashMap<String, Vec<String>>,

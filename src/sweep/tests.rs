@@ -4,6 +4,7 @@ use super::*;
 use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, UserTag};
 use crate::names::{IrodsUser, OmeroId};
 use crate::record::{Imported, State, Triple};
+use crate::watch::RawTag;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -92,7 +93,8 @@ impl TestCatalog {
     /// As an agent does after a put: mark, and a sweep if the mark is new.
     fn event(&self, config: &Config) {
         let user = IrodsUser::parse("alice#z").unwrap();
-        due::mark(self, &config.attributes.due, &collection(), &user, Duration::from_secs(QUIET)).unwrap();
+        let (due, quiet) = (&config.attributes.due, Duration::from_secs(QUIET));
+        due::mark(self, due, &collection(), &user, self.clock.now(), quiet).unwrap();
     }
 
     fn value(&self, name: &str, attribute: &str) -> Option<String> {
@@ -183,6 +185,39 @@ impl Catalog for TestCatalog {
         self.step()?;
         Ok(BTreeSet::new())
     }
+    fn import_tags(&self, collections: &[LogicalPath], attribute: &str) -> Result<Vec<RawTag>, CatalogError> {
+        self.step()?;
+        let avus = self.avus.borrow();
+        let tags = collections.iter().flat_map(|collection| {
+            let here = avus.get(collection.as_bytes()).into_iter().flatten();
+            here.filter(|t| t.attribute == attribute).map(|t| RawTag {
+                collection: collection.clone(),
+                value: t.value.clone(),
+                units: t.units.clone(),
+            })
+        });
+        Ok(tags.collect())
+    }
+    fn is_tagged_below(&self, _: &LogicalPath, _: &str) -> Result<bool, CatalogError> {
+        self.step()?;
+        Ok(false)
+    }
+    fn tagged_objects(
+        &self,
+        _: CollectionId,
+        attribute: &str,
+    ) -> Result<Vec<(DataId, String, String)>, CatalogError> {
+        self.step()?;
+        let avus = self.avus.borrow();
+        let mut tags = Vec::new();
+        for replica in self.replicas.borrow().iter() {
+            let path = [COLLECTION.as_bytes(), b"/", &replica.name].concat();
+            for tag in avus.get(&path).into_iter().flatten().filter(|t| t.attribute == attribute) {
+                tags.push((replica.data_id, tag.value.clone(), tag.units.clone()));
+            }
+        }
+        Ok(tags)
+    }
     fn avu_is_one_of(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
         Ok(false)
     }
@@ -237,6 +272,10 @@ impl Catalog for TestCatalog {
         let number = source.number + 1;
         replicas.push(Replica { number, physical_path: path, hierarchy, modify_time: now, ..source });
         Ok(())
+    }
+    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
+        self.step()?;
+        Ok(self.queued.borrow().iter().filter(|j| j.text == text).map(|j| j.due_at).collect())
     }
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.step()?;
@@ -583,7 +622,7 @@ fn a_trees_mark_is_spread_and_removed() {
     w.catalog.put(1, "a.tif", "alice");
     let user = IrodsUser::parse("alice#z").unwrap();
     let tree = &w.config.attributes.due_tree;
-    due::mark(&w.catalog, tree, &collection(), &user, Duration::from_secs(QUIET)).unwrap();
+    due::mark(&w.catalog, tree, &collection(), &user, NOW, Duration::from_secs(QUIET)).unwrap();
     w.wait(QUIET);
     assert_eq!(w.sweep().unwrap().imported, 1);
     assert!(!w.catalog.has_mark("::due_tree") && !w.catalog.has_mark("::due"));

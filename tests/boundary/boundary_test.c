@@ -127,6 +127,13 @@ static void write_output(void* context, omero_text line)
     snprintf(output, sizeof output, "%.*s", (int) line.size, line.data);
 }
 
+static void assign(void* context, size_t argument, omero_text value)
+{
+    (void) context;
+    (void) argument;
+    (void) value;
+}
+
 #define CONTINUE 5000000
 
 #define LOAD(name) __typeof__(name)* p_##name = (__typeof__(name)*) dlsym(library, #name); CHECK(p_##name)
@@ -150,6 +157,8 @@ int main(int argc, char** argv)
     LOAD(omero_plugin_rule_name);
     LOAD(omero_plugin_pep);
     LOAD(omero_plugin_rule_text);
+    LOAD(omero_plugin_is_function);
+    LOAD(omero_plugin_function);
 
     const char* put = "pep_api_data_obj_put_post";
     int session_room;
@@ -166,6 +175,8 @@ int main(int argc, char** argv)
     CHECK(p_omero_plugin_rule_name(NULL, 0).size == 0);
     CHECK(p_omero_plugin_pep(NULL, session, text(put), &object) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(NULL, session, text("{}"), write_output, NULL) == CONTINUE);
+    CHECK(!p_omero_plugin_is_function(NULL, text("omero_who")));
+    CHECK(p_omero_plugin_function(NULL, session, text("omero_who"), NULL, 0, assign, NULL) == CONTINUE);
 
     /* A configuration that is not there, or wrong: loads, says so, declines everything. */
     for (int i = 2; i <= 3; ++i) {
@@ -219,6 +230,14 @@ int main(int argc, char** argv)
     CHECK(strstr(output, "cannot be read"));
     CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), NULL, NULL) < 0);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_is_function(plugin, text("omero_who")));
+    CHECK(!p_omero_plugin_is_function(plugin, text(NULL)));
+    const omero_text arguments[] = {text("alice"), text(NULL)};
+    CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), arguments, 2, assign, NULL) == -130000);
+    CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), arguments, 2, NULL, NULL) == -130000);
+    CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), NULL, 0, assign, NULL) == -130000);
+    CHECK(p_omero_plugin_function(plugin, session, text("other"), arguments, 2, assign, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_function(plugin, NULL, text("omero_who"), arguments, 2, assign, NULL) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(plugin, session, text(NULL), write_output, NULL) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("{\"operation\":\"sweep\"}"), write_output, NULL) < 0);
     CHECK(strstr(output, "/collection"));

@@ -277,7 +277,7 @@ proptest! {
         }
         w.wait(QUIET);
         let (watch, root) = w.config.watch_of(COLLECTION.as_bytes()).unwrap();
-        let plan = Plan::read(&w.config, &w.catalog, id(), w.clock.now(), watch, root).unwrap();
+        let plan = Plan::read(&w.config, &w.catalog, id(), w.clock.now(), &watch.rules, root).unwrap();
         prop_assert_eq!(plan.objects.len(), owners.len());
         for (planned, owner) in plan.objects.iter().zip(&owners) {
             let question = Who { user: IrodsUser::new(owner, "z").ok(), path: Some(collection()) };

@@ -25,7 +25,7 @@ fn replica(w: &World, number: u32, hierarchy: &str, path: &str, status: ReplicaS
     let (physical_path, modify_time) = (path.as_bytes().to_vec(), NOW + u64::from(number));
     let hierarchy = hierarchy.to_owned();
     let first = replicas[0].clone();
-    replicas.push(Replica { number, hierarchy, physical_path, status, modify_time, ..first });
+    replicas.push(Replica { number, status, modify_time, physical_path, hierarchy, ..first });
 }
 
 #[test]

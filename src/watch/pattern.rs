@@ -1,27 +1,6 @@
-//! Is this path watched? Patterns of the configuration, compared element by element.
+//! Patterns of the configuration, compared element by element.
 
 use crate::names::LogicalPath;
-
-/// A collection and how much of its path names the watched collection above it (or itself).
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// The collection that directly holds the data.
-    pub collection: &'a LogicalPath,
-    /// The number of leading elements that name the watched collection.
-    pub root: usize,
-}
-
-impl<'a> Place<'a> {
-    /// An element of the collection's path: from 0 on those below the watched collection, `-1` is the last of
-    /// the whole path, `-2` the one before.
-    pub fn element(&self, index: i32) -> Option<&'a [u8]> {
-        let all: Vec<&[u8]> = self.collection.elements().collect();
-        let distance = usize::try_from(index.unsigned_abs()).ok()?;
-        let at =
-            if index < 0 { all.len().checked_sub(distance)? } else { self.root.checked_add(distance)? };
-        all.get(at).copied()
-    }
-}
 
 /// A pattern of a collection: the collection itself and all below it match. `*` stands for any run of bytes
 /// within one element (`/tempZone/home/*/microscopy`).
@@ -41,6 +20,16 @@ enum Element {
     Exact(Vec<u8>),
     Any,
     Glob(Vec<u8>),
+}
+
+impl Element {
+    fn fits(&self, element: &[u8]) -> bool {
+        match self {
+            Self::Any => !element.is_empty(),
+            Self::Exact(bytes) => bytes == element,
+            Self::Glob(glob) => glob_matches(glob, element),
+        }
+    }
 }
 
 impl CollectionPattern {
@@ -79,16 +68,26 @@ impl CollectionPattern {
         let mut elements = below.strip_prefix(b"/")?.split(|b| *b == b'/');
         for pattern in &self.rest {
             let element = elements.next()?;
-            let same = match pattern {
-                Element::Any => !element.is_empty(),
-                Element::Exact(bytes) => bytes == element,
-                Element::Glob(glob) => glob_matches(glob, element),
-            };
-            if !same {
+            if !pattern.fits(element) {
                 return None;
             }
         }
         Some(self.prefix_depth + self.rest.len())
+    }
+
+    /// Whether the pattern may name a collection that lies below `path`.
+    pub fn may_lie_below(&self, path: &[u8]) -> bool {
+        let mut below = path.split(|b| *b == b'/').skip(1);
+        let fixed = self.prefix.split(|b| *b == b'/').skip(1);
+        let mut patterns = fixed.map(|e| Element::Exact(e.to_vec())).chain(self.rest.iter().cloned());
+        loop {
+            match (below.next(), patterns.next()) {
+                (None, rest) => return rest.is_some(),
+                (Some(_), None) => return false,
+                (Some(element), Some(pattern)) if !pattern.fits(element) => return false,
+                (Some(_), Some(_)) => {}
+            }
+        }
     }
 
     /// The pattern as written.
@@ -136,21 +135,21 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_counted_from_the_end_or_from_the_watched_collection() {
-        let collection = LogicalPath::parse(b"/z/home/alice/project/run 1").unwrap();
-        let place = Place { collection: &collection, root: 3 };
-        let text = |i| place.element(i).map(|e| std::str::from_utf8(e).unwrap());
-        assert_eq!((text(0), text(1), text(2)), (Some("project"), Some("run 1"), None));
-        assert_eq!((text(-1), text(-5), text(-6)), (Some("run 1"), Some("z"), None));
-        assert_eq!((text(i32::MIN), text(i32::MAX)), (None, None));
-    }
-
-    #[test]
     fn a_star_stays_within_one_element() {
         assert_eq!(depth("/z/home/*/micro", "/z/home/bob/micro/x"), Some(4));
         assert_eq!(depth("/z/home/*/micro", "/z/home/bob/sub/micro/x"), None);
         assert_eq!(depth("/z/home/lab-*", "/z/home/lab-1/x"), Some(3));
         assert_eq!(depth("/z/home/lab-*", "/z/home/lab/x"), None);
+    }
+
+    #[test]
+    fn what_may_lie_below_a_collection_is_told_from_its_elements() {
+        let below = |pattern: &str, path: &str| {
+            CollectionPattern::parse(pattern).unwrap().may_lie_below(path.as_bytes())
+        };
+        assert!(below("/z/home/*/micro", "/z") && below("/z/home/*/micro", "/z/home/bob"));
+        assert!(!below("/z/home/*/micro", "/z/home/bob/micro"), "that is the collection itself");
+        assert!(!below("/z/home/*/micro", "/z/home/bob/other") && !below("/z/home/lab-*", "/z/home/x"));
     }
 
     #[test]
