@@ -134,6 +134,10 @@ typedef struct omero_host {
                           omero_text value,
                           omero_text units);
 
+    /* Gives a data object a good replica on the (root) resource: registers a checksum if there is none, then rsDataObjRepl,
+     * which verifies it (privileged). 0 also where a good one is there already. */
+    int64_t (*replicate)(omero_session* session, omero_text path, omero_text resource);
+
     /* Queues `text` for delayed execution as the session's user under `conditions`. */
     int64_t (*delay)(omero_session* session, omero_text text, omero_text conditions);
 
@@ -185,6 +189,23 @@ int64_t omero_plugin_pep(omero_plugin* plugin,
                          omero_session* session,
                          omero_text rule,
                          const omero_argument* argument);
+
+/* Whether `name` is one of the functions that policies may call; false also where the plugin does not answer. No
+ * allocation, no call to the host. */
+bool omero_plugin_is_function(const omero_plugin* plugin, omero_text name);
+
+/* A function called by a policy (the native rule language, the Python rule engine): its arguments are texts, which
+ * the function may change through `assign`, called at most once for an argument (counted from 0) before this returns.
+ * Gives 0, RULE_ENGINE_CONTINUE where `name` is no function of ours, or a negative code; then a sentence for the
+ * client is on its error stack. */
+typedef void (*omero_assign)(void* context, size_t argument, omero_text value);
+int64_t omero_plugin_function(omero_plugin* plugin,
+                              omero_session* session,
+                              omero_text name,
+                              const omero_text* arguments,
+                              size_t count,
+                              omero_assign assign,
+                              void* context);
 
 /* Rule text sent by a client (irule) or by the delay server. `output` receives what the client is to read; the
  * core calls `write` at most once with it. Gives 0, RULE_ENGINE_CONTINUE where the text is not ours, or a

@@ -11,7 +11,7 @@ use crate::guard::{self, Refusal};
 use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
-use crate::operations::{self, Operation, OperationError, Reading};
+use crate::operations::{self, Function, Operation, OperationError, Reading};
 use crate::sweep::Sweeper;
 use crate::watch::{self, Watching};
 use once_cell::sync::OnceCell;
@@ -55,6 +55,14 @@ pub struct Answer {
     pub code: i64,
     /// What the client is to read.
     pub output: Option<String>,
+}
+
+/// Why an operation was not done.
+struct Failed {
+    /// iRODS error code.
+    code: i64,
+    /// What the client reads.
+    sentence: String,
 }
 
 impl Plugin {
@@ -121,12 +129,19 @@ impl Plugin {
     /// Whether `rule` is one of ours.
     #[inline]
     pub fn rule_exists(&self, rule: &[u8]) -> bool {
-        self.active.get() && Pep::of(rule).is_some()
+        self.active.get() && Pep::of(rule).is_some() || self.function(rule).is_some()
+    }
+
+    /// The function of that name, if policies may call it: the configuration is in order.
+    pub fn function(&self, name: &[u8]) -> Option<Function> {
+        Function::of(name).filter(|_| self.config().is_some())
     }
 
     /// The i-th rule's name.
     pub fn rule_name(&self, i: usize) -> Option<&'static str> {
-        Pep::ALL.get(i).filter(|_| self.active.get()).map(|(_, name)| *name)
+        let peps = Pep::ALL.iter().map(|(_, name)| *name).filter(|_| self.active.get());
+        let functions = Function::ALL.iter().map(|f| f.name).filter(|_| self.config().is_some());
+        functions.chain(peps).nth(i)
     }
 
     fn config(&self) -> Option<&Config> {
@@ -220,24 +235,62 @@ impl Plugin {
         let Some(config) = self.config() else {
             return declined();
         };
-        match operations::read(text) {
-            Reading::NotOurs => declined(),
-            Reading::Wrong(sentence) => {
-                session.client_message(INVALID_INPUT, &sentence);
-                Answer { code: INVALID_INPUT, output: Some(format!("{sentence}\n")) }
-            }
-            Reading::Ours(operation) => match self.operate(config, session, &operation) {
-                Ok(output) => Answer { code: 0, output: Some(output) },
-                Err(OperationError::Refused(sentence)) => {
-                    session.client_message(NOT_PRIVILEGED, &sentence);
-                    Answer { code: NOT_PRIVILEGED, output: Some(format!("{sentence}\n")) }
+        match self.answer(config, session, operations::read(text)) {
+            None => declined(),
+            Some(Ok(answer)) => Answer { code: 0, output: Some(format!("{answer}\n")) },
+            Some(Err(Failed { code, sentence })) => Answer { code, output: Some(format!("{sentence}\n")) },
+        }
+    }
+
+    /// A function called by a policy; `assign` takes a new value for one of its arguments (counted from 0). Gives 0 or
+    /// an iRODS error code, whose sentence is on the client's error stack then.
+    pub fn call(
+        &self,
+        session: &Session<'_>,
+        function: Function,
+        arguments: &[&[u8]],
+        assign: &mut dyn FnMut(usize, &str),
+    ) -> i64 {
+        let Some(config) = self.config() else { return RULE_ENGINE_CONTINUE };
+        let reading = match function.request(arguments) {
+            Ok(request) => operations::read_json(&request),
+            Err(sentence) => Reading::Wrong(sentence),
+        };
+        match self.answer(config, session, reading) {
+            None => RULE_ENGINE_CONTINUE,
+            Some(Err(Failed { code, .. })) => code,
+            Some(Ok(answer)) => {
+                if let Some((argument, value)) = function.answer(&answer) {
+                    assign(argument, &value);
                 }
+                0
+            }
+        }
+    }
+
+    /// Does what is asked for; `None` if that is not for us. What fails is told to the client.
+    fn answer(
+        &self,
+        config: &Config,
+        session: &Session<'_>,
+        reading: Reading,
+    ) -> Option<Result<Value, Failed>> {
+        let failed = |code, sentence: String| {
+            session.client_message(code, &sentence);
+            Err(Failed { code, sentence })
+        };
+        Some(match reading {
+            Reading::NotOurs => return None,
+            Reading::Wrong(sentence) => failed(INVALID_INPUT, sentence),
+            Reading::Ours(operation) => match self.operate(config, session, &operation) {
+                Ok(answer) => Ok(answer),
+                Err(OperationError::Refused(sentence)) => failed(NOT_PRIVILEGED, sentence),
                 Err(error @ OperationError::Catalog(_)) => {
-                    log::error!("act=operation text={} failed=\"{error}\"", String::from_utf8_lossy(text));
-                    Answer { code: INTERNAL_ERROR, output: Some(format!("{error}\n")) }
+                    log::error!("act=operation operation={operation:?} failed=\"{error}\"");
+                    Err(Failed { code: INTERNAL_ERROR, sentence: error.to_string() })
                 }
             },
-        }
+        })
     }
 
     fn operate(
@@ -245,12 +298,12 @@ impl Plugin {
         config: &Config,
         session: &Session<'_>,
         operation: &Operation,
-    ) -> Result<String, OperationError> {
+    ) -> Result<Value, OperationError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let importer = config.omero.as_ref().map(CommandImporter::new);
         let importer = importer.as_ref().map(|i| i as &dyn Importer);
         let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
-        let answer = match operation {
+        Ok(match operation {
             Operation::Sweep(id) => {
                 let report = sweeper.sweep(*id)?;
                 let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
@@ -259,6 +312,10 @@ impl Plugin {
                     "skipped": report.skipped, "pending": report.pending, "stale": report.stale, "gone": report.gone,
                     "again_in_seconds": again,
                 })
+            }
+            Operation::Stage(id) => {
+                let staged = sweeper.stage(*id)?;
+                serde_json::json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
             }
             Operation::Mark { collection, tree } => {
                 if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client())
@@ -271,8 +328,7 @@ impl Plugin {
             Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
             Operation::SweepSkipped => serde_json::json!({"marked": sweeper.sweep_skipped()?}),
             Operation::Who(who) => who.answer(config, &catalog)?,
-        };
-        Ok(format!("{answer}\n"))
+        })
     }
 }
 

@@ -13,7 +13,9 @@ use environment::environment;
 use irods_rule_engine_plugin_omero::config::{Config, Omero};
 use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use irods_rule_engine_plugin_omero::importer::{
+    Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject,
+};
 use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::record::Version;
 use irods_rule_engine_plugin_omero::target::Target;
@@ -158,7 +160,7 @@ fn strings(list: &Value) -> Vec<String> {
 
 fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch {
     let file = |(i, path): (usize, &&str)| BatchFile {
-        data_id: DataId::parse(&(10_001 + i).to_string()).unwrap(),
+        subject: Subject::DataObject(DataId::parse(&(10_001 + i).to_string()).unwrap()),
         logical_path: LogicalPath::parse(format!("/z/home/alice/{i} it's a \"b\" #c \\ é $x").as_bytes())
             .unwrap(),
         importer_path: (*path).to_owned(),
@@ -166,6 +168,7 @@ fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch
         checksum: Some("sha2:abc+/=".to_owned()),
         // Somebody whose name looks like an option.
         owner: IrodsUser::parse("-x#z").unwrap(),
+        previous: vec![],
     };
     Batch {
         identity: OmeroIdentity {
@@ -174,6 +177,7 @@ fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch
         },
         target: Target::parse(target).unwrap(),
         plate_target: None,
+        may_join: false,
         files: paths.iter().enumerate().map(file).collect(),
     }
 }
@@ -230,7 +234,7 @@ fn an_import_is_these_commands_and_the_real_one_accepts_each() {
         importer.login_words(&batch),
         query(queries[0]),
         CommandImporter::query_words_in_group(&text(queries[1])),
-        importer.import_words(Some("Dataset:id:7")),
+        importer.import_words(Some("Dataset:id:7"), false),
         query(queries[2]),
         query(queries[3]),
         query(queries[4]),

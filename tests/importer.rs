@@ -8,7 +8,9 @@ mod support;
 use irods_rule_engine_plugin_omero::config::Config;
 use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use irods_rule_engine_plugin_omero::importer::{
+    Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject,
+};
 use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::record::Version;
 use irods_rule_engine_plugin_omero::target::Target;
@@ -60,13 +62,14 @@ impl World {
 
 fn file(number: u64, path: &Path) -> BatchFile {
     BatchFile {
-        data_id: DataId::parse(&number.to_string()).unwrap(),
+        subject: Subject::DataObject(DataId::parse(&number.to_string()).unwrap()),
         logical_path: LogicalPath::parse(format!("/z/home/alice/run1/{number} it's a \"b\" #c").as_bytes())
             .unwrap(),
         importer_path: path.to_str().unwrap().to_owned(),
         version: Version { modify_time: 1_700_000_000, size: fs::metadata(path).map_or(0, |m| m.len()) },
         checksum: Some("sha2:abc=".to_owned()),
         owner: IrodsUser::parse("alice#z").unwrap(),
+        previous: vec![],
     }
 }
 
@@ -75,6 +78,7 @@ fn batch_of(user: &str, paths: &[PathBuf]) -> Batch {
         identity: OmeroIdentity { user: OmeroName::parse(user).unwrap(), group: None },
         target: Target::parse("Dataset:name:run1").unwrap(),
         plate_target: None,
+        may_join: false,
         files: paths.iter().enumerate().map(|(i, p)| file(i as u64 + 1, p)).collect(),
     }
 }
@@ -127,7 +131,7 @@ fn images_of_an_earlier_data_object_of_the_same_path_are_not_adopted() {
     let w = world();
     let mut batch = batch_of("alice", &[w.image("a.tif")]);
     w.run(&batch).unwrap();
-    batch.files[0].data_id = DataId::parse("999").unwrap();
+    batch.files[0].subject = Subject::DataObject(DataId::parse("999").unwrap());
     let second = w.run(&batch).unwrap();
     assert!(!imported(&second[0]).adopted);
     assert_eq!(w.omero.count("filesets"), 2);

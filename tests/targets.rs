@@ -7,7 +7,9 @@ mod support;
 use irods_rule_engine_plugin_omero::config::Config;
 use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError};
+use irods_rule_engine_plugin_omero::importer::{
+    Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject,
+};
 use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::record::Version;
 use irods_rule_engine_plugin_omero::target::Target;
@@ -130,17 +132,19 @@ impl World {
 
 fn batch(user: &str, target: &str, plates: Option<&str>, paths: &[PathBuf]) -> Batch {
     let file = |(i, path): (usize, &PathBuf)| BatchFile {
-        data_id: DataId::parse(&(i + 1).to_string()).unwrap(),
+        subject: Subject::DataObject(DataId::parse(&(i + 1).to_string()).unwrap()),
         logical_path: LogicalPath::parse(format!("/z/home/{user}/{i}").as_bytes()).unwrap(),
         importer_path: path.to_str().unwrap().to_owned(),
         version: Version { modify_time: 1, size: fs::metadata(path).map_or(0, |m| m.len()) },
         checksum: None,
         owner: IrodsUser::new(user, "z").unwrap(),
+        previous: vec![],
     };
     Batch {
         identity: OmeroIdentity { user: OmeroName::parse(user).unwrap(), group: None },
         target: Target::parse(target).unwrap(),
         plate_target: plates.map(|p| Target::parse(p).unwrap()),
+        may_join: false,
         files: paths.iter().enumerate().map(file).collect(),
     }
 }

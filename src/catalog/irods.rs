@@ -5,8 +5,8 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UnixTime, UserTag,
-    Which,
+    Catalog, CatalogError, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UnixTime,
+    UserTag, Which,
 };
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
@@ -447,11 +447,7 @@ impl Catalog for IrodsCatalog<'_> {
         Ok(Record { triples: rows.into_iter().filter_map(triple).collect() })
     }
 
-    fn tree(
-        &self,
-        collection: &LogicalPath,
-        visit: &mut dyn FnMut(TreeReplica),
-    ) -> Result<(), CatalogError> {
+    fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {
         let subject = collection.display();
         let mut after = "0".to_owned();
         loop {
@@ -503,6 +499,12 @@ impl Catalog for IrodsCatalog<'_> {
             Kind::Collection => Entity::Collection,
         };
         self.apply(path, entity, &changes)
+    }
+
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError> {
+        self.session
+            .replicate(object.as_bytes(), resource)
+            .map_err(|code| failed("rsDataObjRepl", &object.display(), code))
     }
 
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {

@@ -284,11 +284,7 @@ pub trait Catalog: Metadata {
 
     /// Calls `visit` for every replica in a collection and at any depth below it, read in pages; those of one data
     /// object follow each other.
-    fn tree(
-        &self,
-        collection: &LogicalPath,
-        visit: &mut dyn FnMut(TreeReplica),
-    ) -> Result<(), CatalogError>;
+    fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError>;
 
     /// Replaces AVUs of a data object or collection in one step.
     fn replace(
@@ -298,6 +294,9 @@ pub trait Catalog: Metadata {
         remove: &[Triple],
         add: &[Triple],
     ) -> Result<(), CatalogError>;
+
+    /// Gives a data object a good replica on a resource, verified by checksum; none is made where one is there.
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError>;
 
     /// The jobs of any instance of ours in the delay queue.
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;

@@ -473,6 +473,15 @@ fn visibility(form: Form<'_>) -> Visibility {
             visibility.mounts.push(Mount::new(zone, mount));
         }
     }
+    visibility.stage_to = form.text("stage_to").map(str::to_owned);
+    if let Some(resource) = &visibility.stage_to {
+        if resource.contains(';') {
+            form.problem("stage_to", format_args!("'{resource}' is a hierarchy: name its first resource"));
+        }
+        if visibility.vaults.is_empty() && form.value("vaults").is_none() {
+            form.missing("vaults", "say where the importer sees the vault of the resource in 'stage_to'");
+        }
+    }
     form.close();
     visibility
 }

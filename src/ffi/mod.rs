@@ -33,6 +33,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// `RULE_ENGINE_CONTINUE`: the next plugin is asked.
 pub const RULE_ENGINE_CONTINUE: i64 = 5_000_000;
 
+/// `SYS_INTERNAL_ERR`: a policy that calls us is told so.
+const INTERNAL_ERROR: i64 = -154_000;
+
 /// Runs the body of a function called from C++; a panic is logged and becomes `otherwise`.
 fn boundary<T>(name: &str, otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
@@ -244,6 +247,59 @@ pub unsafe extern "C" fn omero_plugin_pep(
                 refusal.code
             }
         }
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; `name` must be a valid text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_is_function(plugin: *const c_void, name: omero_text) -> bool {
+    boundary("rule_exists", false, || {
+        // SAFETY: the caller's promise.
+        let (plugin, name) = unsafe { (plugin_of(plugin), bytes(name)) };
+        plugin.is_some_and(|p| p.function(name).is_some())
+    })
+}
+
+/// See `include/omero_plugin.h`.
+///
+/// # Safety
+/// `plugin` must come from `omero_plugin_new`; `name` and the `count` texts at `arguments` must be valid; `assign` must
+/// be safe to call with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn omero_plugin_function(
+    plugin: *mut c_void,
+    session: *mut omero_session,
+    name: omero_text,
+    arguments: *const omero_text,
+    count: usize,
+    assign: Option<unsafe extern "C" fn(*mut c_void, usize, omero_text)>,
+    context: *mut c_void,
+) -> i64 {
+    boundary("function", INTERNAL_ERROR, || {
+        // SAFETY: the caller's promise.
+        let (plugin, name) = unsafe { (plugin_of(plugin), bytes(name)) };
+        let (Some(plugin), Some(log)) = (plugin, SERVER_LOG.get()) else {
+            return RULE_ENGINE_CONTINUE;
+        };
+        let (Some(session), Some(function)) = (Session::new(log.0, session), plugin.function(name)) else {
+            return RULE_ENGINE_CONTINUE;
+        };
+        let arguments: Vec<&[u8]> = if arguments.is_null() {
+            Vec::new()
+        } else {
+            // SAFETY: the caller's promise; the texts live until this call returns.
+            unsafe { std::slice::from_raw_parts(arguments, count).iter().map(|t| bytes(*t)).collect() }
+        };
+        let mut put = |argument: usize, value: &str| {
+            if let Some(assign) = assign {
+                // SAFETY: the caller's promise for `assign`; the text lives until it returns.
+                unsafe { assign(context, argument, borrowed(value.as_bytes())) };
+            }
+        };
+        plugin.call(&session, function, &arguments, &mut put)
     })
 }
 

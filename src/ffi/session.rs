@@ -147,7 +147,9 @@ impl<'a> Session<'a> {
             self.host
                 .list_metadata
                 // SAFETY: as above, and `names` lives until the call returns.
-                .map(|f| unsafe { f(self.raw, id, first, last, names.as_ptr(), names.len(), Some(row), context) })
+                .map(|f| unsafe {
+                    f(self.raw, id, first, last, names.as_ptr(), names.len(), Some(row), context)
+                })
         })
     }
 
@@ -187,6 +189,16 @@ impl<'a> Session<'a> {
         // SAFETY: as above.
         let code =
             unsafe { call(self.raw, operation, entity.raw(), borrowed(name), attribute, value, units) };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Gives a data object a good replica on a resource, verified by checksum.
+    pub fn replicate(&self, path: &[u8], resource: &str) -> Result<(), i64> {
+        let Some(call) = self.host.replicate else {
+            return Err(MISSING);
+        };
+        // SAFETY: the session is the current call's, the texts live until the call returns.
+        let code = unsafe { call(self.raw, borrowed(path), borrowed(resource.as_bytes())) };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 

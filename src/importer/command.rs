@@ -263,7 +263,9 @@ impl<'a> CommandImporter<'a> {
                 below.chars().count(),
                 literal(&below)
             );
-            for id in self.ask(place, &query, alive)?.iter().flatten().filter_map(|id| OmeroId::parse(id).ok()) {
+            for id in
+                self.ask(place, &query, alive)?.iter().flatten().filter_map(|id| OmeroId::parse(id).ok())
+            {
                 // The directory stands for all its files: before any of them.
                 found.entry(id).or_default().entries.insert(0, directory.clone());
             }
@@ -345,7 +347,8 @@ impl<'a> CommandImporter<'a> {
         let ours: HashMap<&str, &BatchFile> = wanted.iter().map(|f| (f.importer_path.as_str(), *f)).collect();
         let mut joined = HashMap::new();
         for group in outcome::groups(&done.stdout) {
-            let new: Vec<&BatchFile> = group.iter().filter_map(|path| ours.get(path.as_str()).copied()).collect();
+            let new: Vec<&BatchFile> =
+                group.iter().filter_map(|path| ours.get(path.as_str()).copied()).collect();
             let others: BTreeSet<String> = group
                 .iter()
                 .filter(|path| !ours.contains_key(path.as_str()))
@@ -561,8 +564,7 @@ impl<'a> CommandImporter<'a> {
             };
             let directories = wanted.iter().any(|f| f.is_directory());
             let words = self.import_words(target.as_deref(), directories);
-            let done =
-                self.run(place, &words, &paths_of(&wanted), None, self.command.timeout, alive)?;
+            let done = self.run(place, &words, &paths_of(&wanted), None, self.command.timeout, alive)?;
             let after = match self.filesets(place, &batch.files, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.

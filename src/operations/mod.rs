@@ -1,8 +1,10 @@
 //! Rule text addressed to us: JSON with an `operation`. It comes from clients (`irule -r INSTANCE`) and from the
 //! delay server; what is not ours is declined quietly.
 
+mod functions;
 mod who;
 
+pub use functions::Function;
 pub use who::Who;
 
 use crate::catalog::CatalogError;
@@ -14,6 +16,8 @@ use serde_json::Value;
 pub enum Operation {
     /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
+    /// Copy what OMERO cannot see in a collection to where it can. Anybody may ask, as above.
+    Stage(CollectionId),
     /// Note that a collection, or all below it, holds something to look at. Anybody may ask, as above.
     Mark {
         /// The collection.
@@ -56,24 +60,28 @@ const MAX_TEXT: usize = 64 << 10;
 
 /// Reads a rule text.
 pub fn read(text: &[u8]) -> Reading {
-    let Some(value) = std::str::from_utf8(text).ok().filter(|t| t.len() <= MAX_TEXT).and_then(json_of) else {
-        return Reading::NotOurs;
-    };
+    let value = std::str::from_utf8(text).ok().filter(|t| t.len() <= MAX_TEXT).and_then(json_of);
+    value.map_or(Reading::NotOurs, |value| read_json(&value))
+}
+
+/// Reads the JSON of a rule text, or what a function called by a policy asks for.
+pub fn read_json(value: &Value) -> Reading {
     let Some(name) = value.get("operation").and_then(Value::as_str) else {
         return Reading::NotOurs;
     };
     match name {
-        "sweep" => {
-            collection_of(&value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Sweep(id)))
+        "sweep" => collection_of(value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Sweep(id))),
+        "sweep_stage" => {
+            collection_of(value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Stage(id)))
         }
         "mark" => {
             let tree = value.get("tree").and_then(Value::as_bool).unwrap_or(false);
-            collection_of(&value)
+            collection_of(value)
                 .map_or_else(Reading::Wrong, |collection| Reading::Ours(Operation::Mark { collection, tree }))
         }
         "sweep_all" => Reading::Ours(Operation::SweepAll),
         "sweep_skipped" => Reading::Ours(Operation::SweepSkipped),
-        "who" => match Who::read(&value) {
+        "who" => match Who::read(value) {
             Ok(who) => Reading::Ours(Operation::Who(who)),
             Err(sentence) => Reading::Wrong(sentence),
         },

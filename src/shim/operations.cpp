@@ -29,6 +29,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace
@@ -226,14 +227,51 @@ namespace
         return false;
     }
 
+    // Calls a function with the texts a policy passed. What is no text is the empty one: the core asks for what it needs.
+    irods::error call_function(const plugin_ptr& plugin,
+                               const std::string& name,
+                               std::list<boost::any>& arguments,
+                               omero_session* session)
+    {
+        std::vector<std::string*> texts;
+        std::vector<omero_text> views;
+        for (auto& argument : arguments) {
+            auto* p = boost::any_cast<std::string*>(&argument);
+            texts.push_back(p ? *p : nullptr);
+            views.push_back(texts.back() ? text(*texts.back()) : omero_text{});
+        }
+        // Kept apart until the call is over: the core still reads the arguments.
+        std::vector<std::pair<std::string*, std::string>> assigned;
+        struct target
+        {
+            std::vector<std::string*>* texts;
+            std::vector<std::pair<std::string*, std::string>>* assigned;
+        } out{&texts, &assigned};
+        const auto assign = [](void* context, std::size_t i, omero_text value) {
+            auto& to = *static_cast<target*>(context);
+            if (i < to.texts->size() && (*to.texts)[i]) {
+                to.assigned->emplace_back((*to.texts)[i], omero_shim::str(value));
+            }
+        };
+        const auto code = omero_plugin_function(
+            plugin.get(), session, text(name), views.data(), views.size(), assign, &out);
+        for (auto& [to, value] : assigned) {
+            *to = std::move(value);
+        }
+        return code < 0 ? refusal(code) : outcome(code);
+    }
+
     irods::error exec_rule(const plugin_ptr& plugin,
                            const std::string& rule,
                            std::list<boost::any>& arguments,
                            irods::callback& effect_handler)
     {
         return guarded("exec_rule", RULE_ENGINE_CONTINUE, [&] {
-            const auto argument = argument_of(arguments);
             auto* session = session_of(effect_handler);
+            if (omero_plugin_is_function(plugin.get(), text(rule))) {
+                return call_function(plugin, rule, arguments, session);
+            }
+            const auto argument = argument_of(arguments);
             const auto code = omero_plugin_pep(plugin.get(), session, text(rule), &argument);
             return code < 0 ? refusal(code) : outcome(code);
         });

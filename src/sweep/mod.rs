@@ -8,6 +8,7 @@
 mod plan;
 mod run;
 mod spread;
+mod stage;
 mod survey;
 mod unit;
 mod watched;
@@ -340,6 +341,27 @@ impl Sweeper<'_> {
         Ok(report)
     }
 
+    /// The verdicts on the data objects directly in a collection, one page after the other for as long as `visit`
+    /// wants more.
+    fn decide(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+        survey: &Survey,
+        visit: &mut dyn FnMut(Vec<Planned>) -> Result<bool, CatalogError>,
+    ) -> Result<(), CatalogError> {
+        let todo: Vec<DataId> = survey.todo.iter().copied().collect();
+        let place = Place { collection, root: scope.root };
+        let mut decider = Decider::new(self.config, self.catalog, scope, survey, place);
+        for page in todo.chunks(PAGE) {
+            if !visit(decider.page(id, page)?)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Imports the data objects directly in a collection.
     fn sweep_objects(
         &self,
@@ -358,19 +380,14 @@ impl Sweeper<'_> {
         if let Some(wait) = survey.again_in {
             report.again(wait);
         }
-        let todo: Vec<DataId> = survey.todo.iter().copied().collect();
-        let place = Place { collection, root: scope.root };
-        let mut decider = Decider::new(config, catalog, &scope, &survey, place);
         let mut run = Run::new(self, id, collection, hold, report, survey.may_join);
-        for page in todo.chunks(PAGE) {
+        self.decide(id, collection, &scope, &survey, &mut |page| {
+            page.into_iter().try_for_each(|planned| run.take(planned))?;
             if run.is_full() {
                 run.leave_rest();
-                break;
             }
-            for planned in decider.page(id, page)? {
-                run.take(planned)?;
-            }
-        }
+            Ok(!run.is_full())
+        })?;
         run.import_all()
     }
 
@@ -494,8 +511,7 @@ impl Sweeper<'_> {
         let gone = Entry::Gone("it was no longer in a watched collection when its turn came".to_owned());
         for (id, name) in paths {
             let (Some(record), Ok(path)) = (waiting.get(&id), collection.join(&name)) else { continue };
-            let details =
-                record::Details { attempts: record.attempts(names), ..record::Details::default() };
+            let details = record::Details { attempts: record.attempts(names), ..record::Details::default() };
             let triples = record::triples(names, &gone, &details);
             self.catalog.replace(Kind::DataObject, &path, &record.triples, &triples)?;
             report.count(&gone);

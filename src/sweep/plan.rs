@@ -21,6 +21,8 @@ pub enum Verdict {
     Say(Entry),
     /// Write that it was imported in this version too: its bytes are the same.
     Touched,
+    /// Copy it to this resource first.
+    Stage(String),
     /// It could not be decided on for now; to be tried again.
     Postpone(String),
     /// Give it to the importer.
@@ -233,7 +235,7 @@ impl<'a> Decider<'a> {
         }
         previous.sort();
         previous.dedup();
-        let import = self.import_of(path, object, &rules, previous)?;
+        let import = self.import_of(subject, path, object, &rules, previous)?;
         Ok(import.map(|(replica, verdict)| (Some(replica), verdict)))
     }
 
@@ -241,6 +243,7 @@ impl<'a> Decider<'a> {
     /// marker, which is looked at again when it changes.
     fn import_of<'o>(
         &mut self,
+        subject: Subject,
         path: &LogicalPath,
         object: &'o Object,
         rules: &Rules,
@@ -261,12 +264,18 @@ impl<'a> Decider<'a> {
             let reason = no.to_string();
             if no.will_pass() { Not::WillPass(reason) } else { skipped(reason) }
         })?;
-        let in_vault = object.good().find_map(|r| {
-            let location = Location { physical_path: &r.physical_path, hierarchy: &r.hierarchy };
-            config.visibility.through_vault(&location).map(|seen| (r, seen))
-        });
+        let in_vault = object
+            .good()
+            .find_map(|r| config.visibility.through_vault(&location_of(r)).map(|seen| (r, seen)));
         let visible = in_vault.or_else(|| config.visibility.through_mount(path).map(|seen| (first, seen)));
         let Some((replica, seen)) = visible else {
+            // A whole directory is not copied file by file.
+            if let (Some(resource), Subject::DataObject(_)) = (&config.visibility.stage_to, subject)
+                && !object.good().any(|r| location_of(r).is_on(resource))
+            {
+                self.targets(&mapping, rules, first.modify_time)?;
+                return Ok(Some((first, Verdict::Stage(resource.clone()))));
+            }
             let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
             return Err(skipped(format!(
                 "OMERO cannot see the data where it is ({}); it would see: {}",
@@ -326,6 +335,10 @@ fn version_of(replica: &Replica) -> Version {
     Version { modify_time: replica.modify_time, size: replica.size }
 }
 
+fn location_of(replica: &Replica) -> Location<'_> {
+    Location { physical_path: &replica.physical_path, hierarchy: &replica.hierarchy }
+}
+
 /// The replica whose checksum and size are those recorded, whatever its time: nobody changed the bytes.
 fn touched<'o>(object: &'o Object, record: &Record, names: &Attributes) -> Option<&'o Replica> {
     let (size, checksum) = (record.version(names)?.size, record.checksum(names)?);
@@ -342,6 +355,6 @@ fn says_so_already(config: &Config, planned: &Planned) -> bool {
                 && (matches!(entry, Entry::Stale(_))
                     || planned.record.version(names) == Some(planned.version))
         }
-        Verdict::Touched | Verdict::Postpone(_) | Verdict::Import(_) => false,
+        Verdict::Touched | Verdict::Stage(_) | Verdict::Postpone(_) | Verdict::Import(_) => false,
     }
 }

@@ -1,12 +1,13 @@
 //! One sweep at work: what it was decided to do is written down or gathered in batches, the batches go to the
 //! importer, and what came of them is recorded.
 
-use super::{ALIVE, Hold, Planned, Report, Sweeper, Verdict};
+use super::{ALIVE, Hold, Planned, Report, Sweeper, Verdict, stage};
 use crate::catalog::{CatalogError, UnixTime};
+use crate::due;
 use crate::identity::{Mapping, OmeroIdentity};
 use crate::importer::{Batch, BatchFile, FileOutcome, ImporterError, Subject};
 use crate::names::{CollectionId, LogicalPath, OmeroId};
-use crate::record::{self, Details, Entry, Record, Retry, Triple, Version};
+use crate::record::{self, Details, Entry, Record, Retry, State, Triple, Version};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Run<'a> {
     report: &'a mut Report,
     may_join: bool,
     room: usize,
+    /// Whether data has to be copied first.
+    stages: bool,
     batches: BTreeMap<Common, Vec<BatchFile>>,
     about: HashMap<Subject, About>,
 }
@@ -56,7 +59,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let room = sweeper.config.max_files_per_sweep;
         let (batches, about) = (BTreeMap::new(), HashMap::new());
-        Self { sweeper, id, collection, hold, report, may_join, room, batches, about }
+        Self { sweeper, id, collection, hold, report, may_join, room, stages: false, batches, about }
     }
 
     /// Whether as much has been gathered as one sweep takes.
@@ -85,6 +88,16 @@ impl<'a> Run<'a> {
                 this.attempts += 1;
                 self.postpone(&this, &why, None)?;
             }
+            Verdict::Stage(resource) => {
+                self.stages = true;
+                // What an earlier try came to is not written over.
+                if this.record.state(names) == Some(State::Pending) {
+                    self.report.pending += 1;
+                } else {
+                    self.write(&this, &Entry::Pending(stage::waits_for(&resource)), None, None)?;
+                }
+                self.report.again(retry_wait(self.sweeper.config.retry_wait, attempts + 1));
+            }
             Verdict::Import(_) if self.room == 0 => self.leave_rest(),
             Verdict::Import(import) => {
                 self.room -= 1;
@@ -108,6 +121,9 @@ impl<'a> Run<'a> {
 
     /// Gives the batches to the importer, one after the other.
     pub fn import_all(mut self) -> Result<(), CatalogError> {
+        if self.stages {
+            due::ensure_stage(self.sweeper.catalog, self.id, self.sweeper.clock.now())?;
+        }
         let may_join = self.may_join;
         for ((identity, target, plate_target), files) in std::mem::take(&mut self.batches) {
             self.import(&Batch { identity, target, plate_target, may_join, files })?;
@@ -181,12 +197,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes that an import could not be done for now and when it is tried again, or that it is given up.
-    fn postpone(
-        &mut self,
-        this: &About,
-        why: &str,
-        who: Option<&OmeroIdentity>,
-    ) -> Result<(), CatalogError> {
+    fn postpone(&mut self, this: &About, why: &str, who: Option<&OmeroIdentity>) -> Result<(), CatalogError> {
         let config = self.sweeper.config;
         let now = self.sweeper.clock.now();
         let age = Duration::from_secs(now.saturating_sub(this.since));
@@ -274,7 +285,7 @@ impl<'a> Run<'a> {
 
 /// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:
 /// the atomic call says "Entity does not exist" with -130000.
-const NOT_THERE: [i64; 4] = [-130_000, -358_000, -814_000, -817_000];
+pub(super) const NOT_THERE: [i64; 4] = [-130_000, -358_000, -814_000, -817_000];
 
 /// The wait before the next try: doubling with every attempt, an hour at most.
 pub(super) fn retry_wait(first: Duration, attempts: u32) -> Duration {

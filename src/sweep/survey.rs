@@ -194,9 +194,7 @@ impl Reading<'_> {
     fn raw_tags(&self) -> Result<HashMap<DataId, Vec<(String, String)>>, CatalogError> {
         let mut tags: HashMap<DataId, Vec<(String, String)>> = HashMap::new();
         if self.config.tags {
-            for (id, value, units) in
-                self.catalog.tagged_objects(self.id, &self.config.attributes.import)?
-            {
+            for (id, value, units) in self.catalog.tagged_objects(self.id, &self.config.attributes.import)? {
                 tags.entry(id).or_default().push((value, units));
             }
         }
@@ -227,7 +225,9 @@ impl Reading<'_> {
             match known.state {
                 Some(State::Imported | State::Stale) => {
                     let changed = known.version.is_some() && !brief.is_same && !brief.is_same_content;
-                    if changed && self.scope.rules_of(survey.tagged.get(id)).on_overwrite == OnOverwrite::Reimport {
+                    if changed
+                        && self.scope.rules_of(survey.tagged.get(id)).on_overwrite == OnOverwrite::Reimport
+                    {
                         renewed.extend(known.fileset);
                     }
                 }

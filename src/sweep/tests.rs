@@ -1,7 +1,7 @@
 //! The sweep over a catalog, an importer and a clock that tests hold in their hands.
 
+use super::run::{NOT_THERE, retry_wait};
 use super::*;
-use super::run::retry_wait;
 use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
 use crate::importer::{Batch, FileOutcome, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
@@ -44,6 +44,8 @@ struct TestCatalog {
     gone: Cell<bool>,
     /// Whether the client is an administrator.
     admin: Cell<bool>,
+    /// Whether data is being copied.
+    copying: Cell<bool>,
 }
 
 type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError>>;
@@ -62,6 +64,7 @@ impl TestCatalog {
             interrupt: RefCell::default(),
             gone: Cell::new(false),
             admin: Cell::new(false),
+            copying: Cell::new(false),
         }
     }
 
@@ -202,7 +205,7 @@ impl Catalog for TestCatalog {
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
         let others = self.others.borrow();
         let other = others.iter().find(|(_, (p, _))| p == path).map(|(id, _)| id.to_string());
-        Ok(other.map_or_else(|| (*path == collection()).then(id), |id| CollectionId::parse(&id).ok()))
+        Ok(other.map_or_else(|| Some(id()), |id| CollectionId::parse(&id).ok()))
     }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
@@ -365,6 +368,26 @@ impl Catalog for TestCatalog {
             triples.remove(triple);
         }
         triples.extend(add.iter().cloned());
+        Ok(())
+    }
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError> {
+        self.copying.set(true);
+        let stepped = self.step();
+        self.copying.set(false);
+        stepped?;
+        let now = self.clock.now();
+        let mut replicas = self.replicas.borrow_mut();
+        let Some(source) = replicas.iter().find(|r| r.name == object.name()).cloned() else {
+            return Err(CatalogError::Call {
+                call: "rsDataObjRepl",
+                subject: object.to_string(),
+                code: NOT_THERE[0],
+            });
+        };
+        let path = [format!("/{resource}/").as_bytes(), object.name()].concat();
+        let hierarchy = format!("{resource};leaf");
+        let number = source.number + 1;
+        replicas.push(Replica { number, physical_path: path, hierarchy, modify_time: now, ..source });
         Ok(())
     }
     fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
@@ -710,10 +733,11 @@ fn of_several_heirs_of_a_dead_sweep_one_goes_on() {
     // Another heir comes between our look at the marks and our lock.
     *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
         if n == catalog.calls.get() - 1 && catalog.marks.borrow().len() == 3 {
-            catalog
-                .marks
-                .borrow_mut()
-                .push((collection(), "irods::omero::sweeping".to_owned(), format!("{SWEEPING} after {NOW}")));
+            catalog.marks.borrow_mut().push((
+                collection(),
+                "irods::omero::sweeping".to_owned(),
+                format!("{SWEEPING} after {NOW}"),
+            ));
         }
         Ok(())
     }));
@@ -856,3 +880,4 @@ fn decided(w: &World) -> Vec<Planned> {
 
 mod identities;
 mod rules;
+mod staging;

@@ -128,9 +128,8 @@ fn object_of(candidates: Vec<Candidate>, files: u64, bad: u64) -> Result<Object,
         ));
     }
     if candidates.is_empty() {
-        return Err(
-            "this directory is named like one image, but no file lies directly in it: is it whole?".to_owned()
-        );
+        return Err("this directory is named like one image, but no file lies directly in it: is it whole?"
+            .to_owned());
     }
     let mut replicas = Vec::new();
     for candidate in candidates.into_iter().filter(|c| c.files == files) {

@@ -70,6 +70,12 @@ static int64_t host_avu(omero_session* s, omero_text o, omero_entity e, omero_te
     return -818000;
 }
 
+static int64_t host_replicate(omero_session* s, omero_text path, omero_text resource)
+{
+    (void) s; (void) path; (void) resource;
+    return -1;
+}
+
 static int64_t host_delay(omero_session* s, omero_text t, omero_text c)
 {
     (void) s, (void) t, (void) c;
@@ -110,7 +116,7 @@ static void host_release(omero_buffer* buffer)
 }
 
 static const omero_host host = {host_log,   host_query, host_rows,       host_metadata, host_rows,
-                                host_apply, host_avu,   host_delay,      host_descriptor, host_client,
+                                host_apply, host_avu,   host_replicate, host_delay,      host_descriptor, host_client,
                                 host_keyword, host_message, host_release};
 
 static char output[4096];
@@ -119,6 +125,13 @@ static void write_output(void* context, omero_text line)
 {
     (void) context;
     snprintf(output, sizeof output, "%.*s", (int) line.size, line.data);
+}
+
+static void assign(void* context, size_t argument, omero_text value)
+{
+    (void) context;
+    (void) argument;
+    (void) value;
 }
 
 #define CONTINUE 5000000
@@ -144,6 +157,8 @@ int main(int argc, char** argv)
     LOAD(omero_plugin_rule_name);
     LOAD(omero_plugin_pep);
     LOAD(omero_plugin_rule_text);
+    LOAD(omero_plugin_is_function);
+    LOAD(omero_plugin_function);
 
     const char* put = "pep_api_data_obj_put_post";
     int session_room;
@@ -160,6 +175,8 @@ int main(int argc, char** argv)
     CHECK(p_omero_plugin_rule_name(NULL, 0).size == 0);
     CHECK(p_omero_plugin_pep(NULL, session, text(put), &object) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(NULL, session, text("{}"), write_output, NULL) == CONTINUE);
+    CHECK(!p_omero_plugin_is_function(NULL, text("omero_who")));
+    CHECK(p_omero_plugin_function(NULL, session, text("omero_who"), NULL, 0, assign, NULL) == CONTINUE);
 
     /* A configuration that is not there, or wrong: loads, says so, declines everything. */
     for (int i = 2; i <= 3; ++i) {
@@ -213,6 +230,14 @@ int main(int argc, char** argv)
     CHECK(strstr(output, "cannot be read"));
     CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), NULL, NULL) < 0);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_is_function(plugin, text("omero_who")));
+    CHECK(!p_omero_plugin_is_function(plugin, text(NULL)));
+    const omero_text arguments[] = {text("alice"), text(NULL)};
+    CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), arguments, 2, assign, NULL) == -130000);
+    CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), arguments, 2, NULL, NULL) == -130000);
+    CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), NULL, 0, assign, NULL) == -130000);
+    CHECK(p_omero_plugin_function(plugin, session, text("other"), arguments, 2, assign, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_function(plugin, NULL, text("omero_who"), arguments, 2, assign, NULL) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(plugin, session, text(NULL), write_output, NULL) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("{\"operation\":\"sweep\"}"), write_output, NULL) < 0);
     CHECK(strstr(output, "/collection"));

@@ -79,6 +79,7 @@ fn a_table_that_cannot_be_read_leaves_data_pending_until_it_can() {
         assert_eq!(w.catalog.state("a.tif"), Some(State::Pending));
         assert!(w.catalog.value("a.tif", "::reason").unwrap().contains("table.json"));
         assert!(w.catalog.has_mark("::due"));
+        w.wait(expected);
     }
     assert!(w.importer.batches.borrow().is_empty());
     std::fs::write(&table, "{\"alice#z\": \"alice\"}").unwrap();
