@@ -77,6 +77,7 @@ impl<'a> CommandImporter<'a> {
 
     /// The same, giving the importer only what lies below these directories, without a link below them, and is what
     /// the catalog says.
+    #[must_use]
     pub fn within(self, roots: &'a [PathBuf]) -> Self {
         Self { roots: Some(roots), ..self }
     }
