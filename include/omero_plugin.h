@@ -126,6 +126,10 @@ typedef struct omero_host {
                           omero_text value,
                           omero_text units);
 
+    /* Gives a data object a good replica on the (root) resource: registers a checksum if there is none, then rsDataObjRepl,
+     * which verifies it (privileged). 0 also where a good one is there already. */
+    int64_t (*replicate)(omero_session* session, omero_text path, omero_text resource);
+
     /* Queues `text` for delayed execution as the session's user under `conditions`. */
     int64_t (*delay)(omero_session* session, omero_text text, omero_text conditions);
 

@@ -109,6 +109,23 @@ pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> 
     catalog.queue(&sweep_text(id), delay)
 }
 
+/// Makes sure that a collection's data is copied to where OMERO can see it: one such job waits in the queue, or is at
+/// work. One that is over its time by more than an hour died with its process.
+pub fn ensure_stage(catalog: &dyn Catalog, id: CollectionId, now: UnixTime) -> Result<(), CatalogError> {
+    let text = stage_text(id);
+    let waits = |due_at: &UnixTime| due_at.saturating_add(3_600) > now;
+    if catalog.queued_for(&text)?.iter().any(waits) {
+        Ok(())
+    } else {
+        catalog.queue(&text, Duration::from_secs(1))
+    }
+}
+
+/// The rule text that copies a collection's data to where OMERO can see it.
+pub fn stage_text(id: CollectionId) -> String {
+    format!(r#"{{"operation":"sweep_stage","collection":"{id}"}}"#)
+}
+
 /// Queues a job that sets the mark, for a server that cannot.
 pub fn queue_mark(catalog: &dyn Catalog, collection: &LogicalPath, tree: bool) -> Result<(), CatalogError> {
     match catalog.collection_id(collection)? {

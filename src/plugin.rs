@@ -300,7 +300,8 @@ impl Plugin {
         operation: &Operation,
     ) -> Result<Value, OperationError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-        let importer = config.omero.as_ref().map(CommandImporter::new);
+        let roots = config.visibility.roots();
+        let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
         let importer = importer.as_ref().map(|i| i as &dyn Importer);
         let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
         Ok(match operation {
@@ -311,6 +312,10 @@ impl Plugin {
                     "collection": id.to_string(), "imported": report.imported, "failed": report.failed,
                     "skipped": report.skipped, "pending": report.pending, "again_in_seconds": again,
                 })
+            }
+            Operation::Stage(id) => {
+                let staged = sweeper.stage(*id)?;
+                serde_json::json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
             }
             Operation::Mark { collection, tree } => {
                 if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client())

@@ -2,13 +2,16 @@
 //! site opened is ever given to the importer.
 
 use crate::names::LogicalPath;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// A vault the importer can read: a path prefix on the iRODS server and the same place on the importer's host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vault {
     prefix: Vec<u8>,
     importer_prefix: Vec<u8>,
-    /// Only replicas on this resource (its leaf name), if named.
+    /// Only replicas on this resource, if named: it may be any of the replica's hierarchy.
     resource: Option<String>,
 }
 
@@ -26,6 +29,8 @@ pub struct Visibility {
     pub vaults: Vec<Vault>,
     /// Mounts, longest prefix wins; asked when no vault fits.
     pub mounts: Vec<Mount>,
+    /// The (root) resource to which data is copied that is visible neither way.
+    pub stage_to: Option<String>,
 }
 
 /// A replica as far as visibility is concerned.
@@ -35,6 +40,13 @@ pub struct Location<'a> {
     pub physical_path: &'a [u8],
     /// Resource hierarchy, `root;child;leaf`.
     pub hierarchy: &'a str,
+}
+
+impl Location<'_> {
+    /// Whether the replica is on a resource, or below it in the hierarchy.
+    pub fn is_on(&self, resource: &str) -> bool {
+        self.hierarchy.split(';').any(|r| r == resource)
+    }
 }
 
 impl Vault {
@@ -62,12 +74,12 @@ impl Visibility {
         if !is_plain(replica.physical_path) {
             return None;
         }
-        let leaf = replica.hierarchy.rsplit(';').next().unwrap_or_default();
         self.vaults
             .iter()
-            .filter(|v| v.resource.as_deref().is_none_or(|r| r == leaf))
+            .filter(|v| v.resource.as_deref().is_none_or(|r| replica.is_on(r)))
             .filter_map(|v| below(&v.prefix, replica.physical_path).map(|rest| (v, rest)))
-            .max_by_key(|(v, _)| v.prefix.len())
+            // Of the same prefix the one that names the resource.
+            .max_by_key(|(v, _)| (v.prefix.len(), v.resource.is_some()))
             .map(|(v, rest)| [v.importer_prefix.as_slice(), rest].concat())
     }
 
@@ -78,6 +90,13 @@ impl Visibility {
             .filter_map(|m| below(m.zone_prefix.as_bytes(), path.as_bytes()).map(|rest| (m, rest)))
             .max_by_key(|(m, _)| m.zone_prefix.as_bytes().len())
             .map(|(m, rest)| [m.mount.as_slice(), rest].concat())
+    }
+
+    /// The directories of the importer's host below which everything lies that is given to it.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let vaults = self.vaults.iter().map(|v| &v.importer_prefix);
+        let prefixes = vaults.chain(self.mounts.iter().map(|m| &m.mount));
+        prefixes.map(|p| PathBuf::from(OsStr::from_bytes(p))).collect()
     }
 
     /// The roots in words, for the reason of what is not visible.
@@ -120,7 +139,7 @@ mod tests {
     fn the_longest_prefix_that_ends_at_an_element_wins() {
         let visibility = Visibility {
             vaults: vec![Vault::new("/vault/", "/mnt/a", None), Vault::new("/vault/fast", "/mnt/b/", None)],
-            mounts: vec![],
+            ..Visibility::default()
         };
         assert_eq!(seen(&visibility, "/vault/home/x", "r").as_deref(), Some("/mnt/a/home/x"));
         assert_eq!(seen(&visibility, "/vault/fast/x", "r").as_deref(), Some("/mnt/b/x"));
@@ -131,24 +150,38 @@ mod tests {
 
     #[test]
     fn a_physical_path_that_climbs_is_not_visible() {
-        let visibility = Visibility { vaults: vec![Vault::new("/vault", "/mnt", None)], mounts: vec![] };
+        let visibility =
+            Visibility { vaults: vec![Vault::new("/vault", "/mnt", None)], ..Visibility::default() };
         for bad in ["/vault/../etc/passwd", "/vault/./x", "/vault//x", "vault/x"] {
             assert_eq!(seen(&visibility, bad, "r"), None, "{bad}");
         }
     }
 
     #[test]
-    fn a_named_resource_is_the_leaf_of_the_hierarchy() {
+    fn a_named_resource_is_any_of_the_hierarchy() {
         let vault = Vault::new("/vault", "/mnt", Some("ufs1".to_owned()));
-        let visibility = Visibility { vaults: vec![vault], mounts: vec![] };
+        let visibility = Visibility { vaults: vec![vault], ..Visibility::default() };
         assert!(seen(&visibility, "/vault/x", "comp;repl;ufs1").is_some());
-        assert!(seen(&visibility, "/vault/x", "ufs1;repl;ufs2").is_none());
+        assert!(seen(&visibility, "/vault/x", "ufs1;repl;ufs2").is_some());
+        assert!(seen(&visibility, "/vault/x", "comp;repl;ufs2").is_none());
+    }
+
+    #[test]
+    fn a_vault_that_names_the_resource_is_taken_before_one_of_the_same_prefix() {
+        let named = Vault::new("/vault", "/mnt/b", Some("b".to_owned()));
+        for vaults in [vec![named.clone(), Vault::new("/vault", "/mnt/a", None)], {
+            vec![Vault::new("/vault", "/mnt/a", None), named]
+        }] {
+            let visibility = Visibility { vaults, ..Visibility::default() };
+            assert_eq!(seen(&visibility, "/vault/x", "b").as_deref(), Some("/mnt/b/x"));
+            assert_eq!(seen(&visibility, "/vault/x", "c").as_deref(), Some("/mnt/a/x"));
+        }
     }
 
     #[test]
     fn a_mount_shows_the_logical_path() {
         let zone = LogicalPath::parse(b"/tempZone/home").unwrap();
-        let visibility = Visibility { vaults: vec![], mounts: vec![Mount::new(zone, "/mnt/irods")] };
+        let visibility = Visibility { mounts: vec![Mount::new(zone, "/mnt/irods")], ..Visibility::default() };
         let path = LogicalPath::parse(b"/tempZone/home/alice/a b.tif").unwrap();
         assert_eq!(visibility.through_mount(&path).unwrap(), b"/mnt/irods/alice/a b.tif");
         let outside = LogicalPath::parse(b"/tempZone/homes/x").unwrap();

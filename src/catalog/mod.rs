@@ -133,6 +133,9 @@ pub trait Metadata {
         attribute: &str,
     ) -> Result<Vec<String>, CatalogError>;
 
+    /// The users and groups, other than administrators, whose permission on a collection lets them set AVUs on it.
+    fn may_set_avus(&self, collection: &LogicalPath) -> Result<BTreeSet<IrodsUser>, CatalogError>;
+
     /// The collections that directly hold a data object with this AVU, whatever its units.
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError>;
 
@@ -220,6 +223,9 @@ pub trait Catalog: Metadata {
 
     /// Replaces AVUs of a data object in one step.
     fn replace(&self, object: &LogicalPath, remove: &[Triple], add: &[Triple]) -> Result<(), CatalogError>;
+
+    /// Gives a data object a good replica on a resource, verified by checksum; none is made where one is there.
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError>;
 
     /// The jobs of any instance of ours in the delay queue.
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;

@@ -169,6 +169,16 @@ impl<'a> Session<'a> {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
+    /// Gives a data object a good replica on a resource, verified by checksum.
+    pub fn replicate(&self, path: &[u8], resource: &str) -> Result<(), i64> {
+        let Some(call) = self.host.replicate else {
+            return Err(MISSING);
+        };
+        // SAFETY: the session is the current call's, the texts live until the call returns.
+        let code = unsafe { call(self.raw, borrowed(path), borrowed(resource.as_bytes())) };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
     /// Queues a rule text for delayed execution.
     pub fn delay(&self, text: &str, conditions: &str) -> Result<(), i64> {
         let Some(call) = self.host.delay else {

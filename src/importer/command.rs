@@ -15,6 +15,7 @@
 //! holds the lock of) is logged out and removed by the next one.
 
 use super::containers::{Containers, Contents, NoContainer};
+use super::files::{self, Expected, Identity, Wrong};
 use super::outcome::{self, Missing};
 use super::process::{self, Finished};
 use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, client_path};
@@ -41,6 +42,10 @@ const SESSION_IDLE_SECONDS: u32 = 900;
 /// How many bytes of client paths one query asks for at once: an argument may have 128 KiB.
 const MAX_QUERY_BYTES: usize = 60_000;
 
+/// What is said of a file that was another one after its import than before.
+const EXCHANGED: &str = "the file was exchanged for another while it was imported: ask the administrator to look into \
+                         it, and to delete the image in OMERO if there is one";
+
 /// The highest number of rows asked of one query.
 const MAX_ROWS: u32 = 10_000_000;
 
@@ -49,6 +54,8 @@ const MAX_ROWS: u32 = 10_000_000;
 pub struct CommandImporter<'a> {
     server: &'a Server,
     command: &'a ImporterCommand,
+    /// The directories below which the files have to be; unchecked without.
+    roots: Option<&'a [PathBuf]>,
 }
 
 /// A fileset in OMERO, as far as it concerns one batch.
@@ -65,7 +72,14 @@ struct Fileset {
 impl<'a> CommandImporter<'a> {
     /// An importer as configured.
     pub fn new(omero: &'a Omero) -> Self {
-        Self { server: &omero.server, command: &omero.importer }
+        Self { server: &omero.server, command: &omero.importer, roots: None }
+    }
+
+    /// The same, giving the importer only what lies below these directories, without a link below them, and is what
+    /// the catalog says.
+    #[must_use]
+    pub fn within(self, roots: &'a [PathBuf]) -> Self {
+        Self { roots: Some(roots), ..self }
     }
 
     /// The words after `omero` that open the session.
@@ -436,6 +450,26 @@ impl<'a> CommandImporter<'a> {
         self.containers(batch, place, alive).fill(&contents, &batch.target, plates)
     }
 
+    /// Looks at the files that are about to be imported: which they are, and why those are not that will not be.
+    fn look_at(&self, files: &[&BatchFile]) -> (HashMap<String, Identity>, HashMap<String, FileOutcome>) {
+        let (mut seen, mut refused) = (HashMap::new(), HashMap::new());
+        let Some(roots) = self.roots else {
+            return (seen, refused);
+        };
+        for file in files {
+            let path = file.importer_path.clone();
+            match files::check(&path, Expected::File(file.version.size), roots) {
+                Ok(identity) => drop(seen.insert(path, identity)),
+                Err(Wrong::File(why)) => {
+                    log::warn!("act=check path={} failed=\"{why}\"", file.logical_path);
+                    refused.insert(path, FileOutcome::Failed(why));
+                }
+                Err(Wrong::Root(why)) => drop(refused.insert(path, FileOutcome::Postponed(why))),
+            }
+        }
+        (seen, refused)
+    }
+
     fn import_in(
         &self,
         batch: &Batch,
@@ -452,8 +486,10 @@ impl<'a> CommandImporter<'a> {
             .map(|(id, f)| (*id, f.clone()))
             .collect();
         let known: BTreeSet<&String> = adopted.values().flat_map(|f| f.entries.values()).collect();
-        let wanted: Vec<&BatchFile> =
+        let mut wanted: Vec<&BatchFile> =
             batch.files.iter().filter(|f| !known.contains(&client_path::of(&f.importer_path))).collect();
+        let (seen, mut not_given) = self.look_at(&wanted);
+        wanted.retain(|f| !not_given.contains_key(&f.importer_path));
         let mut all = adopted.clone();
         let mut run = None;
         if !wanted.is_empty() {
@@ -471,6 +507,13 @@ impl<'a> CommandImporter<'a> {
                 self.command.timeout,
                 alive,
             )?;
+            let (seen_after, _) = self.look_at(&wanted);
+            for file in
+                wanted.iter().filter(|f| seen.get(&f.importer_path) != seen_after.get(&f.importer_path))
+            {
+                log::error!("act=check path={} failed=\"exchanged during the import\"", file.logical_path);
+                not_given.insert(file.importer_path.clone(), FileOutcome::Failed(EXCHANGED.to_owned()));
+            }
             let after = match self.filesets(place, &batch.files, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.
@@ -494,7 +537,11 @@ impl<'a> CommandImporter<'a> {
             Err(NoContainer::Importer(error)) => return Err(error),
             Err(NoContainer::Refused(why)) => return Ok(refused(batch, &BTreeMap::new(), &why)),
         }
-        Ok(batch.files.iter().map(|file| outcome_of(file, &all, &adopted, run.as_ref())).collect())
+        let outcome = |file: &BatchFile| match not_given.get(&file.importer_path) {
+            Some(outcome) => outcome.clone(),
+            None => outcome_of(file, &all, &adopted, run.as_ref()),
+        };
+        Ok(batch.files.iter().map(outcome).collect())
     }
 }
 

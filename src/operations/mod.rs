@@ -16,6 +16,8 @@ use serde_json::Value;
 pub enum Operation {
     /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
+    /// Copy what OMERO cannot see in a collection to where it can. Anybody may ask, as above.
+    Stage(CollectionId),
     /// Note that a collection, or all below it, holds something to look at. Anybody may ask, as above.
     Mark {
         /// The collection.
@@ -69,6 +71,9 @@ pub fn read_json(value: &Value) -> Reading {
     };
     match name {
         "sweep" => collection_of(value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Sweep(id))),
+        "sweep_stage" => {
+            collection_of(value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Stage(id)))
+        }
         "mark" => {
             let tree = value.get("tree").and_then(Value::as_bool).unwrap_or(false);
             collection_of(value)

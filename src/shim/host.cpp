@@ -13,6 +13,8 @@
 #include <irods/rodsKeyWdDef.h>
 #include <irods/rodsLog.h>
 #include <irods/rodsUser.h>
+#include <irods/rsDataObjChksum.hpp>
+#include <irods/rsDataObjRepl.hpp>
 #include <irods/rsGenQuery.hpp>
 #include <irods/rsModAVUMetadata.hpp>
 #include <irods/rs_atomic_apply_metadata_operations.hpp>
@@ -26,6 +28,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -340,6 +343,57 @@ namespace
         });
     }
 
+    // The input of an operation on a data object, as an administrator's.
+    class object_input
+    {
+      public:
+        explicit object_input(omero_text path)
+        {
+            if (path.size >= sizeof input.objPath) {
+                throw std::length_error{"the path is too long"};
+            }
+            std::memcpy(input.objPath, path.data, path.size);
+            addKeyVal(&input.condInput, ADMIN_KW, "");
+        }
+        ~object_input()
+        {
+            clearKeyVal(&input.condInput);
+        }
+        object_input(const object_input&) = delete;
+        object_input& operator=(const object_input&) = delete;
+
+        dataObjInp_t input{};
+    };
+
+    int64_t replicate(omero_session* session, omero_text path, omero_text resource)
+    {
+        return guarded([&]() -> int64_t {
+            auto* c = comm(session);
+            if (!c) {
+                return SYS_INVALID_INPUT_PARAM;
+            }
+            const privilege raised{c, true};
+            {
+                // Without one there is nothing to verify the copy by. One that is registered is not computed again.
+                object_input source{path};
+                char* checksum = nullptr;
+                const int code = rsDataObjChksum(c, &source.input, &checksum);
+                std::free(checksum);
+                if (code < 0) {
+                    return code;
+                }
+            }
+            object_input copy{path};
+            copy.input.oprType = REPLICATE_OPR;
+            addKeyVal(&copy.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
+            addKeyVal(&copy.input.condInput, VERIFY_CHKSUM_KW, "");
+            transferStat_t* statistics = nullptr;
+            const int code = rsDataObjRepl(c, &copy.input, &statistics);
+            std::free(statistics);
+            return code;
+        });
+    }
+
     int64_t delay(omero_session* session, omero_text text, omero_text conditions)
     {
         return guarded([&]() -> int64_t {
@@ -411,8 +465,8 @@ namespace
 const omero_host& omero_shim::host()
 {
     static const omero_host functions{
-        log_line,       query,      list_replicas, list_metadata, list_collection, apply_metadata, modify_avu,
-        delay,          descriptor, client,        keyword,       client_message,  release,
+        log_line,  query, list_replicas, list_metadata, list_collection, apply_metadata, modify_avu,
+        replicate, delay, descriptor,    client,        keyword,         client_message, release,
     };
     return functions;
 }

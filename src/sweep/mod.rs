@@ -6,6 +6,7 @@
 //! and look once more for `due`: an event's sweep that found the collection taken has left it to us.
 
 mod plan;
+mod stage;
 
 pub use plan::{Import, Plan, Planned, Verdict};
 
@@ -291,6 +292,14 @@ impl Sweeper<'_> {
         swept
     }
 
+    /// What is to be done in a collection; `None` if it is not watched.
+    fn plan(&self, id: CollectionId, collection: &LogicalPath) -> Result<Option<Plan>, CatalogError> {
+        let Watching::Yes { rules, root } = self.watching(collection)? else {
+            return Ok(None);
+        };
+        Plan::read(self.config, self.catalog, id, self.clock.now(), &rules, root).map(Some)
+    }
+
     fn sweep_taken(
         &self,
         id: CollectionId,
@@ -302,10 +311,9 @@ impl Sweeper<'_> {
             self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
         self.spread(id, collection)?;
-        let Watching::Yes { rules, root } = self.watching(collection)? else {
+        let Some(plan) = self.plan(id, collection)? else {
             return Ok(Report::default()); // no longer watched
         };
-        let plan = Plan::read(self.config, self.catalog, id, self.clock.now(), &rules, root)?;
         let mut report = Report { again_in: plan.unsettled_for, ..Report::default() };
         if plan.objects.is_empty() {
             return Ok(report);
@@ -349,6 +357,7 @@ impl Run<'_> {
         let mut batches: BTreeMap<(OmeroIdentity, Target, Option<Target>), Vec<BatchFile>> = BTreeMap::new();
         let mut about: HashMap<DataId, About> = HashMap::new();
         let mut room = config.max_files_per_sweep;
+        let mut staging = false;
         for object in plan.objects {
             let attempts = object.record.attempts(&config.attributes);
             let Planned { path, record, version, .. } = object;
@@ -360,6 +369,16 @@ impl Run<'_> {
                     self.try_again(this.attempts);
                 }
                 Verdict::Say(entry) => self.write(&this, &entry, attempts, None)?,
+                Verdict::Stage(resource) => {
+                    staging = true;
+                    // What an earlier try came to is not written over.
+                    if this.record.state(&config.attributes) == Some(State::Pending) {
+                        self.report.pending += 1;
+                    } else {
+                        self.write(&this, &Entry::Pending(stage::waits_for(&resource)), attempts, None)?;
+                    }
+                    self.try_again(attempts + 1);
+                }
                 Verdict::Import(_) if room == 0 => {
                     self.report.again_in = Some(Duration::from_secs(1));
                 }
@@ -379,6 +398,9 @@ impl Run<'_> {
                 }
             }
             self.alive()?;
+        }
+        if staging {
+            due::ensure_stage(self.sweeper.catalog, self.id, self.sweeper.clock.now())?;
         }
         for ((identity, target, plate_target), files) in batches {
             self.import(&Batch { identity, target, plate_target, files }, &mut about)?;

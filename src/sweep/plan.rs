@@ -17,6 +17,8 @@ use std::time::Duration;
 pub enum Verdict {
     /// Write this into its record.
     Say(Entry),
+    /// Copy it to this resource first.
+    Stage(String),
     /// Give it to the importer.
     Import(Box<Import>),
 }
@@ -182,8 +184,10 @@ impl Deciding<'_> {
         let Ok(path) = self.place.collection.join(&first.name) else {
             return Ok(None);
         };
-        let version = Version { modify_time: first.modify_time, size: first.size };
-        if !needs_work(self.config, &record, version) {
+        let version = version_of(first);
+        // Each replica has a time of its own, and any of them may have been imported.
+        let versions: Vec<Version> = object.good().map(version_of).collect();
+        if !needs_work(self.config, &record, &versions) {
             return Ok(None);
         }
         let changed_after_import =
@@ -192,9 +196,7 @@ impl Deciding<'_> {
             (version, Verdict::Say(Entry::Stale(STALE.to_owned())))
         } else {
             match self.import_of(&path, object) {
-                Ok(Some((replica, verdict))) => {
-                    (Version { modify_time: replica.modify_time, size: replica.size }, verdict)
-                }
+                Ok(Some((replica, verdict))) => (version_of(replica), verdict),
                 Ok(None) => return Ok(None),
                 Err(Not::Say(entry)) => (version, Verdict::Say(entry)),
                 Err(Not::Catalog(error)) => return Err(error),
@@ -226,12 +228,17 @@ impl Deciding<'_> {
             let reason = no.to_string();
             Not::Say(if no.will_pass() { Entry::Pending(reason) } else { Entry::Skipped(reason) })
         })?;
-        let in_vault = object.good().find_map(|r| {
-            let location = Location { physical_path: &r.physical_path, hierarchy: &r.hierarchy };
-            config.visibility.through_vault(&location).map(|seen| (r, seen))
-        });
+        let in_vault = object
+            .good()
+            .find_map(|r| config.visibility.through_vault(&location_of(r)).map(|seen| (r, seen)));
         let visible = in_vault.or_else(|| config.visibility.through_mount(path).map(|seen| (first, seen)));
         let Some((replica, seen)) = visible else {
+            if let Some(resource) = &config.visibility.stage_to
+                && !object.good().any(|r| location_of(r).is_on(resource))
+            {
+                self.targets(&mapping, first.modify_time)?;
+                return Ok(Some((first, Verdict::Stage(resource.clone()))));
+            }
             let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
             return Err(skipped(format!(
                 "OMERO cannot see the data where it is ({}); it would see: {}",
@@ -283,6 +290,14 @@ impl Deciding<'_> {
     }
 }
 
+fn version_of(replica: &Replica) -> Version {
+    Version { modify_time: replica.modify_time, size: replica.size }
+}
+
+fn location_of(replica: &Replica) -> Location<'_> {
+    Location { physical_path: &replica.physical_path, hierarchy: &replica.hierarchy }
+}
+
 /// Whether the record has the verdict's state and reason, so that writing it would change nothing but a number.
 fn says_so_already(config: &Config, planned: &Planned) -> bool {
     let names = &config.attributes;
@@ -292,16 +307,18 @@ fn says_so_already(config: &Config, planned: &Planned) -> bool {
             planned.record.state(names) == Some(entry.state())
                 && said.is_some_and(|t| t.value == sentence(reason))
         }
-        Verdict::Say(Entry::Importing | Entry::Imported(_) | Entry::Pending(_)) | Verdict::Import(_) => false,
+        Verdict::Say(Entry::Importing | Entry::Imported(_) | Entry::Pending(_))
+        | Verdict::Stage(_)
+        | Verdict::Import(_) => false,
     }
 }
 
 /// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.
-fn needs_work(config: &Config, record: &Record, version: Version) -> bool {
+fn needs_work(config: &Config, record: &Record, versions: &[Version]) -> bool {
     match record.state(&config.attributes) {
         None | Some(State::Pending | State::Importing | State::Skipped | State::Gone) => true,
         Some(State::Imported | State::Failed | State::Stale) => {
-            record.version(&config.attributes).is_some_and(|v| v != version)
+            record.version(&config.attributes).is_some_and(|v| !versions.contains(&v))
         }
     }
 }

@@ -39,6 +39,8 @@ struct TestCatalog {
     gone: Cell<bool>,
     /// Whether the client is an administrator.
     admin: Cell<bool>,
+    /// Whether data is being copied.
+    copying: Cell<bool>,
 }
 
 type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError>>;
@@ -56,6 +58,7 @@ impl TestCatalog {
             interrupt: RefCell::default(),
             gone: Cell::new(false),
             admin: Cell::new(false),
+            copying: Cell::new(false),
         }
     }
 
@@ -125,6 +128,9 @@ impl Metadata for TestCatalog {
         let avus = self.avus.borrow();
         let avus = avus.get(path.as_bytes()).into_iter().flatten();
         Ok(avus.filter(|t| t.attribute == attribute).map(|t| t.value.clone()).collect())
+    }
+    fn may_set_avus(&self, _: &LogicalPath) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        Ok(BTreeSet::new())
     }
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
         self.step()?;
@@ -248,6 +254,26 @@ impl Catalog for TestCatalog {
             triples.remove(triple);
         }
         triples.extend(add.iter().cloned());
+        Ok(())
+    }
+    fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError> {
+        self.copying.set(true);
+        let stepped = self.step();
+        self.copying.set(false);
+        stepped?;
+        let now = self.clock.now();
+        let mut replicas = self.replicas.borrow_mut();
+        let Some(source) = replicas.iter().find(|r| r.name == object.name()).cloned() else {
+            return Err(CatalogError::Call {
+                call: "rsDataObjRepl",
+                subject: object.to_string(),
+                code: NOT_THERE[0],
+            });
+        };
+        let path = [format!("/{resource}/").as_bytes(), object.name()].concat();
+        let hierarchy = format!("{resource};leaf");
+        let number = source.number + 1;
+        replicas.push(Replica { number, physical_path: path, hierarchy, modify_time: now, ..source });
         Ok(())
     }
     fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
@@ -702,3 +728,4 @@ fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
 }
 
 mod identities;
+mod staging;

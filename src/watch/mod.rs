@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(judged(None, &[on.clone(), off.clone()]), Watching::No);
         assert_eq!(judged(Some("/z/home"), &[off]), Watching::No);
         assert_eq!(
-            root(&judged(Some("/z/home/alice/project"), &[on.clone()])),
+            root(&judged(Some("/z/home/alice/project"), std::slice::from_ref(&on))),
             Some(4),
             "the pattern is nearer"
         );

@@ -70,6 +70,12 @@ static int64_t host_avu(omero_session* s, omero_text o, omero_entity e, omero_te
     return -818000;
 }
 
+static int64_t host_replicate(omero_session* s, omero_text path, omero_text resource)
+{
+    (void) s; (void) path; (void) resource;
+    return -1;
+}
+
 static int64_t host_delay(omero_session* s, omero_text t, omero_text c)
 {
     (void) s, (void) t, (void) c;
@@ -110,7 +116,7 @@ static void host_release(omero_buffer* buffer)
 }
 
 static const omero_host host = {host_log,   host_query, host_rows,       host_metadata, host_rows,
-                                host_apply, host_avu,   host_delay,      host_descriptor, host_client,
+                                host_apply, host_avu,   host_replicate, host_delay,      host_descriptor, host_client,
                                 host_keyword, host_message, host_release};
 
 static char output[4096];

@@ -299,7 +299,7 @@ proptest! {
                     prop_assert_eq!(&answer["omero_user"], &Value::Null);
                     prop_assert_eq!(&answer["reason"], reason);
                 }
-                Verdict::Say(other) => prop_assert!(false, "{:?}", other),
+                other @ (Verdict::Say(_) | Verdict::Stage(_)) => prop_assert!(false, "{:?}", other),
             }
         }
         w.sweep().unwrap();

@@ -571,6 +571,8 @@ namespace zone
             return *id;
         }
 
+        constexpr int cat_no_checksum_for_replica = -862000;
+
         std::string keyword(const DataObjInp& input, const char* name)
         {
             const char* value = getValByKey(&input.condInput, name);
@@ -591,14 +593,18 @@ namespace zone
     void replicate_without_policy(Session& session, DataObjInp& input)
     {
         Catalog& catalog = session.catalog();
-        const auto id = data_for(session, input, access::read);
+        const auto id = data_for(session, input, access::modify_object);
         const auto replicas = catalog.replicas(id);
         require_unlocked(replicas, input.objPath);
         const auto leaf = target_leaf(session, keyword(input, DEST_RESC_NAME_KW));
         const Replica source = writable_replica(session, replicas, "");
         const Replica* existing = find_on(replicas, leaf);
         if (existing != nullptr && existing->status == GOOD_REPLICA) {
-            throw Failure{SYS_COPY_ALREADY_IN_RESC, "a good replica is there already"};
+            resource_modified(session, leaf.name); // nothing is copied, and that is no error
+            return;
+        }
+        if (source.checksum.empty() && getValByKey(&input.condInput, VERIFY_CHKSUM_KW) != nullptr) {
+            throw Failure{cat_no_checksum_for_replica, "the source has no checksum to verify by"};
         }
         const std::string physical = existing != nullptr ? existing->physical_path : vault_path(leaf, input.objPath);
         const int number = existing != nullptr
@@ -607,6 +613,9 @@ namespace zone
         make_directories(parent_of(physical));
         copy_file(source.physical_path, physical);
         catalog.finish_replica(id, number, file_size(physical), GOOD_REPLICA, catalog_now());
+        if (!source.checksum.empty()) {
+            catalog.set_checksum(id, number, source.checksum);
+        }
         resource_modified(session, leaf.name);
     }
 

@@ -1,0 +1,82 @@
+//! The delayed step before an import of data that OMERO cannot see where it is: a replica is made on a resource of
+//! which it can see the vault (`visibility/stage_to`), and the next sweep imports that one.
+//!
+//! It is a job of its own, because a copy may take long: the sweep does not hold its collection meanwhile. The sweep
+//! leaves the collection due, so a job that is lost is queued again by the next sweep, and a copy that fails is tried
+//! again with growing waits.
+
+use super::{NOT_THERE, Planned, Sweeper, Verdict};
+use crate::catalog::CatalogError;
+use crate::due;
+use crate::names::CollectionId;
+use crate::record::{self, Entry};
+use std::time::Duration;
+
+/// What a stage job did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Staged {
+    /// Data objects that have a replica on the resource now.
+    pub copied: usize,
+    /// Data objects that could not be copied; their records say why.
+    pub failed: usize,
+}
+
+/// What the record says until there is a replica.
+pub(super) fn waits_for(resource: &str) -> String {
+    format!("OMERO cannot see the data where it is: it is being copied to the resource {resource} first")
+}
+
+impl Sweeper<'_> {
+    /// Copies what a collection holds that OMERO cannot see, for as long as a sweep may be silent.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub fn stage(&self, id: CollectionId) -> Result<Staged, CatalogError> {
+        let Some(collection) = self.catalog.collection_path(id)? else {
+            return Ok(Staged::default());
+        };
+        let Some(plan) = self.plan(id, &collection)? else {
+            return Ok(Staged::default());
+        };
+        let until = self.clock.now().saturating_add(self.config.sweep_expiry.as_secs());
+        let mut staged = Staged::default();
+        for object in &plan.objects {
+            let Verdict::Stage(resource) = &object.verdict else { continue };
+            match self.catalog.replicate(&object.path, resource) {
+                Ok(()) => staged.copied += 1,
+                Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => {}
+                Err(error) => {
+                    staged.failed += 1;
+                    self.write_failure(object, resource, &error)?;
+                }
+            }
+            if self.clock.now() >= until {
+                break;
+            }
+        }
+        if staged.copied > 0
+            && let Some(user) = self.catalog.client()
+        {
+            self.catalog.set_mark(&collection, &self.config.attributes.due, &user.to_string())?;
+            due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
+        }
+        log::info!("act=stage collection={collection} copied={} failed={}", staged.copied, staged.failed);
+        Ok(staged)
+    }
+
+    fn write_failure(
+        &self,
+        object: &Planned,
+        resource: &str,
+        error: &CatalogError,
+    ) -> Result<(), CatalogError> {
+        let names = &self.config.attributes;
+        let reason =
+            format!("OMERO cannot see the data where it is, and it cannot be copied to {resource}: {error}");
+        log::warn!("act=stage path={} failed=\"{error}\"", object.path);
+        let attempts = object.record.attempts(names) + 1;
+        let entry = Entry::Pending(reason);
+        let triples = record::triples(names, &entry, attempts, Some(object.version), "", None);
+        self.catalog.replace(&object.path, &object.record.triples, &triples)
+    }
+}
