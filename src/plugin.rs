@@ -300,7 +300,8 @@ impl Plugin {
         operation: &Operation,
     ) -> Result<Value, OperationError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-        let importer = config.omero.as_ref().map(CommandImporter::new);
+        let roots = config.visibility.roots();
+        let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
         let importer = importer.as_ref().map(|i| i as &dyn Importer);
         let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
         Ok(match operation {

@@ -118,3 +118,23 @@ fn nobody_but_an_administrator_says_who_somebody_is() {
     let about = json!({"operation": "who", "user": "bob#tempZone"});
     assert_eq!(who(&zone, "bob", &about).unwrap()["omero_user"], "carol");
 }
+
+/// A rule text may call a microservice that no enforcement point hears, so where an ordinary user may set AVUs the AVU
+/// is not believed.
+#[test]
+fn a_service_accounts_data_in_somebodys_collection_is_not_that_persons_to_give_away() {
+    let zone = zone();
+    let place = format!("{HOME}/carol/scope");
+    zone.does("carol", &["mkdir", &place]);
+    zone.does("carol", &["chmod", "write", "scope", &place]);
+    let atomic = json!({"entity_name": place, "entity_type": "collection", "operations": [
+        {"operation": "add", "attribute": "irods::omero::on_behalf_of", "value": "alice"}]});
+    zone.does("carol", &["microservice", "atomic", &atomic.to_string()]);
+    let path = format!("{place}/a.tif");
+    zone.does("scope", &["put", &zone.image("a.tif"), &path]);
+    let _delay = zone.delay_server();
+    zone.wait_for(&path, "skipped");
+    let reason = zone.value(&path, "reason").unwrap();
+    assert!(reason.contains("carol#tempZone may set AVUs on"), "{reason}");
+    assert_eq!(zone.omero.count("filesets"), 0);
+}

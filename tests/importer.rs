@@ -93,7 +93,7 @@ fn imported(outcome: &FileOutcome) -> &irods_rule_engine_plugin_omero::record::I
 fn reason(outcome: &FileOutcome) -> &str {
     match outcome {
         FileOutcome::Failed(reason) | FileOutcome::Postponed(reason) => reason,
-        FileOutcome::Imported(i) => panic!("{i:?}"),
+        other @ (FileOutcome::Imported(_) | FileOutcome::Joined(_)) => panic!("{other:?}"),
     }
 }
 

@@ -22,6 +22,12 @@ const ALREADY_THERE: i64 = -809_000;
 /// `CAT_NO_ROWS_FOUND`, `CAT_SUCCESS_BUT_WITH_NO_INFO`: there was nothing to remove.
 const NOTHING_THERE: [i64; 2] = [-808_000, -819_000];
 
+/// `create_metadata`, the least permission with which AVUs are set (`irods::experimental::catalog::access_type`).
+const CREATE_METADATA: u32 = 1_070;
+
+/// The group that holds a zone's administrators.
+const ADMINISTRATORS: &str = "rodsadmin";
+
 /// The most rows asked of one GenQuery2; without a limit it gives 256.
 const MAX_ROWS: u32 = 1_000_000;
 
@@ -167,6 +173,39 @@ impl Metadata for IrodsCatalog<'_> {
         .concat();
         let rows = self.rows(&query, &collection.display())?;
         Ok(rows.into_iter().flatten().filter(|value| !value.is_empty()).collect())
+    }
+
+    fn may_set_avus(&self, collection: &LogicalPath) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        let subject = collection.display();
+        let query = [
+            b"select distinct COLL_ACCESS_USER_NAME, COLL_ACCESS_USER_ZONE, COLL_ACCESS_PERM_ID where COLL_NAME = "
+                .as_slice(),
+            &quoted(collection.as_bytes()),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let mut holders = BTreeSet::new();
+        for row in self.rows(&query, &subject)? {
+            let [name, zone, level]: [String; 3] =
+                row.try_into().map_err(|_| unreadable("rs_genquery2", &subject, "not three columns"))?;
+            // A level that is not understood is taken for one that may.
+            if level.parse::<u32>().is_ok_and(|level| level < CREATE_METADATA) {
+                continue;
+            }
+            let query = [
+                b"select USER_TYPE where USER_NAME = ".as_slice(),
+                &quoted(name.as_bytes()),
+                b" and USER_ZONE = ",
+                &quoted(zone.as_bytes()),
+            ]
+            .concat();
+            let is_admin = self.rows(&query, &subject)?.iter().flatten().any(|kind| kind == "rodsadmin");
+            if !is_admin && name != ADMINISTRATORS {
+                let user = IrodsUser::new(&name, &zone);
+                holders.insert(user.map_err(|e| unreadable("rs_genquery2", &subject, &e.to_string()))?);
+            }
+        }
+        Ok(holders)
     }
 
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {

@@ -178,6 +178,9 @@ pub trait Metadata {
         attribute: &str,
     ) -> Result<Vec<String>, CatalogError>;
 
+    /// The users and groups, other than administrators, whose permission on a collection lets them set AVUs on it.
+    fn may_set_avus(&self, collection: &LogicalPath) -> Result<BTreeSet<IrodsUser>, CatalogError>;
+
     /// The collections that directly hold a data object with this AVU, whatever its units.
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError>;
 

@@ -452,8 +452,10 @@ fn visibility(form: Form<'_>) -> Visibility {
             entry.host_path("importer_prefix")
         };
         let resource = entry.text("resource").map(str::to_owned);
+        let opens_all =
+            all_of_the_host(&entry, "prefix", prefix) || all_of_the_host(&entry, "importer_prefix", importer);
         entry.close();
-        if let (Some(prefix), Some(importer)) = (prefix, importer) {
+        if let (Some(prefix), Some(importer), false) = (prefix, importer, opens_all) {
             visibility.vaults.push(Vault::new(prefix, importer, resource));
         }
     }
@@ -468,8 +470,9 @@ fn visibility(form: Form<'_>) -> Visibility {
             entry.missing("zone_prefix", "the collection that is mounted, e.g. \"/tempZone/home\"");
         }
         let mount = needed_path(&entry, "mount", "where NFSRODS is mounted on the importer's host");
+        let opens_all = all_of_the_host(&entry, "mount", mount);
         entry.close();
-        if let (Some(zone), Some(mount)) = (zone, mount) {
+        if let (Some(zone), Some(mount), false) = (zone, mount, opens_all) {
             visibility.mounts.push(Mount::new(zone, mount));
         }
     }
@@ -484,6 +487,14 @@ fn visibility(form: Form<'_>) -> Visibility {
     }
     form.close();
     visibility
+}
+
+fn all_of_the_host(form: &Form<'_>, key: &'static str, path: Option<&str>) -> bool {
+    let is_all = path.is_some_and(|p| p.bytes().all(|b| b == b'/'));
+    if is_all {
+        form.problem(key, "'/' would open every file of the host: name the vault or directory");
+    }
+    is_all
 }
 
 fn needed_path<'a>(form: &Form<'a>, key: &'static str, what: &str) -> Option<&'a str> {

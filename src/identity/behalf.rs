@@ -8,6 +8,7 @@ use crate::catalog::{CatalogError, Metadata};
 use crate::config::Attributes;
 use crate::names::{IrodsUser, LogicalPath};
 use crate::watch::Place;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One way to find the person for the data of a service account.
@@ -81,6 +82,18 @@ impl OnBehalf {
                     "neither {} nor a collection above it has the AVU {attribute}",
                     place.collection
                 )),
+                // The guard refuses the AVU to all but administrators on every route it hears, but a rule text can call
+                // a microservice that nobody hears: so it counts only where nobody else could have set it.
+                Some((at, _)) if !self.others(metadata, &at)?.is_empty() => {
+                    let others: Vec<String> =
+                        self.others(metadata, &at)?.iter().map(ToString::to_string).collect();
+                    Person::Unusable(format!(
+                        "{} may set AVUs on {at}, so the AVU {attribute} there may be theirs: leave the permission to \
+                         modify it to {} and administrators",
+                        others.join(", "),
+                        self.account
+                    ))
+                }
                 Some((at, mut values)) => {
                     values.sort();
                     values.dedup();
@@ -100,6 +113,17 @@ impl OnBehalf {
             ),
             Person::Is(_) | Person::Nobody(_) | Person::Unusable(_) => Ok(person),
         }
+    }
+
+    /// Who beside administrators and the account itself may set AVUs on a collection.
+    fn others(
+        &self,
+        metadata: &dyn Metadata,
+        collection: &LogicalPath,
+    ) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        let mut may = metadata.may_set_avus(collection)?;
+        may.remove(&self.account);
+        Ok(may)
     }
 
     fn named(&self, name: &str, by: &str) -> Person {

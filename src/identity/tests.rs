@@ -12,6 +12,8 @@ struct World {
     users: Vec<&'static str>,
     tags: Vec<(&'static str, UserTag)>,
     collections: Vec<(&'static str, &'static str, &'static str)>,
+    /// Who may set AVUs on which collection.
+    writers: Vec<(&'static str, &'static str)>,
     down: bool,
 }
 
@@ -28,6 +30,11 @@ impl Metadata for World {
         let path = path.display();
         let here = self.collections.iter().filter(|(c, a, _)| *c == path && *a == attribute);
         Ok(here.map(|(_, _, value)| (*value).to_owned()).collect())
+    }
+    fn may_set_avus(&self, path: &LogicalPath) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        let path = path.display();
+        let here = self.writers.iter().filter(|(_, c)| *c == path);
+        Ok(here.map(|(user, _)| IrodsUser::parse(user).unwrap()).collect())
     }
     fn collections_with(&self, _: &str, _: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
         Ok(BTreeSet::new())
@@ -267,6 +274,18 @@ fn data_of_a_service_account_is_the_persons_named_by_the_nearest_avu() {
     let told = w.who_at(&users, "scope#z", "/z/scopes/b/y");
     assert!(told.contains("'bob' and 'dora'"), "{told}");
     assert!(w.who_at(&users, "scope#z", "/z/other").contains("neither /z/other nor a collection above it"));
+}
+
+#[test]
+fn an_avu_that_somebody_else_could_have_set_names_nobody() {
+    let attribute = "irods::omero::on_behalf_of";
+    let mut w =
+        world().collection("/z/scopes", attribute, "alice").collection("/z/scopes/c", attribute, "alice");
+    w.writers = vec![("scope#z", "/z/scopes"), ("carol#z", "/z/scopes/c"), ("scope#z", "/z/scopes/c")];
+    let users = behalf(&json!({"from": "collection_avu"}));
+    assert_eq!(w.who_at(&users, "scope#z", "/z/scopes/x"), "alice/ by same_name");
+    let told = w.who_at(&users, "scope#z", "/z/scopes/c/run");
+    assert!(told.contains("carol#z may set AVUs on /z/scopes/c"), "{told}");
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! holds the lock of) is logged out and removed by the next one.
 
 use super::containers::{Containers, Contents, NoContainer};
+use super::files::{self, Expected, Identity, Wrong};
 use super::outcome::{self, Missing};
 use super::process::{self, Finished};
 use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
@@ -44,6 +45,10 @@ const DIRECTORY_DEPTH: u32 = 16;
 /// How many bytes of client paths one query asks for at once: an argument may have 128 KiB.
 const MAX_QUERY_BYTES: usize = 60_000;
 
+/// What is said of a file that was another one after its import than before.
+const EXCHANGED: &str = "the file was exchanged for another while it was imported: ask the administrator to look into \
+                         it, and to delete the image in OMERO if there is one";
+
 /// The highest number of rows asked of one query.
 const MAX_ROWS: u32 = 10_000_000;
 
@@ -52,6 +57,8 @@ const MAX_ROWS: u32 = 10_000_000;
 pub struct CommandImporter<'a> {
     server: &'a Server,
     command: &'a ImporterCommand,
+    /// The directories below which the files have to be; unchecked without.
+    roots: Option<&'a [PathBuf]>,
 }
 
 /// A fileset in OMERO, as far as it concerns one batch.
@@ -68,7 +75,14 @@ struct Fileset {
 impl<'a> CommandImporter<'a> {
     /// An importer as configured.
     pub fn new(omero: &'a Omero) -> Self {
-        Self { server: &omero.server, command: &omero.importer }
+        Self { server: &omero.server, command: &omero.importer, roots: None }
+    }
+
+    /// The same, giving the importer only what lies below these directories, without a link below them, and is what
+    /// the catalog says.
+    #[must_use]
+    pub fn within(self, roots: &'a [PathBuf]) -> Self {
+        Self { roots: Some(roots), ..self }
     }
 
     /// The words after `omero` that open the session.
@@ -334,7 +348,7 @@ impl<'a> CommandImporter<'a> {
     }
 
     /// Which of the wanted files belong, by what Bio-Formats says, to filesets that are in OMERO already without
-    /// them: client path → fileset. The importer looks at the files for it once more than it would.
+    /// them: path → fileset. The importer looks at the files for it once more than it would.
     fn joined(
         &self,
         place: &Workplace,
@@ -361,7 +375,7 @@ impl<'a> CommandImporter<'a> {
             found.retain(|id, _| !new.iter().any(|f| f.previous.contains(id)));
             self.contents(place, &mut found, alive)?;
             if let Some((fileset, _)) = found.iter().rev().find(|(_, f)| !f.images.is_empty()) {
-                joined.extend(new.iter().map(|f| (client_path::of(&f.importer_path), *fileset)));
+                joined.extend(new.iter().map(|f| (f.importer_path.clone(), *fileset)));
             }
         }
         Ok(joined)
@@ -529,6 +543,28 @@ impl<'a> CommandImporter<'a> {
         self.containers(batch, place, alive).fill(&contents, &batch.target, plates)
     }
 
+    /// Looks at the files that are about to be imported: which they are, and why those are not that will not be.
+    fn look_at(&self, files: &[&BatchFile]) -> (HashMap<String, Identity>, HashMap<String, FileOutcome>) {
+        let (mut seen, mut refused) = (HashMap::new(), HashMap::new());
+        let Some(roots) = self.roots else {
+            return (seen, refused);
+        };
+        for file in files {
+            let path = file.importer_path.clone();
+            let expected =
+                if file.is_directory() { Expected::Directory } else { Expected::File(file.version.size) };
+            match files::check(&path, expected, roots) {
+                Ok(identity) => drop(seen.insert(path, identity)),
+                Err(Wrong::File(why)) => {
+                    log::warn!("act=check path={} failed=\"{why}\"", file.logical_path);
+                    refused.insert(path, FileOutcome::Failed(why));
+                }
+                Err(Wrong::Root(why)) => drop(refused.insert(path, FileOutcome::Postponed(why))),
+            }
+        }
+        (seen, refused)
+    }
+
     fn import_in(
         &self,
         batch: &Batch,
@@ -549,10 +585,12 @@ impl<'a> CommandImporter<'a> {
         let known: BTreeSet<&String> = adopted.values().flat_map(|f| f.entries.values()).collect();
         let mut wanted: Vec<&BatchFile> =
             batch.files.iter().filter(|f| !known.contains(&client_path::of(&f.importer_path))).collect();
-        let mut joined = HashMap::new();
+        let (seen, mut not_given) = self.look_at(&wanted);
+        wanted.retain(|f| !not_given.contains_key(&f.importer_path));
         if !wanted.is_empty() && (batch.may_join || !adopted.is_empty()) {
-            joined = self.joined(place, &wanted, alive)?;
-            wanted.retain(|f| !joined.contains_key(&client_path::of(&f.importer_path)));
+            let joined = self.joined(place, &wanted, alive)?;
+            wanted.retain(|f| !joined.contains_key(&f.importer_path));
+            not_given.extend(joined.into_iter().map(|(path, id)| (path, FileOutcome::Joined(id))));
         }
         let mut all = adopted.clone();
         let mut run = None;
@@ -565,6 +603,13 @@ impl<'a> CommandImporter<'a> {
             let directories = wanted.iter().any(|f| f.is_directory());
             let words = self.import_words(target.as_deref(), directories);
             let done = self.run(place, &words, &paths_of(&wanted), None, self.command.timeout, alive)?;
+            let (seen_after, _) = self.look_at(&wanted);
+            for file in
+                wanted.iter().filter(|f| seen.get(&f.importer_path) != seen_after.get(&f.importer_path))
+            {
+                log::error!("act=check path={} failed=\"exchanged during the import\"", file.logical_path);
+                not_given.insert(file.importer_path.clone(), FileOutcome::Failed(EXCHANGED.to_owned()));
+            }
             let after = match self.filesets(place, &batch.files, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.
@@ -588,8 +633,8 @@ impl<'a> CommandImporter<'a> {
             Err(NoContainer::Importer(error)) => return Err(error),
             Err(NoContainer::Refused(why)) => return Ok(refused(batch, &BTreeMap::new(), &why)),
         }
-        let outcome = |file: &BatchFile| match joined.get(&client_path::of(&file.importer_path)) {
-            Some(fileset) => FileOutcome::Joined(*fileset),
+        let outcome = |file: &BatchFile| match not_given.get(&file.importer_path) {
+            Some(outcome) => outcome.clone(),
             None => outcome_of(file, &all, &adopted, run.as_ref()),
         };
         Ok(batch.files.iter().map(outcome).collect())

@@ -3,6 +3,7 @@
 pub mod client_path;
 pub mod command;
 mod containers;
+pub mod files;
 pub mod outcome;
 mod process;
 

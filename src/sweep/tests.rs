@@ -189,6 +189,9 @@ impl Metadata for TestCatalog {
         let avus = avus.get(path.as_bytes()).into_iter().flatten();
         Ok(avus.filter(|t| t.attribute == attribute).map(|t| t.value.clone()).collect())
     }
+    fn may_set_avus(&self, _: &LogicalPath) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        Ok(BTreeSet::new())
+    }
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
         self.step()?;
         let avus = self.avus.borrow();
