@@ -1,0 +1,153 @@
+//! Tags, sets of several files, directory formats, markers and new versions, end to end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
+
+mod support;
+
+use serde_json::json;
+use std::fs;
+use support::zone::{INSTANCE, TestZone};
+
+const HOME: &str = "/tempZone/home/alice";
+
+fn at(name: &str) -> String {
+    format!("{HOME}/{name}")
+}
+
+/// Asks for a look at a whole tree, as the event of a tag does.
+fn mark_tree(zone: &TestZone, collection: &str) {
+    let answer = zone.does("rods", &["query", &format!("select COLL_ID where COLL_NAME = '{collection}'")]);
+    let id: String = answer.chars().filter(char::is_ascii_digit).collect();
+    let text = json!({"operation": "mark", "collection": id, "tree": true}).to_string();
+    zone.does("alice", &["rule", "-r", INSTANCE, &text]);
+}
+
+/// A set on the client's disk: a companion file and the TIFFs it names.
+fn companion(zone: &TestZone, files: &str) -> String {
+    let directory = zone.path("set");
+    fs::create_dir(&directory).unwrap();
+    let companion = directory.join("x.companion.ome");
+    zone.omero.admin(&["make", "companion", companion.to_str().unwrap(), "--files", files]);
+    directory.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_tag_on_an_old_collection_imports_what_is_there_and_what_comes_and_off_ends_it() {
+    let zone = TestZone::with(|c| {
+        c["watch"] = json!([]);
+        c["max_queued_sweeps"] = json!(2);
+    });
+    let image = zone.image("a.tif");
+    for collection in ["old", "old/1", "old/2", "old/private"] {
+        zone.does("alice", &["mkdir", &at(collection)]);
+        zone.does("alice", &["put", &image, &at(&format!("{collection}/a.tif"))]);
+    }
+    assert!(zone.avus("-C", &at("old")).is_empty(), "nothing is watched");
+    zone.does("alice", &["meta", "add", "-C", &at("old/private"), "irods::omero::import", "off"]);
+    zone.does("alice", &["meta", "add", "-C", &at("old"), "irods::omero::import", "on", "quiet=1"]);
+    mark_tree(&zone, &at("old"));
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", &image, &at("old/2/b.tif")]);
+    for name in ["old/a.tif", "old/1/a.tif", "old/2/a.tif", "old/2/b.tif"] {
+        zone.wait_for(&at(name), "imported");
+    }
+    zone.wait_until_nothing_is_due();
+    assert_eq!(zone.value(&at("old/private/a.tif"), "state"), None);
+    assert_eq!(zone.omero.count("filesets"), 4);
+    assert_eq!(zone.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_tag_that_is_not_understood_says_so_on_the_data() {
+    let zone = TestZone::with(|c| c["watch"] = json!([]));
+    let image = zone.image("a.tif");
+    zone.does("alice", &["meta", "add", "-C", HOME, "irods::omero::import", "yes please", "quiet=1"]);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", &image, &at("a.tif")]);
+    zone.wait_until("it is skipped", |z| z.value(&at("a.tif"), "state").as_deref() == Some("skipped"));
+    let reason = zone.value(&at("a.tif"), "reason").unwrap();
+    assert!(reason.contains("'yes please' on /tempZone/home/alice is not understood"), "{reason}");
+}
+
+#[test]
+fn a_set_put_in_bulk_is_one_fileset_and_a_late_sidecar_is_recorded_and_not_imported() {
+    let zone = TestZone::new();
+    let set = companion(&zone, "3");
+    let late = zone.path("late.tif");
+    fs::rename(format!("{set}/x_2.ome.tif"), &late).unwrap();
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", "-r", "-b", &set, &at("set")]);
+    for name in ["x.companion.ome", "x_0.ome.tif", "x_1.ome.tif"] {
+        zone.wait_for(&at(&format!("set/{name}")), "imported");
+    }
+    zone.wait_until_nothing_is_due();
+    let fileset = zone.value(&at("set/x.companion.ome"), "fileset").unwrap();
+    assert_eq!(zone.value(&at("set/x_1.ome.tif"), "member_of"), Some(fileset.clone()));
+    zone.does("alice", &["put", late.to_str().unwrap(), &at("set/x_2.ome.tif")]);
+    zone.wait_until("it is stale", |z| z.value(&at("set/x_2.ome.tif"), "state").as_deref() == Some("stale"));
+    zone.wait_until_nothing_is_due();
+    assert_eq!(zone.value(&at("set/x_2.ome.tif"), "member_of"), Some(fileset));
+    assert_eq!(zone.omero.count("filesets"), 1);
+}
+
+#[test]
+fn an_ome_zarr_is_one_fileset_with_its_record_on_the_collection() {
+    let zone = TestZone::new();
+    let local = zone.path("x.ome.zarr");
+    zone.omero.admin(&["make", "zarr", local.to_str().unwrap(), "--files", "3"]);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", "-r", local.to_str().unwrap(), &at("x.ome.zarr")]);
+    zone.wait_until("it is imported", |z| {
+        z.avus("-C", &at("x.ome.zarr")).iter().any(|(a, v, _)| a == "state" && v == "imported")
+    });
+    zone.wait_until_nothing_is_due();
+    assert!(zone.avus("-C", &at("x.ome.zarr")).iter().any(|(a, _, _)| a == "image"));
+    assert!(zone.avus("-d", &at("x.ome.zarr/0/0.0")).is_empty());
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
+    // The record is lost: what OMERO has is found again by the directory's path.
+    let version = zone.avus("-C", &at("x.ome.zarr")).into_iter().find(|(a, _, _)| a == "state").unwrap();
+    zone.does(
+        "rods",
+        &["meta", "rm", "-C", &at("x.ome.zarr"), "irods::omero::state", &version.1, &version.2],
+    );
+    mark_tree(&zone, &at("x.ome.zarr"));
+    zone.wait_until("it is recorded again", |z| {
+        z.avus("-C", &at("x.ome.zarr")).iter().any(|(a, v, _)| a == "state" && v == "imported")
+    });
+    assert_eq!(zone.omero.count("filesets"), 1);
+}
+
+#[test]
+fn with_a_marker_a_run_is_imported_when_it_says_so() {
+    let zone = TestZone::with(|c| {
+        c["watch"] = json!([{"collection": HOME, "complete_marker": "*.done", "exclude": ["*.done"]}]);
+    });
+    let image = zone.image("a.tif");
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", &image, &at("a.tif")]);
+    zone.wait_until("it was looked at", |z| z.avus("-C", HOME).iter().any(|(a, _, _)| a == "due"));
+    assert_eq!(zone.value(&at("a.tif"), "state"), None);
+    fs::write(zone.path("run.done"), "1").unwrap();
+    zone.does("alice", &["put", zone.path("run.done").to_str().unwrap(), &at("run.done")]);
+    zone.wait_for(&at("a.tif"), "imported");
+    assert_eq!(zone.value(&at("run.done"), "state"), None);
+}
+
+#[test]
+fn under_reimport_an_overwrite_makes_new_images_beside_the_old() {
+    let zone = TestZone::with(|c| c["on_overwrite"] = json!("reimport"));
+    let image = zone.image("a.tif");
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", &image, &at("a.tif")]);
+    zone.wait_for(&at("a.tif"), "imported");
+    zone.wait_until_nothing_is_due();
+    let old = zone.value(&at("a.tif"), "fileset").unwrap();
+    let longer = zone.path("longer.tif");
+    fs::write(&longer, [fs::read(&image).unwrap(), vec![0; 100]].concat()).unwrap();
+    zone.does("alice", &["put", "-f", longer.to_str().unwrap(), &at("a.tif")]);
+    zone.wait_until("the old fileset is named", |z| z.value(&at("a.tif"), "previous") == Some(old.clone()));
+    zone.wait_for(&at("a.tif"), "imported");
+    zone.wait_until_nothing_is_due();
+    assert_ne!(zone.value(&at("a.tif"), "fileset"), Some(old));
+    assert_eq!(zone.omero.count("filesets"), 2);
+}
