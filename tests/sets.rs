@@ -35,7 +35,7 @@ fn companion(zone: &TestZone, files: &str) -> String {
 fn a_tag_on_an_old_collection_imports_what_is_there_and_what_comes_and_off_ends_it() {
     let zone = TestZone::with(|c| {
         c["watch"] = json!([]);
-        c["max_queued_sweeps"] = json!(2);
+        c["max_queued_sweeps"] = json!(5);
     });
     let image = zone.image("a.tif");
     for collection in ["old", "old/1", "old/2", "old/private"] {
