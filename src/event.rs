@@ -343,11 +343,15 @@ impl OpenObjects {
         argument: Argument<'_>,
         around: &dyn Surroundings,
     ) -> Result<Vec<Event>, NameError> {
-        let made = |watched: bool, make: fn(LogicalPath) -> Event, path: &[u8]| {
-            if watched { LogicalPath::parse(path).map(|p| vec![make(p)]) } else { Ok(Vec::new()) }
+        // Read before it is asked whether it is watched: what is no path is told, not passed over.
+        let one = |make: fn(LogicalPath) -> Event, path: &[u8]| {
+            let parsed = LogicalPath::parse(path)?;
+            Ok(if object_is_watched(around, path) { vec![make(parsed)] } else { Vec::new() })
         };
-        let one = |make, path| made(object_is_watched(around, path), make, path);
-        let tree = |make, path| made(around.may_hold_watched(path), make, path);
+        let tree = |make: fn(LogicalPath) -> Event, path: &[u8]| {
+            let parsed = LogicalPath::parse(path)?;
+            Ok(if around.may_hold_watched(path) { vec![make(parsed)] } else { Vec::new() })
+        };
         match (pep, argument) {
             (Pep::PutPost, Argument::DataObject { path, .. }) => one(Event::Written, path),
             (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
