@@ -103,6 +103,16 @@ pub fn ensure_sweep_skipped(
     }
 }
 
+/// Queues a look at skipped data now, unless one is about to begin.
+pub fn queue_sweep_skipped(catalog: &dyn Catalog, now: UnixTime) -> Result<(), CatalogError> {
+    let begins = |due_at: &UnixTime| (now..=now.saturating_add(2)).contains(due_at);
+    if catalog.queued_for(SWEEP_SKIPPED)?.iter().any(begins) {
+        Ok(())
+    } else {
+        catalog.queue(SWEEP_SKIPPED, Duration::from_secs(1))
+    }
+}
+
 /// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
 /// read it, and no path can be taken for something else in it.
 pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> Result<(), CatalogError> {

@@ -8,6 +8,7 @@ use crate::due::{self, Memory};
 use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
+use crate::identity;
 use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
@@ -162,9 +163,16 @@ impl Plugin {
             let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
             return guard::check(&config.attributes, &catalog, pep, argument);
         }
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        if matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost)
+            && self.on_provider.get()
+            && identity::is_change(&config.attributes, &argument)
+            && let Err(error) = due::queue_sweep_skipped(&catalog, SystemClock.now())
+        {
+            log::error!("act=mapping_changed failed=\"{error}\"");
+        }
         let mut agent = self.agent.try_borrow_mut().ok()?;
         let Agent { open, memory, watches } = &mut *agent;
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let around = Around { config, session, catalog: &catalog, watches };
         match open.read(pep, argument, &around) {
             Ok(events) => {

@@ -21,18 +21,27 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-/// The password in the one line of a regular file of mode 0600 that belongs to this account or to root.
+/// The password in the one line of a regular file of mode 0600 that belongs to this account or to root, or of a
+/// credential of systemd.
 ///
 /// # Errors
 /// What is wrong with the file.
 pub fn read(path: &Path) -> Result<String, SecretError> {
+    read_beside(path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))
+}
+
+/// The same, where `credentials` is the directory in which systemd hands over credentials (`LoadCredential=`).
+fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, SecretError> {
     let refuse = |why: &str| SecretError { path: path.display().to_string(), why: why.to_owned() };
     let file = open(path).map_err(|e| refuse(&e.to_string()))?;
     let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
     if !about.is_file() {
         return Err(refuse("is not a regular file"));
     }
-    if about.permissions().mode() & 0o077 != 0 {
+    // A credential of systemd is kept from others by its directory; an ACL on it shows as rights of the group.
+    let is_credential = credentials.is_some_and(|c| c.is_absolute() && path.parent() == Some(c));
+    let open_to = if is_credential { 0o027 } else { 0o077 };
+    if about.permissions().mode() & open_to != 0 {
         return Err(refuse("can be read by others; run chmod 0600 on it"));
     }
     let own = rustix::process::geteuid().as_raw();
@@ -73,6 +82,17 @@ mod tests {
             let (_dir, path) = file("hunter2\n", mode);
             let error = read(&path).unwrap_err().to_string();
             assert!(error.contains("chmod 0600") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_credential_of_systemd_may_be_readable_by_an_acl() {
+        let (dir, path) = file("secret\n", 0o440);
+        assert_eq!(read_beside(&path, Some(dir.path())).unwrap(), "secret");
+        assert!(read_beside(&path, None).is_err() && read_beside(&path, dir.path().parent()).is_err());
+        for mode in [0o444, 0o460] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(read_beside(&path, Some(dir.path())).is_err(), "{mode:o}");
         }
     }
 

@@ -72,9 +72,8 @@ fn avus_on_users_and_groups_and_a_service_accounts_persons_decide_as_whom_data_i
         let reason = zone.value(&path, "reason").unwrap();
         assert!(reason.contains(part), "{path}: {reason}");
     }
-    // Once there is an AVU the data is looked at again; here because somebody asks for it.
+    // Once there is an AVU the data is looked at again, without anybody's asking for it.
     zone.does("rods", &["meta", "add", "-u", "carol", "irods::omero::user", "carol"]);
-    zone.does("rods", &["rule", "-r", INSTANCE, r#"{"operation":"sweep_skipped"}"#]);
     let path = format!("{HOME}/carol/a.tif");
     zone.wait_until("carol's data is imported", |z| z.value(&path, "state").as_deref() == Some("imported"));
     assert_eq!(zone.errors(), Vec::<String>::new());

@@ -10,6 +10,7 @@
 //! the same function.
 
 mod behalf;
+mod change;
 mod denied;
 #[cfg(feature = "ldap")]
 pub mod ldap;
@@ -17,6 +18,7 @@ mod rules;
 mod table;
 
 pub use behalf::{From, OnBehalf};
+pub use change::is_change;
 pub use denied::Denied;
 pub use rules::Rule;
 pub use table::{Rows, Table, TableFile, rows};

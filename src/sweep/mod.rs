@@ -422,12 +422,8 @@ impl Sweeper<'_> {
         let mut run = Run::new(self, id, collection, hold, report, false);
         let subject = Subject::Collection(id);
         let planned = match unit.object {
-            Ok(object) => Decider::new(self.config, self.catalog, &scope, &survey, place).planned(
-                subject,
-                collection.clone(),
-                &object,
-                record,
-            )?,
+            Ok(object) => Decider::new(self.config, self.catalog, &scope, &survey, place)
+                .planned(subject, collection, &object, record)?,
             Err(why) => {
                 let version = record::Version { modify_time: unit.newest, size: 0 };
                 let said = record.reason(&self.config.attributes) == Some(record::sentence(&why).as_str());

@@ -147,7 +147,7 @@ impl<'a> Decider<'a> {
             let record = records.remove(&id).unwrap_or_default();
             let Some(name) = object.replicas.first().map(|r| &r.name) else { continue };
             let Ok(path) = self.place.collection.join(name) else { continue };
-            page.extend(self.planned(Subject::DataObject(id), path, &object, record)?);
+            page.extend(self.planned(Subject::DataObject(id), &path, &object, record)?);
         }
         Ok(page)
     }
@@ -156,7 +156,7 @@ impl<'a> Decider<'a> {
     pub fn planned(
         &mut self,
         subject: Subject,
-        path: LogicalPath,
+        path: &LogicalPath,
         object: &Object,
         record: Record,
     ) -> Result<Option<Planned>, CatalogError> {
@@ -176,7 +176,7 @@ impl<'a> Decider<'a> {
             attempts,
             verdict,
         };
-        let found = match self.verdict(subject, &path, object, &record, same.is_some()) {
+        let found = match self.verdict(subject, path, object, &record, same.is_some()) {
             Ok(Some((replica, verdict))) => planned(replica.unwrap_or(first), record, attempts, verdict),
             Ok(None) => return Ok(None),
             Err(Not::Say(entry)) => planned(first, record, attempts, Verdict::Say(entry)),

@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
     }
 
     fn import(&mut self, batch: &Batch) -> Result<(), CatalogError> {
-        let Some(importer) = self.sweeper.importer else {
+        let Some(omero) = self.sweeper.importer else {
             return Ok(());
         };
         if self.sweeper.is_contested(self.id, self.hold)? {
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
             self.alive()?;
         }
         let mut lost = None;
-        let outcomes = importer.import(batch, self.sweeper.clock.now(), &mut || {
+        let done = omero.import(batch, self.sweeper.clock.now(), &mut || {
             if let Err(error) = self.alive() {
                 lost = Some(error);
             }
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         if let Some(error) = lost {
             log::warn!("act=renew collection={} failed=\"{error}\"", self.collection);
         }
-        let outcomes = match outcomes {
+        let outcomes = match done {
             Ok(outcomes) => outcomes,
             Err(ImporterError::WillPass(reason)) => vec![FileOutcome::Postponed(reason); batch.files.len()],
             Err(ImporterError::Refused(reason)) => {
@@ -173,8 +173,8 @@ impl<'a> Run<'a> {
         };
         for (file, outcome) in batch.files.iter().zip(outcomes) {
             match outcome {
-                FileOutcome::Imported(imported) => {
-                    self.record(file, &Entry::Imported(imported), &batch.identity)?;
+                FileOutcome::Imported(what) => {
+                    self.record(file, &Entry::Imported(what), &batch.identity)?;
                 }
                 FileOutcome::Failed(reason) => self.record(file, &Entry::Failed(reason), &batch.identity)?,
                 FileOutcome::Joined(fileset) => self.record(file, &Entry::Late(fileset), &batch.identity)?,

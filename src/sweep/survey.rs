@@ -173,7 +173,7 @@ impl Reading<'_> {
                 (Some(_), _) => {}
             }
         }
-        if hold.is_for_a_marker && survey.todo.is_empty() && !self.anything_to_do(&briefs, &known) {
+        if hold.is_for_a_marker && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
             survey.again_in = None; // the marker's own event comes when there is something to mark
         }
         survey.waits_for = hold.reason;
@@ -207,7 +207,7 @@ impl Reading<'_> {
     }
 
     /// Whether anything would be done if it were settled.
-    fn anything_to_do(&self, briefs: &BTreeMap<DataId, Brief>, known: &HashMap<DataId, Known>) -> bool {
+    fn anything_to_do(briefs: &BTreeMap<DataId, Brief>, known: &HashMap<DataId, Known>) -> bool {
         briefs.iter().any(|(id, brief)| needs_work(brief, known.get(id)))
     }
 
