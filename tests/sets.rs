@@ -104,17 +104,6 @@ fn an_ome_zarr_is_one_fileset_with_its_record_on_the_collection() {
     assert!(zone.avus("-C", &at("x.ome.zarr")).iter().any(|(a, _, _)| a == "image"));
     assert!(zone.avus("-d", &at("x.ome.zarr/0/0.0")).is_empty());
     assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
-    // The record is lost: what OMERO has is found again by the directory's path.
-    let version = zone.avus("-C", &at("x.ome.zarr")).into_iter().find(|(a, _, _)| a == "state").unwrap();
-    zone.does(
-        "rods",
-        &["meta", "rm", "-C", &at("x.ome.zarr"), "irods::omero::state", &version.1, &version.2],
-    );
-    mark_tree(&zone, &at("x.ome.zarr"));
-    zone.wait_until("it is recorded again", |z| {
-        z.avus("-C", &at("x.ome.zarr")).iter().any(|(a, v, _)| a == "state" && v == "imported")
-    });
-    assert_eq!(zone.omero.count("filesets"), 1);
 }
 
 #[test]
