@@ -230,10 +230,9 @@ fn data_put_through_a_consumer_is_imported_once() {
 fn the_table_of_events_names_every_pep_we_hear() {
     let table = fs::read_to_string(support::root().join("docs/events.md")).unwrap();
     for (_, name) in irods_rule_engine_plugin_omero::event::Pep::ALL {
-        let short = name.strip_prefix("pep_api_").unwrap();
-        let both = short
-            .replace("_close_pre", "_close_pre` and `_post")
-            .replace("_close_post", "_close_pre` and `_post");
-        assert!(table.contains(&format!("`{both}`")), "{name} is missing in docs/events.md");
+        let short = name.strip_prefix("pep_api_").unwrap_or(name);
+        let both = short.trim_end_matches("_pre").trim_end_matches("_post");
+        let told = [format!("`{short}`"), format!("`{both}_pre` and `_post`")];
+        assert!(told.iter().any(|words| table.contains(words)), "{name} is missing in docs/events.md");
     }
 }

@@ -52,10 +52,23 @@ static int64_t host_rows(omero_session* s, omero_text id, omero_row row, void* c
     return 0;
 }
 
-static int64_t host_metadata(omero_session* s, omero_text id, const omero_text* a, size_t n, omero_row row, void* c)
+static int64_t host_replicas(omero_session* s, omero_text id, omero_text from, omero_text to, omero_row row, void* c)
+{
+    (void) from, (void) to;
+    return host_rows(s, id, row, c);
+}
+
+static int64_t host_metadata(omero_session* s,
+                             omero_text id,
+                             omero_text from,
+                             omero_text to,
+                             const omero_text* a,
+                             size_t n,
+                             omero_row row,
+                             void* c)
 {
     (void) a, (void) n;
-    return host_rows(s, id, row, c);
+    return host_replicas(s, id, from, to, row, c);
 }
 
 static int64_t host_apply(omero_session* s, omero_text request)
@@ -115,7 +128,7 @@ static void host_release(omero_buffer* buffer)
     buffer->size = 0;
 }
 
-static const omero_host host = {host_log,   host_query, host_rows,       host_metadata, host_rows,
+static const omero_host host = {host_log,   host_query, host_replicas,   host_metadata, host_rows,
                                 host_apply, host_avu,   host_replicate, host_delay,      host_descriptor, host_client,
                                 host_keyword, host_message, host_release};
 
