@@ -155,7 +155,9 @@ pub enum OpenError {
         why: String,
     },
     /// A newer agent made it.
-    #[error("the queue {path} has version {found}, and this agent knows version {known}: install the newer agent")]
+    #[error(
+        "the queue {path} has version {found}, and this agent knows version {known}: install the newer agent"
+    )]
     Newer {
         /// The file.
         path: String,
@@ -260,7 +262,12 @@ impl Queue {
     ///
     /// # Errors
     /// The queue cannot be used.
-    pub async fn cancel(&self, id: JobId, by: String, now: UnixTime) -> Result<Option<Cancelled>, QueueError> {
+    pub async fn cancel(
+        &self,
+        id: JobId,
+        by: String,
+        now: UnixTime,
+    ) -> Result<Option<Cancelled>, QueueError> {
         self.writer.write(move |w| w.cancel(id, &by, now)).await
     }
 

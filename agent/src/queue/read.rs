@@ -214,7 +214,10 @@ pub fn blob(connection: &Connection, sql: &str, id: JobId) -> Result<Option<Vec<
 
 /// What the importer said.
 pub fn log(connection: &Connection, id: JobId) -> Result<Option<String>> {
-    connection.prepare_cached("SELECT text FROM log WHERE job = ?1")?.query_row([id.0], |r| r.get(0)).optional()
+    connection
+        .prepare_cached("SELECT text FROM log WHERE job = ?1")?
+        .query_row([id.0], |r| r.get(0))
+        .optional()
 }
 
 /// How many jobs there are in each state.

@@ -98,7 +98,8 @@ impl Memory {
         self.queued.clear();
         self.running.clear();
         (self.large, self.open) = (0, 0);
-        self.change = connection.query_row("SELECT value FROM meta WHERE name = 'change'", [], |r| r.get(0))?;
+        self.change =
+            connection.query_row("SELECT value FROM meta WHERE name = 'change'", [], |r| r.get(0))?;
         let mut statement = connection.prepare(
             "SELECT server, zone, user, large, state, count(*) FROM job WHERE state IN ('queued', 'running', 'waiting')
              GROUP BY 1, 2, 3, 4, 5",
@@ -243,7 +244,11 @@ impl Writing<'_> {
     }
 
     /// See [`super::Queue::submit`]. That there is no room is no error of the transaction.
-    pub fn submit(&mut self, new: &NewJob, now: UnixTime) -> Result<std::result::Result<Submitted, QueueError>> {
+    pub fn submit(
+        &mut self,
+        new: &NewJob,
+        now: UnixTime,
+    ) -> Result<std::result::Result<Submitted, QueueError>> {
         let digest = Sha256::digest(&new.body);
         let known = self
             .connection
@@ -314,7 +319,8 @@ impl Writing<'_> {
         if self.memory.open >= self.settings.max_open {
             return Ok(Some(format!("{} jobs are queued", self.memory.open)));
         }
-        let number = |name: &str| -> Result<u64> { self.connection.pragma_query_value(None, name, |r| r.get(0)) };
+        let number =
+            |name: &str| -> Result<u64> { self.connection.pragma_query_value(None, name, |r| r.get(0)) };
         let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
         let most = self.settings.max_bytes / 8 * 7;
         Ok((used >= most).then(|| format!("{used} bytes of {}", self.settings.max_bytes)))
@@ -330,8 +336,14 @@ impl Writing<'_> {
                 self.memory.users.charge(&(account.1.clone(), account.2.clone()), weight);
                 let attempts = job.attempts + 1;
                 self.note(job.id, now, &format!("started, attempt {attempts}"))?;
-                let started =
-                    Job { state: JobState::Running, attempts, started: Some(now), next: None, reason: None, ..job };
+                let started = Job {
+                    state: JobState::Running,
+                    attempts,
+                    started: Some(now),
+                    next: None,
+                    reason: None,
+                    ..job
+                };
                 let job = self.put(started, JobState::Queued)?;
                 return Ok(Some(Taken { job, body: body.unwrap_or_default() }));
             }
@@ -423,7 +435,9 @@ impl Writing<'_> {
                 return Ok(Some(Cancelled::Running(job)));
             }
             self.note(id, now, &format!("{by} asks to end it"))?;
-            return self.put(Job { stopping: true, reason, ..job }, from).map(|j| Some(Cancelled::Running(j)));
+            return self
+                .put(Job { stopping: true, reason, ..job }, from)
+                .map(|j| Some(Cancelled::Running(j)));
         }
         self.note(id, now, &format!("cancelled by {by}"))?;
         let job = Job { state: JobState::Cancelled, reason, ended: Some(now), next: None, ..job };
@@ -478,7 +492,8 @@ impl Writing<'_> {
             .query_map([], job_of)?
             .collect::<Result<_>>()?;
         for job in &running {
-            let what = "the agent ended while it ran: OMERO is asked what is there before anything is imported";
+            let what =
+                "the agent ended while it ran: OMERO is asked what is there before anything is imported";
             self.finish(job.id, &End::Back(what.to_owned()), "", now)?;
         }
         Ok(running.len())

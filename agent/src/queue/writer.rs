@@ -36,8 +36,9 @@ impl<T: Send, F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send> Act for 
     }
 
     fn answer(self: Box<Self>, result: Result<(), QueueError>) {
-        let answer = result.and_then(|()| self.value.ok_or(QueueError::Ended));
-        let _ = self.reply.send(answer); // whoever asked may be gone
+        let Self { value, reply, .. } = *self;
+        let answer = result.and_then(|()| value.ok_or(QueueError::Ended));
+        let _ = reply.send(answer); // whoever asked may be gone
     }
 }
 
@@ -111,7 +112,10 @@ pub fn open(path: &Path, settings: Settings, now: UnixTime) -> Result<Opened, Op
     }
     let (writer, acts) = mpsc::channel(WAITING);
     std::thread::Builder::new().name("queue".to_owned()).spawn(move || thread.run(acts)).map_err(|e| {
-        OpenError::Unusable { path: path.display().to_string(), why: format!("no thread can be started: {e}") }
+        OpenError::Unusable {
+            path: path.display().to_string(),
+            why: format!("no thread can be started: {e}"),
+        }
     })?;
     Ok(Opened { writer: Writer(writer), epoch, newest: newest_seen })
 }
@@ -130,9 +134,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Looks through the whole file once: what is damaged shows now, not when a job is lost.
 fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let said: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
-        .map_err(|e| open_error(path, &e))?;
+    let said: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| open_error(path, &e))?;
     if said == "ok" {
         return Ok(());
     }
@@ -152,7 +155,7 @@ fn create(connection: &mut Connection, now: UnixTime) -> rusqlite::Result<()> {
 fn limit(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     let page: u64 = connection.pragma_query_value(None, "page_size", |r| r.get(0))?;
     let pages = (settings.max_bytes / page).clamp(1, u64::from(u32::MAX - 2));
-    connection.pragma_query(None, &format!("max_page_count = {pages}"), |_| Ok(()))
+    connection.pragma_update(None, "max_page_count", pages)
 }
 
 struct Thread {
@@ -202,7 +205,8 @@ impl Thread {
         {
             tracing::error!(act = "read", queue = %self.path.display(), failed = %error);
         }
-        self.newest.send_if_modified(|newest| std::mem::replace(newest, self.memory.change) != self.memory.change);
+        self.newest
+            .send_if_modified(|newest| std::mem::replace(newest, self.memory.change) != self.memory.change);
         done
     }
 }
