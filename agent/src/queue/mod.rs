@@ -309,7 +309,7 @@ impl Queue {
     /// # Errors
     /// It cannot.
     pub async fn probe(&self) -> Result<(), QueueError> {
-        self.writer.write(|w| w.touch()).await
+        self.writer.write(write::Writing::touch).await
     }
 
     /// A job by its number.

@@ -182,7 +182,9 @@ impl Thread {
             Err(error) => {
                 tracing::error!(act = "write", queue = %self.path.display(), failed = %error);
                 let error = super::unusable(&self.path, &error);
-                group.into_iter().for_each(|act| act.answer(Err(error.clone())));
+                for act in group {
+                    act.answer(Err(error.clone()));
+                }
             }
         }
     }
