@@ -1,71 +1,25 @@
 //! The command `irods-omero`.
 
-use clap::{Args, Parser, Subcommand};
-use irods_omero::live::Loaded;
-use irods_omero::{server, service};
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
-/// The command line of `irods-omero`.
+/// Data that arrives in iRODS appears in OMERO
 #[derive(Debug, Parser)]
-#[command(name = "irods-omero", version, about = "Data that arrives in iRODS appears in OMERO")]
+#[command(name = "irods-omero", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// What the program can do.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run beside OMERO: take batches from iRODS servers and import them as the right user
-    Agent(Agent),
-}
-
-#[derive(Debug, Args)]
-struct Agent {
-    /// The agent's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/irods-omero/agent.toml")]
-    config: PathBuf,
-    /// Only look at the configuration and what it names, and say all that is wrong
-    #[arg(long)]
-    check: bool,
+    Agent(irods_omero::command::Arguments),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Agent(arguments) => agent(&arguments),
+        Command::Agent(arguments) => irods_omero::command::run(&arguments),
     }
-}
-
-fn agent(arguments: &Agent) -> ExitCode {
-    let loaded = match Loaded::read(&arguments.config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            return ExitCode::FAILURE;
-        }
-    };
-    if arguments.check {
-        return match loaded.config.tls.as_ref().map(server::tls).transpose() {
-            Ok(_) => {
-                println!("{}: nothing is wrong", arguments.config.display());
-                ExitCode::SUCCESS
-            }
-            Err(why) => failed(&why),
-        };
-    }
-    // Standard error is the journal, which has the time itself.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    match service::run(&arguments.config, loaded) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => failed(&why),
-    }
-}
-
-fn failed(why: &str) -> ExitCode {
-    eprintln!("irods-omero agent: {why}");
-    ExitCode::FAILURE
 }
