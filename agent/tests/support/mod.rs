@@ -188,6 +188,15 @@ impl TestAgent {
 
     /// Starts the agent and waits until it ends; gives how, and what it said.
     pub fn start_in_vain(&mut self) -> (ExitStatus, String) {
+        self.child = Some(self.spawn());
+        let ended = || self.child.as_mut().unwrap().try_wait().unwrap();
+        let status = wait_until("the agent does not start", ended);
+        self.child = None;
+        (status, self.log())
+    }
+
+    /// Starts a second agent, which ends; gives how, and what both said.
+    pub fn second(&self) -> (ExitStatus, String) {
         let status = self.spawn().wait().unwrap();
         (status, self.log())
     }
