@@ -21,11 +21,13 @@ pub struct Client {
     pub zones: Zones,
 }
 
+/// SHA-256 of a token, and whose it is.
+type Token = ([u8; 32], Arc<Client>);
+
 /// All callers.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// SHA-256 of a token, and whose it is.
-    tokens: Vec<([u8; 32], Arc<Client>)>,
+    tokens: Vec<Token>,
     certificates: Vec<Arc<Client>>,
     /// Who everybody is, on a socket without tokens.
     anybody: Option<Arc<Client>>,
@@ -63,10 +65,8 @@ impl Clients {
             }
             let digest: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
             // All are compared, so that the time taken tells nothing.
-            let fits = |(known, client): &([u8; 32], Arc<Client>)| {
-                bool::from(known.ct_eq(&digest)).then(|| Arc::clone(client))
-            };
-            return self.tokens.iter().map(fits).fold(None, |found, this| found.or(this));
+            let fits = |(known, client): &Token| bool::from(known.ct_eq(&digest)).then(|| Arc::clone(client));
+            return self.tokens.iter().map(fits).fold(None, Option::or);
         }
         match certificate {
             Some(name) => self.certificates.iter().find(|c| c.name == name).cloned(),
@@ -75,7 +75,7 @@ impl Clients {
     }
 }
 
-fn read_tokens(path: &Path) -> Result<Vec<([u8; 32], Arc<Client>)>, Vec<Problem>> {
+fn read_tokens(path: &Path) -> Result<Vec<Token>, Vec<Problem>> {
     let whole = |message: String| vec![Problem { pointer: path.display().to_string(), message }];
     let about = std::fs::metadata(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
     // A credential of systemd is kept from others by its directory.
@@ -110,7 +110,7 @@ fn read_tokens(path: &Path) -> Result<Vec<([u8; 32], Arc<Client>)>, Vec<Problem>
     if problems.is_empty() { Ok(tokens) } else { Err(problems) }
 }
 
-fn token(name: &str, form: Form<'_>) -> Option<([u8; 32], Arc<Client>)> {
+fn token(name: &str, form: Form<'_>) -> Option<Token> {
     let plain = form.text("token");
     let hash = form.text("sha256");
     let digest = match (plain, hash) {
@@ -183,7 +183,7 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    fn tokens(text: &str, mode: u32) -> Result<Vec<([u8; 32], Arc<Client>)>, Vec<Problem>> {
+    fn tokens(text: &str, mode: u32) -> Result<Vec<Token>, Vec<Problem>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.toml");
         fs::write(&path, text).unwrap();
@@ -221,7 +221,7 @@ mod tests {
         assert!(tokens(TWO, 0o644).is_err() && tokens("", 0o600).is_err());
         let wrong = "[a]\ntoken = \"tooshort\"\nzones = []\n[b]\nsha256 = \"zz\"\nzones = [\"z\"]\nx = 1\n[c]\nzones = [\"z\"]";
         let problems = tokens(wrong, 0o600).unwrap_err();
-        let text: String = problems.iter().map(|p| format!("{p}\n")).collect();
+        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         for place in ["/a/token", "/a/zones", "/b/sha256", "/b/x", "/c/token"] {
             assert!(text.contains(place), "{place}: {text}");
         }

@@ -212,7 +212,7 @@ fn read(form: Form<'_>) -> Option<Config> {
         if form.value("tls").is_none() {
             form.missing("tls", "an address is listened on with TLS only: name certificate and key");
         }
-        if tokens_file.is_none() && !(client_ca && !certificates.is_empty()) {
+        if tokens_file.is_none() && (certificates.is_empty() || !client_ca) {
             form.missing(
                 "tokens_file",
                 "who asks over the network has to show a token, or a certificate ([tls] client_ca and \

@@ -107,10 +107,8 @@ fn what_is_answered_has_the_keys_described() {
     };
     assert_eq!(keys(&serde_json::to_value(refusal).unwrap()), keys(&schema("Refusal")["properties"]));
     let states: Vec<Value> = schema("Job")["properties"]["state"]["enum"].as_array().unwrap().clone();
-    assert_eq!(
-        BTreeSet::from_iter(states.iter().map(|s| s.as_str().unwrap())),
-        JobState::ALL.map(|s| s.as_str()).into()
-    );
+    let states: BTreeSet<&str> = states.iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!(states, JobState::ALL.map(JobState::as_str).into());
 }
 
 #[test]

@@ -144,10 +144,8 @@ impl TestAgent {
     }
 
     pub fn write_tokens(&self, tokens: &[(&str, &str)]) {
-        let text: String = tokens
-            .iter()
-            .map(|(t, z)| format!("[caller-of-{z}]\ntoken = \"{t}\"\nzones = [\"{z}\"]\n"))
-            .collect();
+        let table = |(t, z): &(&str, &str)| format!("[caller-of-{z}]\ntoken = \"{t}\"\nzones = [\"{z}\"]\n");
+        let text = tokens.iter().map(table).collect::<Vec<_>>().concat();
         let path = self.dir.path().join("tokens.toml");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -275,10 +273,11 @@ impl TestAgent {
             .iter()
             .enumerate()
             .map(|(i, path)| {
+                let path = self.vault.join(path);
                 json!({
                     "subject": format!("d{}", first + i), "logical_path": format!("/z/home/alice/{key}/{i}"),
                     "path": path, "modified": 1_700_000_000,
-                    "size": fs::metadata(path).map_or(0, |m| m.len()), "checksum": null, "owner": "alice#z", "previous": [],
+                    "size": fs::metadata(&path).map_or(0, |m| m.len()), "checksum": null, "owner": "alice#z", "previous": [],
                 })
             })
             .collect();
