@@ -996,7 +996,9 @@ fn decided(w: &World) -> Vec<Planned> {
     Decider::new(config, catalog, &scope, &survey, place).page(id(), &todo).unwrap()
 }
 
+mod hostile;
 mod identities;
 mod races;
 mod rules;
+mod sizes;
 mod staging;
