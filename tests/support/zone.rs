@@ -223,7 +223,7 @@ impl TestZone {
             let marks = z.run(&[
                 "sql",
                 "select count(*) from R_META_MAIN m join R_OBJT_METAMAP o on o.meta_id = m.meta_id where \
-                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::sweeping')",
+                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::due_tree', 'irods::omero::sweeping')",
             ]);
             marks.trim() == "0"
         });
