@@ -246,6 +246,12 @@ impl Sweeper<'_> {
                 self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
                 return others(expiry + 1);
             }
+            (false, Some(sign)) if sign > now.saturating_add(expiry) => {
+                // By a clock that is wrong. If it lives it says so again; if not, its time runs from now.
+                let said = format!("{ALIVE}{sign}");
+                self.catalog.change_mark(collection, attribute, &said, &format!("{ALIVE}{now}"))?;
+                return others(expiry + 1);
+            }
             (false, Some(sign)) if sign.saturating_add(expiry) >= now => {
                 return others(sign.saturating_add(expiry).saturating_sub(now).min(expiry) + 1);
             }

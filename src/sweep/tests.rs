@@ -1082,8 +1082,10 @@ fn decided(w: &World) -> Vec<Planned> {
     Decider::new(config, catalog, &scope, &survey, place).page(id(), &todo).unwrap()
 }
 
+mod hostile;
 mod identities;
 mod leaving;
 mod races;
 mod rules;
+mod sizes;
 mod staging;
