@@ -11,6 +11,7 @@ use crate::due;
 use crate::names::{CollectionId, DataId, LogicalPath};
 use crate::record::Version;
 use crate::watch::Watching;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How much of the time looked at before is looked at again, in seconds: servers' clocks differ, and what was
@@ -128,13 +129,12 @@ impl Look<'_> {
         if self.room == 0 || self.marked.contains(&changed.collection) {
             return Ok(());
         }
-        if !self.seen.contains_key(&changed.collection) {
-            self.seen.insert(changed.collection, sweeper.see(changed.collection)?);
-        }
-        let Some(Some(Seen { due, watching, recorded })) = self.seen.get(&changed.collection) else {
-            return Ok(());
+        let seen = match self.seen.entry(changed.collection) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(unseen) => unseen.insert(sweeper.see(changed.collection)?),
         };
-        let is_data = match (watching, &changed.name, recorded) {
+        let Some(Seen { due, watching, recorded }) = seen else { return Ok(()) };
+        let is_data = match (&*watching, &changed.name, recorded) {
             (_, _, Some(recorded)) => recorded.modify_time < changed.version.modify_time,
             (Watching::Yes { rules, .. }, Some(name), None) => rules.files.admit(name),
             (Watching::Yes { .. } | Watching::Unclear(_), _, None) => true,

@@ -55,6 +55,8 @@ struct TestCatalog {
     admin: Cell<bool>,
     /// Whether data is being copied.
     copying: Cell<bool>,
+    /// The paths of data that is there no longer.
+    left: RefCell<BTreeSet<LogicalPath>>,
     /// Whether it tells what has changed. Usually not: no test of the marks must lean on that.
     tells_changes: Cell<bool>,
 }
@@ -76,6 +78,7 @@ impl TestCatalog {
             gone: Cell::new(false),
             admin: Cell::new(false),
             copying: Cell::new(false),
+            left: RefCell::default(),
             tells_changes: Cell::new(false),
         }
     }
@@ -468,15 +471,13 @@ impl Catalog for TestCatalog {
     }
     fn replace(
         &self,
-        kind: Kind,
+        _: Kind,
         path: &LogicalPath,
         remove: &[Triple],
         add: &[Triple],
     ) -> Result<(), CatalogError> {
         self.step()?;
-        let parent = path.parent().map_or(Ok(None), |parent| self.collection_id(&parent))?;
-        let is_there = parent.is_some_and(|id| self.within(id).iter().any(|r| r.name == path.name()));
-        if kind == Kind::DataObject && !is_there {
+        if self.left.borrow().contains(path) {
             let (call, subject) = ("rs_atomic_apply_metadata_operations", path.to_string());
             return Err(CatalogError::Call { call, subject, code: NOT_THERE[0] });
         }

@@ -9,6 +9,7 @@ fn move_to(catalog: &TestCatalog, name: &str, to: u64) {
     let mut replicas = catalog.replicas.borrow_mut();
     let at = replicas.iter().position(|r| r.name == name.as_bytes()).unwrap();
     let replica = replicas.remove(at);
+    catalog.left.borrow_mut().insert(collection().join(name.as_bytes()).unwrap());
     let mut others = catalog.others.borrow_mut();
     let (path, there) = others.get_mut(&to).unwrap();
     there.push(replica);
