@@ -338,7 +338,7 @@ impl Sweeper<'_> {
     ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         for mark in self.catalog.marks(id, &names.due)? {
-            if mark != LAST_LOOK {
+            if mark != LAST_LOOK && !spread::is_of_tree(&mark) {
                 hold.removed_mark.set(true);
             }
             self.catalog.remove_mark(collection, &names.due, &mark)?;
