@@ -1,12 +1,16 @@
 //! The command `irods-omero`.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Data that arrives in iRODS appears in OMERO
 #[derive(Debug, Parser)]
 #[command(name = "irods-omero", version)]
 struct Cli {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -14,12 +18,26 @@ struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Ask(irods_omero_tool::Command),
     /// Run beside OMERO: take batches from iRODS servers and import them as the right user
     Agent(irods_omero::command::Arguments),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Agent(arguments) => irods_omero::command::run(&arguments),
+    let cli = Cli::parse();
+    match &cli.command {
+        Command::Ask(question) => answer(question, cli.json),
+        Command::Agent(arguments) => irods_omero::command::run(arguments),
     }
+}
+
+fn answer(question: &irods_omero_tool::Command, as_json: bool) -> ExitCode {
+    let answer = irods_omero_tool::answer(question, as_json, Cli::command());
+    // Whoever does not want to read on closes the pipe.
+    let _ = std::io::stdout().write_all(&answer.output);
+    if !answer.complaint.is_empty() {
+        eprintln!("irods-omero: {}", answer.complaint);
+    }
+    ExitCode::from(answer.code)
 }

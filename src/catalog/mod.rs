@@ -3,7 +3,7 @@
 pub mod irods;
 
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
-use crate::record::{Record, Triple};
+use crate::record::{Record, Triple, Version};
 use crate::watch::RawTag;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -136,6 +136,19 @@ pub struct TreeReplica {
     pub resource: String,
 }
 
+/// A good replica that has been made or changed lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Which data object.
+    pub data_id: DataId,
+    /// The collection that directly holds it.
+    pub collection: CollectionId,
+    /// Name of the data object; `None` where the catalog cannot say it (it may not be UTF-8).
+    pub name: Option<Vec<u8>>,
+    /// Time of its last modification and size.
+    pub version: Version,
+}
+
 /// A job of ours in the delay queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedJob {
@@ -213,6 +226,17 @@ pub trait Catalog: Metadata {
     /// The id of a collection; `None` if there is none of that path.
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError>;
 
+    /// The collection a data object is in, and its path; `None` if it is gone.
+    fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError>;
+
+    /// The collections in the trash that directly hold a data object with an AVU of that attribute and one of these
+    /// values. Others, of which only a part of the path is called so, may be among them.
+    fn collections_in_trash(
+        &self,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<BTreeSet<CollectionId>, CatalogError>;
+
     /// Test-and-set: gives true if the mark was not there before, false if somebody else has set it.
     fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError>;
 
@@ -288,6 +312,24 @@ pub trait Catalog: Metadata {
     /// Calls `visit` for every replica in a collection and at any depth below it, read in pages; those of one data
     /// object follow each other.
     fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError>;
+
+    /// The good replicas that are not empty, in or anywhere below some collections, that have been made or changed
+    /// since then, in the order of the data objects' ids: at most `limit` of those whose id comes after `after`.
+    fn changed_since(
+        &self,
+        roots: &[LogicalPath],
+        since: UnixTime,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<Vec<Changed>, CatalogError>;
+
+    /// The values of one attribute on the data objects with an id from the first to the last, wherever they are.
+    fn data_values(
+        &self,
+        attribute: &str,
+        first: DataId,
+        last: DataId,
+    ) -> Result<Vec<(DataId, String)>, CatalogError>;
 
     /// Replaces AVUs of a data object or collection in one step.
     fn replace(

@@ -6,7 +6,7 @@
 pub mod form;
 mod users;
 
-pub use form::{Problem, check_host_path, suggestion};
+pub use form::{Asked, Kind, Problem, check_host_path, suggestion};
 
 use crate::identity::Identities;
 use crate::names::{LogicalPath, OmeroName};
@@ -127,6 +127,8 @@ pub struct Attributes {
     pub due_tree: String,
     /// Lock of the sweep that is at work in a collection.
     pub sweeping: String,
+    /// Until when changes of the catalog have been looked at, on the zone's collection.
+    pub noticed: String,
     /// What became of a data object.
     pub state: String,
     /// Why, in a sentence.
@@ -165,6 +167,7 @@ impl Default for Attributes {
             due: name("due"),
             due_tree: name("due_tree"),
             sweeping: name("sweeping"),
+            noticed: name("noticed"),
             state: name("state"),
             reason: name("reason"),
             fileset: name("fileset"),
@@ -186,7 +189,7 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let marks = [&self.due, &self.due_tree, &self.sweeping].map(String::as_str);
+        let marks = [&self.due, &self.due_tree, &self.sweeping, &self.noticed].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }
@@ -253,6 +256,16 @@ impl Config {
         let problems = Problems::default();
         let config = Form::open(String::new(), value, &problems).map(|form| read(form));
         (config, problems.into_inner())
+    }
+
+    /// Every key that the reader asks for while it reads a value: the reference of the configuration, if the value
+    /// holds every key and every kind of element.
+    pub fn asked(value: &Value) -> Vec<Asked> {
+        let problems = Problems::and_asked();
+        if let Some(form) = Form::open(String::new(), value, &problems) {
+            read(form);
+        }
+        problems.into_asked()
     }
 
     /// The watch that covers a logical path, if any: the first in the order of the configuration.
@@ -540,16 +553,14 @@ fn server(form: Form<'_>) -> Option<Server> {
     let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
     let sudo_user = form.omero_name("sudo_user", true);
     for secret in ["password", "sudo_password"] {
-        if form.value(secret).is_some() {
-            form.problem(
-                secret,
-                "secrets do not belong in server_config.json: put it into a file of mode \
-                                  0600 and name that file in 'password_file'",
-            );
-        }
+        form.refuse(
+            secret,
+            "secrets do not belong in server_config.json: put it into a file of mode 0600 and name that file in \
+             'password_file'",
+        );
     }
     let password_file = needed_path(&form, "password_file", "the file (mode 0600) with sudo_user's password");
-    let namespace = form.text("annotation_namespace").unwrap_or("irods.org/omero").to_owned();
+    let namespace = form.text_or("annotation_namespace", "irods.org/omero").to_owned();
     form.close();
     Some(Server {
         host: host?,
@@ -633,6 +644,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("due", &mut names.due),
         ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
+        ("noticed", &mut names.noticed),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -648,11 +660,9 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("group", &mut names.group),
         ("on_behalf_of", &mut names.on_behalf_of),
     ] {
-        if let Some(text) = form.text(key) {
-            text.clone_into(slot);
-        }
+        *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping];
+    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

@@ -10,6 +10,15 @@ use std::time::Duration;
 /// The start of the value of a tree's due mark while its collections are being marked.
 const SPREADING: &str = "spreading ";
 
+/// The start of the value of a due mark that is set here, for `alice#tempZone`. It is no user's name, so no agent
+/// takes it for its own and remembers it.
+const OF_TREE: &str = "of a tree for ";
+
+/// Whether a due mark was set for a tree.
+pub(super) fn is_of_tree(mark: &str) -> bool {
+    mark.starts_with(OF_TREE)
+}
+
 /// How long a tree waits for room in the queue.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 
@@ -48,6 +57,8 @@ impl Sweeper<'_> {
         collection: &LogicalPath,
     ) -> Result<Option<Duration>, CatalogError> {
         let attribute = &self.config.attributes.due_tree;
+        // A tree that was moved out of a watched collection: what waits in it no longer does.
+        let mut abandoned = None;
         loop {
             let marks = self.catalog.marks(id, attribute)?;
             let (mark, mut progress) = match marks.iter().find_map(|m| Some((m, Progress::parse(m)?))) {
@@ -72,6 +83,14 @@ impl Sweeper<'_> {
             };
             progress.after = Some(*last);
             for (below, path) in &below {
+                if !self.watching(path)?.is_of_interest() {
+                    if abandoned.is_none() {
+                        abandoned = Some(self.with_open_records()?);
+                    }
+                    if !abandoned.as_ref().is_some_and(|a| a.contains(below)) {
+                        continue;
+                    }
+                }
                 self.mark_below(*below, path, &progress.user)?;
             }
             self.catalog.change_mark(collection, attribute, &mark, &progress.mark())?;
@@ -81,12 +100,14 @@ impl Sweeper<'_> {
     fn mark_below(&self, id: CollectionId, path: &LogicalPath, user: &str) -> Result<(), CatalogError> {
         // What lies within a directory format is looked at with it.
         let is_inside = self.config.unit_of(path.as_bytes()).is_some_and(|unit| unit != path.as_bytes());
-        if is_inside || !self.watching(path)?.is_of_interest() {
+        if is_inside {
             return Ok(());
         }
         let due = &self.config.attributes.due;
         // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
-        if self.catalog.marks(id, due)?.is_empty() && self.catalog.set_mark(path, due, user)? {
+        if self.catalog.marks(id, due)?.is_empty()
+            && self.catalog.set_mark(path, due, &format!("{OF_TREE}{user}"))?
+        {
             due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
         }
         Ok(())

@@ -160,9 +160,17 @@ impl TestZone {
 
     /// Starts the delay server.
     pub fn delay_server(&self) -> DelayServer {
+        self.delay_server_with(&[])
+    }
+
+    /// Starts the delay server with more in its environment. What its agents asked of the catalog is in `stats`.
+    pub fn delay_server_with(&self, environment: &[(&str, &Path)]) -> DelayServer {
         let child = self
             .command()
+            .arg("--stats")
+            .arg(self.path("stats"))
             .args(["delay-server", "--executors", "4", "--sleep", "0.05"])
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .process_group(0)
             .spawn()
@@ -185,10 +193,20 @@ impl TestZone {
     }
 
     /// Waits until a condition holds.
-    pub fn wait_until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+    pub fn wait_until(&self, what: &str, condition: impl FnMut(&Self) -> bool) {
+        self.wait_patiently_until(what, PATIENCE, condition);
+    }
+
+    /// The same for what takes long.
+    pub fn wait_patiently_until(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) {
         let start = Instant::now();
         while !condition(self) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 let log = self.log();
                 let told: Vec<&str> = log.lines().filter(|l| !l.contains("act=setup")).collect();
                 panic!("waited in vain until {what}\n{}", told.join("\n"));
@@ -215,7 +233,7 @@ impl TestZone {
             let marks = z.run(&[
                 "sql",
                 "select count(*) from R_META_MAIN m join R_OBJT_METAMAP o on o.meta_id = m.meta_id where \
-                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::sweeping')",
+                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::due_tree', 'irods::omero::sweeping')",
             ]);
             marks.trim() == "0"
         });

@@ -353,6 +353,16 @@ impl Catalog for Process<'_> {
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
         self.call()?.collection_id(path)
     }
+    fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
+        self.call()?.object_path(id)
+    }
+    fn collections_in_trash(
+        &self,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.call()?.collections_in_trash(attribute, values)
+    }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.call()?.set_mark(path, attribute, value)
     }
@@ -423,6 +433,23 @@ impl Catalog for Process<'_> {
     }
     fn tree(&self, path: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {
         self.call()?.tree(path, visit)
+    }
+    fn changed_since(
+        &self,
+        roots: &[LogicalPath],
+        since: UnixTime,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<Vec<Changed>, CatalogError> {
+        self.call()?.changed_since(roots, since, after, limit)
+    }
+    fn data_values(
+        &self,
+        attribute: &str,
+        first: DataId,
+        last: DataId,
+    ) -> Result<Vec<(DataId, String)>, CatalogError> {
+        self.call()?.data_values(attribute, first, last)
     }
     fn replace(
         &self,
