@@ -6,6 +6,7 @@
 //! and look once more for `due`: an event's sweep that found the collection taken has left it to us. An agent may
 //! remember a mark that is removed here, so there is one more sweep when none can any longer.
 
+mod notice;
 mod plan;
 mod run;
 mod spread;
@@ -150,6 +151,9 @@ impl Sweeper<'_> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
         self.mark_strays()?;
+        if let Err(error) = self.notice() {
+            log::error!("act=notice failed=\"{error}\"");
+        }
         let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
         if marked.is_empty() {
             return Ok(0);
