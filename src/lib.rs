@@ -25,5 +25,6 @@ pub mod record;
 pub mod secret;
 pub mod sweep;
 pub mod target;
+pub mod tls;
 pub mod visibility;
 pub mod watch;

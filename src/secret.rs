@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a file is not taken as a secret; never with a word of what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +14,7 @@ pub struct SecretError {
 }
 
 /// Longest file that is looked at, in bytes.
-const MAX_BYTES: u64 = 4_096;
+const MAX_BYTES: u64 = 16_384;
 
 /// Opens a file for reading without waiting, should it be a pipe.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -27,12 +27,37 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// What is wrong with the file.
 pub fn read(path: &Path) -> Result<String, SecretError> {
-    read_beside(path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))
+    read_beside(path, credentials().as_deref())
 }
 
-/// The same, where `credentials` is the directory in which systemd hands over credentials (`LoadCredential=`).
+/// The whole text of such a file, for a secret of several lines such as a private key.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read_text(path: &Path) -> Result<String, SecretError> {
+    checked(path, credentials().as_deref())
+}
+
+/// The directory in which systemd hands over credentials (`LoadCredential=`).
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+fn refused(path: &Path, why: &str) -> SecretError {
+    SecretError { path: path.display().to_string(), why: why.to_owned() }
+}
+
 fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, SecretError> {
-    let refuse = |why: &str| SecretError { path: path.display().to_string(), why: why.to_owned() };
+    let text = checked(path, credentials)?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() || password.contains(['\n', '\0']) {
+        return Err(refused(path, "must hold the password in its one line"));
+    }
+    Ok(password.to_owned())
+}
+
+fn checked(path: &Path, credentials: Option<&Path>) -> Result<String, SecretError> {
+    let refuse = |why: &str| refused(path, why);
     let file = open(path).map_err(|e| refuse(&e.to_string()))?;
     let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
     if !about.is_file() {
@@ -50,11 +75,7 @@ fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, Secret
     }
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(|e| refuse(&e.to_string()))?;
-    let password = text.trim_end_matches(['\n', '\r']);
-    if password.is_empty() || password.contains(['\n', '\0']) {
-        return Err(refuse("must hold the password in its one line"));
-    }
-    Ok(password.to_owned())
+    Ok(text)
 }
 
 #[cfg(test)]
