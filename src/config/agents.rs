@@ -53,11 +53,11 @@ pub enum Address {
 /// The parts of the object `omero` that mean something where agents import.
 pub(super) type KnownServer = (Option<String>, Option<OmeroName>);
 
-pub(super) fn known_server(form: Form<'_>) -> Option<KnownServer> {
+pub(super) fn known_server(form: Form<'_>) -> KnownServer {
     let server = form.text("server").map(str::to_owned);
     let sudo_user = form.omero_name("sudo_user", false);
     form.close();
-    Some((server, sudo_user))
+    (server, sudo_user)
 }
 
 pub(super) fn read(form: Form<'_>, (server, sudo_user): KnownServer) -> Option<Agents> {

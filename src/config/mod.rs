@@ -540,7 +540,7 @@ fn importers(form: &Form<'_>, needed: bool) -> (Option<Omero>, Option<Agents>) {
     let importing = form.form("importer");
     let mode = importing.as_ref().map(|i| i.choice("mode", &["command", "agent"], "command"));
     if mode == Some("agent") {
-        let known = form.form("omero").and_then(agents::known_server);
+        let known = form.form("omero").map(agents::known_server);
         return (None, importing.and_then(|i| agents::read(i, known.unwrap_or_default())));
     }
     for key in ["omero", "importer"] {

@@ -56,7 +56,7 @@ pub trait Agent {
 
 /// All agents of the configuration.
 pub struct Agents<'a> {
-    agents: Vec<Box<dyn Agent + 'a>>,
+    members: Vec<Box<dyn Agent + 'a>>,
     server: Option<&'a str>,
     /// For how long one may be out of reach before another does its work.
     fallback_after: Duration,
@@ -66,8 +66,8 @@ pub struct Agents<'a> {
 
 impl<'a> Agents<'a> {
     /// These agents, whose OMERO server has that name.
-    pub fn new(agents: Vec<Box<dyn Agent + 'a>>, server: Option<&'a str>, fallback_after: Duration) -> Self {
-        Self { agents, server, fallback_after, silent: RefCell::default() }
+    pub fn new(members: Vec<Box<dyn Agent + 'a>>, server: Option<&'a str>, fallback_after: Duration) -> Self {
+        Self { members, server, fallback_after, silent: RefCell::default() }
     }
 
     /// Name of the OMERO server; empty where the agents have only one.
@@ -87,7 +87,7 @@ impl<'a> Agents<'a> {
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &dyn Agent> {
-        self.agents.iter().map(|agent| &**agent as &dyn Agent)
+        self.members.iter().map(|agent| &**agent as &dyn Agent)
     }
 
     /// The agent of that name.

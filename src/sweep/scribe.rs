@@ -47,7 +47,7 @@ impl<'a> Scribe<'a> {
         entry: &Entry,
         who: Option<&OmeroIdentity>,
     ) -> Result<(), CatalogError> {
-        self.write(this, entry, Details { who, ..Details::default() }).map(drop)
+        self.write(this, entry, &Details { who, ..Details::default() }).map(drop)
     }
 
     /// Writes that the import begins, and gives what the record says now.
@@ -58,7 +58,7 @@ impl<'a> Scribe<'a> {
         job: Option<JobName<'_>>,
     ) -> Result<Vec<Triple>, CatalogError> {
         let retry = Some(Retry { next: self.sweeper.clock.now(), since: this.since });
-        self.write(this, &Entry::Importing, Details { who: Some(who), retry, job, ..Details::default() })
+        self.write(this, &Entry::Importing, &Details { who: Some(who), retry, job, ..Details::default() })
     }
 
     /// Writes what became of an import.
@@ -92,7 +92,7 @@ impl<'a> Scribe<'a> {
         }
         let wait = retry_wait(config.retry_wait, this.attempts);
         let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since: this.since });
-        self.write(this, &Entry::Pending(why.to_owned()), Details { who, retry, ..Details::default() })?;
+        self.write(this, &Entry::Pending(why.to_owned()), &Details { who, retry, ..Details::default() })?;
         self.report.again(wait);
         Ok(())
     }
@@ -102,7 +102,7 @@ impl<'a> Scribe<'a> {
         &mut self,
         this: &About,
         entry: &Entry,
-        details: Details<'_>,
+        details: &Details<'_>,
     ) -> Result<Vec<Triple>, CatalogError> {
         let names = &self.sweeper.config.attributes;
         let details = Details {
@@ -111,7 +111,7 @@ impl<'a> Scribe<'a> {
             checksum: this.checksum.as_deref(),
             server: self.server,
             previous: &this.previous,
-            ..details
+            ..*details
         };
         let mut triples = record::triples(names, entry, &details);
         // By which source, and for whom: a service account's data is somebody else's.

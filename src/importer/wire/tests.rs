@@ -1,5 +1,4 @@
 use super::*;
-use crate::names::DataId;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -31,9 +30,8 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn subject() -> impl Strategy<Value = Subject> {
-    (any::<bool>(), 1..=u64::MAX).prop_map(|(is_object, n)| match is_object {
-        true => Subject::DataObject(DataId::parse(&n.to_string()).unwrap()),
-        false => Subject::Collection(CollectionId::parse(&n.to_string()).unwrap()),
+    (any::<bool>(), 1..=u64::MAX).prop_map(|(is_object, n)| {
+        Subject::parse(&format!("{}{n}", if is_object { 'd' } else { 'c' })).unwrap()
     })
 }
 

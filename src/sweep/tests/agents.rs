@@ -359,7 +359,7 @@ fn a_job_the_agent_refuses_is_skipped_and_wished_for_again_later() {
     assert!(o.world.catalog.value("a.tif", "::reason").unwrap().contains("no such user"));
     o.agents[0].refuses.set(false);
     o.world.wait(3_600);
-    assert_eq!(o.with(|s| s.sweep_skipped()).unwrap(), 1);
+    assert_eq!(o.with(|s| s.sweep_skipped().unwrap()), 1);
     o.world.wait(QUIET);
     o.sweep().unwrap();
     o.agents[0].work();
@@ -410,7 +410,7 @@ fn dying_anywhere_loses_nothing_and_imports_nothing_twice() {
             for _ in 0..6 {
                 o.agents[0].work();
                 o.world.wait(3_600);
-                o.with(|s| s.sweep_all()).unwrap();
+                o.with(|s| s.sweep_all().unwrap());
                 o.sweep().unwrap();
                 o.agents[0].work();
                 if o.is_to_collect() {
