@@ -46,8 +46,8 @@ pub trait Agent {
     /// It did not take it, or that is unclear.
     fn retry(&self, job: &Job) -> Result<(), AgentError>;
 
-    /// The jobs that changed after a cursor, at most `limit` of them, the longest unchanged first. After a cursor it
-    /// has not reached yet it gives none, and its newest.
+    /// The jobs that changed after a cursor, at most `limit` of them, the longest unchanged first. A cursor in the
+    /// answer below that in the question says that the agent has begun anew.
     ///
     /// # Errors
     /// It did not answer.

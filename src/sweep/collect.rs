@@ -3,8 +3,8 @@
 //!
 //! The agents' feeds tell which jobs have ended since the last look; where each feed was left off is in the job's own
 //! text. A feed alone may miss something: an agent lost its file, a job of ours died on the way, the data was moved
-//! meanwhile. So now and then, and at the beginning, the records that name a job are looked through and their agents
-//! asked about each.
+//! meanwhile. So now and then, and for as long as the end of a feed is not reached for the first time, the records that
+//! name a job are looked through and their agents asked about each.
 
 use super::plan::{self, Object};
 use super::scribe::{About, Scribe};
@@ -28,9 +28,6 @@ const JOBS: usize = 20;
 /// The most questions about changes to one agent in one run.
 const MAX_QUESTIONS: usize = 100;
 
-/// A place in a feed that no feed has reached: the answer tells where its end is.
-const END: u64 = i64::MAX as u64;
-
 /// How often all records that name a job are looked through.
 const CHECK_INTERVAL: u64 = 600;
 
@@ -49,6 +46,9 @@ pub struct Bookmarks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Bookmark {
     cursor: u64,
+    /// The end of the feed is still to be found. What stands before it ended long ago, or is found by its record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_new: bool,
     /// Since when the agent does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     silent_since: Option<UnixTime>,
@@ -124,7 +124,8 @@ impl Sweeper<'_> {
         let mut is_more = false;
         let mut check = marks.checked > now || now - marks.checked >= CHECK_INTERVAL;
         for agent in agents.all() {
-            let mut mark = marks.agents.get(agent.name()).copied().unwrap_or(Bookmark::AT_END);
+            let mut mark = marks.agents.get(agent.name()).copied().unwrap_or(Bookmark::NEW);
+            check |= mark.is_new;
             let read = self.read_feed(agent, &mut mark, now, &mut report)?;
             is_more |= read.is_more;
             let is_given_up = mark.is_given_up(agents, now);
@@ -207,16 +208,16 @@ impl Sweeper<'_> {
             };
             mark.silent_since = None;
             if changes.cursor < mark.cursor {
-                // At first we only ask where the end is. Later it means that the agent has begun anew.
-                read.has_begun_anew |= mark.cursor != END;
-                mark.cursor = if mark.cursor == END { changes.cursor } else { 0 };
+                read.has_begun_anew = true;
+                mark.cursor = 0;
                 continue;
             }
-            for job in changes.jobs.iter().filter(|job| job.state.is_final()) {
+            for job in changes.jobs.iter().filter(|job| job.state.is_final() && !mark.is_new) {
                 self.take_in(agent, job, report)?;
             }
             mark.cursor = changes.cursor;
             if changes.jobs.len() < limit {
+                mark.is_new = false;
                 return Ok(read);
             }
             if written(report) >= self.config.max_files_per_sweep {
@@ -444,7 +445,7 @@ impl Sweeper<'_> {
 }
 
 impl Bookmark {
-    const AT_END: Self = Self { cursor: END, silent_since: None };
+    const NEW: Self = Self { cursor: 0, is_new: true, silent_since: None };
 
     /// Whether the agent has been silent for so long that others do its work.
     fn is_given_up(&self, agents: &Agents<'_>, now: UnixTime) -> bool {
@@ -480,7 +481,7 @@ mod tests {
 
     #[test]
     fn bookmarks_come_back_from_the_rule_text() {
-        let mark = Bookmark { cursor: 7, silent_since: Some(5) };
+        let mark = Bookmark { cursor: 7, is_new: false, silent_since: Some(5) };
         let marks = Bookmarks { agents: BTreeMap::from([("a1".to_owned(), mark)]), checked: 9 };
         for marks in [marks, Bookmarks::default()] {
             let text = marks.text();

@@ -1,6 +1,7 @@
 //! What the integration tests share: where the built things are.
 #![allow(dead_code)]
 
+pub mod agent;
 pub mod omero;
 pub mod zone;
 

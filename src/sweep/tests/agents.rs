@@ -130,6 +130,7 @@ impl Agent for Seen {
 
     fn changes(&self, after: u64, limit: usize) -> Result<Changes, AgentError> {
         self.0.reached()?;
+        let after = if after > self.0.change.get() { 0 } else { after };
         let mut changed: Vec<_> =
             self.0.jobs.borrow().iter().filter(|j| j.2 > after).map(|j| (j.2, j.1.clone())).collect();
         changed.sort_by_key(|(change, _)| *change);
