@@ -28,3 +28,6 @@ pub mod target;
 pub mod tls;
 pub mod visibility;
 pub mod watch;
+
+/// The iRODS version whose plugin interface this build has.
+pub const BUILT_FOR: &str = env!("OMERO_BUILT_FOR");

@@ -360,9 +360,9 @@ fn set_mark(
 ) -> Result<(), CatalogError> {
     let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
     let now = SystemClock.now();
-    let marked = due::mark(catalog, attribute, collection, user, now, quiet)?;
+    let marked = due::announce(catalog, attribute, collection, user, now, quiet, config.sweep_expiry)?;
     log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
-    due::ensure_sweep_all(catalog, now, config.sweep_expiry, config.sweep_expiry)
+    Ok(())
 }
 
 /// The quiet period of a collection, or of a tree, in which there may be something to do.

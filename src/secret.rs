@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Why a file is not taken as a secret; never with a word of what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// What is wrong with the file.
 pub fn read(path: &Path) -> Result<String, SecretError> {
-    read_beside(path, credentials().as_deref())
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    read_beside(path, credentials.as_deref().map(Path::new), rustix::process::geteuid().as_raw())
 }
 
 /// The whole text of such a file, for a secret of several lines such as a private key.
@@ -35,20 +36,34 @@ pub fn read(path: &Path) -> Result<String, SecretError> {
 /// # Errors
 /// What is wrong with the file.
 pub fn read_text(path: &Path) -> Result<String, SecretError> {
-    checked(path, credentials().as_deref())
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    checked(path, credentials.as_deref().map(Path::new), rustix::process::geteuid().as_raw())
 }
 
-/// The directory in which systemd hands over credentials (`LoadCredential=`).
-fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+/// Whether the account of that number would take the file; whether it can read it is not looked at.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn check(path: &Path, account: u32) -> Result<(), SecretError> {
+    read_beside(path, others_credentials(path), account).map(|_| ())
 }
 
-fn refused(path: &Path, why: &str) -> SecretError {
-    SecretError { path: path.display().to_string(), why: why.to_owned() }
+/// The same for a secret of several lines.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn check_text(path: &Path, account: u32) -> Result<(), SecretError> {
+    checked(path, others_credentials(path), account).map(|_| ())
 }
 
-fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, SecretError> {
-    let text = checked(path, credentials)?;
+/// Only the process that is given credentials knows their directory; this is where systemd makes them.
+fn others_credentials(path: &Path) -> Option<&Path> {
+    path.parent().filter(|parent| parent.starts_with("/run/credentials"))
+}
+
+/// The same, where `credentials` is the directory in which systemd hands over credentials (`LoadCredential=`).
+fn read_beside(path: &Path, credentials: Option<&Path>, account: u32) -> Result<String, SecretError> {
+    let text = checked(path, credentials, account)?;
     let password = text.trim_end_matches(['\n', '\r']);
     if password.is_empty() || password.contains(['\n', '\0']) {
         return Err(refused(path, "must hold the password in its one line"));
@@ -56,7 +71,11 @@ fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, Secret
     Ok(password.to_owned())
 }
 
-fn checked(path: &Path, credentials: Option<&Path>) -> Result<String, SecretError> {
+fn refused(path: &Path, why: &str) -> SecretError {
+    SecretError { path: path.display().to_string(), why: why.to_owned() }
+}
+
+fn checked(path: &Path, credentials: Option<&Path>, account: u32) -> Result<String, SecretError> {
     let refuse = |why: &str| refused(path, why);
     let file = open(path).map_err(|e| refuse(&e.to_string()))?;
     let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
@@ -69,8 +88,7 @@ fn checked(path: &Path, credentials: Option<&Path>) -> Result<String, SecretErro
     if about.permissions().mode() & open_to != 0 {
         return Err(refuse("can be read by others; run chmod 0600 on it"));
     }
-    let own = rustix::process::geteuid().as_raw();
-    if about.uid() != own && about.uid() != 0 {
+    if about.uid() != account && about.uid() != 0 {
         return Err(refuse("belongs to another account"));
     }
     let mut text = String::new();
@@ -109,11 +127,13 @@ mod tests {
     #[test]
     fn a_credential_of_systemd_may_be_readable_by_an_acl() {
         let (dir, path) = file("secret\n", 0o440);
-        assert_eq!(read_beside(&path, Some(dir.path())).unwrap(), "secret");
-        assert!(read_beside(&path, None).is_err() && read_beside(&path, dir.path().parent()).is_err());
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(read_beside(&path, Some(dir.path()), own).unwrap(), "secret");
+        assert!(read_beside(&path, None, own).is_err());
+        assert!(read_beside(&path, dir.path().parent(), own).is_err());
         for mode in [0o444, 0o460] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(read_beside(&path, Some(dir.path())).is_err(), "{mode:o}");
+            assert!(read_beside(&path, Some(dir.path()), own).is_err(), "{mode:o}");
         }
     }
 

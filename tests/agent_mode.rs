@@ -18,6 +18,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::agent::{StandInAgent, TOKEN};
+use support::threads::threads_during;
+use support::tls::Authority;
 use support::zone::TestZone;
 
 /// A file that only its owner can read.
@@ -96,6 +98,83 @@ fn what_stands_in_the_way_is_named_with_the_remedy() {
     assert!(asked(&silent, token).to_string().contains("cannot be reached"));
     assert!(started.elapsed() < Duration::from_secs(20));
     assert!(!agent.seen().is_empty());
+}
+
+#[test]
+fn over_tls_both_sides_show_a_certificate_or_nothing_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, others) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "others"));
+    let (agent, url) = StandInAgent::on_tls_port(&ours);
+    let asked = |url: &str, ca: &Authority, certificate: Option<(PathBuf, PathBuf)>| {
+        let token_file = Some(secret(dir.path(), "token", TOKEN));
+        let address = Address::Url(url.to_owned());
+        let settings =
+            Settings { ca_file: Some(ca.file.clone()), certificate, ..settings(address, token_file) };
+        Client::new(&settings, Duration::from_secs(5)).job(&key()).map_err(|e| e.to_string())
+    };
+    let own = ours.certificate("irods.example.org");
+    assert_eq!(asked(&url, &ours, Some(own.clone())), Ok(None));
+    let heard = agent.seen().len();
+    let why = asked(&url, &others, Some(own.clone())).unwrap_err();
+    assert!(why.contains("invalid peer certificate"), "{why}");
+    let why = asked(&url.replace("localhost", "127.0.0.1"), &ours, Some(own.clone())).unwrap_err();
+    assert!(why.contains("not valid for name"), "{why}");
+    let strange = others.certificate("irods.example.net");
+    assert!(asked(&url, &ours, None).is_err() && asked(&url, &ours, Some(strange.clone())).is_err());
+    let why = asked(&url, &ours, Some((own.0.clone(), strange.1))).unwrap_err();
+    assert!(why.contains("key_file"), "{why}");
+    fs::set_permissions(&own.1, fs::Permissions::from_mode(0o640)).unwrap();
+    let why = asked(&url, &ours, Some(own)).unwrap_err();
+    assert!(why.contains("chmod 0600"), "{why}");
+    assert_eq!(agent.seen().len(), heard, "the token went nowhere");
+}
+
+/// In a process of its own, because the other tests start threads.
+#[test]
+fn asking_an_agent_starts_no_thread() {
+    const INNER: &str = "AGENT_THREADS_PLACES";
+    let Ok(places) = std::env::var(INNER) else {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new(dir.path(), "ours");
+        let (_, secure) = StandInAgent::on_tls_port(&authority);
+        let (_, plain) = StandInAgent::on_port();
+        let plain = plain.replace("127.0.0.1", "localhost");
+        StandInAgent::on_socket(&dir.path().join("agent.sock"));
+        authority.certificate("client");
+        secret(dir.path(), "token", TOKEN);
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["asking_an_agent_starts_no_thread", "--exact", "--test-threads=1"])
+            .env(INNER, format!("{} {secure} {plain}", dir.path().display()))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    };
+    let [dir, secure, plain] = places.split(' ').collect::<Vec<_>>()[..] else { panic!("{places}") };
+    let dir = Path::new(dir);
+    // A thread may come and go between two looks: often enough, it is seen.
+    let often = |act: &dyn Fn()| threads_during(|| (0..50).for_each(|_| act()));
+    let of_the_library = often(&|| {
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5)));
+        let _ = ureq::Agent::new_with_config(config.build()).get(plain).call();
+    });
+    assert!(
+        of_the_library > 0,
+        "the library no longer looks a name up in a thread, or the watcher sees none"
+    );
+    for address in [
+        Address::Url(secure.to_owned()),
+        Address::Url(plain.to_owned()),
+        Address::Unix(dir.join("agent.sock")),
+    ] {
+        let settings = Settings {
+            ca_file: Some(dir.join("ours.pem")),
+            certificate: Some((dir.join("client.cert.pem"), dir.join("client.key.pem"))),
+            ..settings(address, Some(dir.join("token")))
+        };
+        let ask = || assert_eq!(Client::new(&settings, Duration::from_secs(5)).job(&key()), Ok(None));
+        assert_eq!(often(&ask), 0, "{settings:?}");
+    }
 }
 
 /// A zone whose agents listen on sockets.

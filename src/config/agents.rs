@@ -107,15 +107,8 @@ fn agent(form: Form<'_>) -> Option<Agent> {
         }
     };
     for secret in ["token", "key"] {
-        if form.value(secret).is_some() {
-            form.problem(
-                secret,
-                format_args!(
-                    "secrets do not belong in server_config.json: put it into a file of mode 0600 and name that file \
-                     in '{secret}_file'"
-                ),
-            );
-        }
+        let file = format!("put it into a file of mode 0600 and name that file in '{secret}_file'");
+        form.refuse(secret, &format!("secrets do not belong in server_config.json: {file}"));
     }
     form.close();
     Some(Agent { name: name?, address: address?, token_file, ca_file, certificate })

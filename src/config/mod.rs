@@ -8,7 +8,7 @@ pub(crate) mod form;
 mod users;
 
 pub use agents::{Address, Agent, Agents};
-pub use form::{Problem, check_host_path, suggestion};
+pub use form::{Asked, Kind, Problem, check_host_path, suggestion};
 
 use crate::identity::Identities;
 use crate::names::{LogicalPath, OmeroName};
@@ -251,12 +251,27 @@ impl Config {
     /// # Errors
     /// Every problem found, each with its JSON pointer below the stanza.
     pub fn parse(value: &Value) -> Result<Self, Vec<Problem>> {
-        let problems = Problems::default();
-        let config = Form::open(String::new(), value, &problems).map(|form| read(form));
-        match (config, problems.into_inner()) {
+        match Self::read(value) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(problems),
         }
+    }
+
+    /// The same with what could be read in spite of the problems; nothing if it is no object.
+    pub fn read(value: &Value) -> (Option<Self>, Vec<Problem>) {
+        let problems = Problems::default();
+        let config = Form::open(String::new(), value, &problems).map(|form| read(form));
+        (config, problems.into_inner())
+    }
+
+    /// Every key that the reader asks for while it reads a value: the reference of the configuration, if the value
+    /// holds every key and every kind of element.
+    pub fn asked(value: &Value) -> Vec<Asked> {
+        let problems = Problems::and_asked();
+        if let Some(form) = Form::open(String::new(), value, &problems) {
+            read(form);
+        }
+        problems.into_asked()
     }
 
     /// The watch that covers a logical path, if any: the first in the order of the configuration.
@@ -565,16 +580,14 @@ fn server(form: Form<'_>) -> Option<Server> {
     let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
     let sudo_user = form.omero_name("sudo_user", true);
     for secret in ["password", "sudo_password"] {
-        if form.value(secret).is_some() {
-            form.problem(
-                secret,
-                "secrets do not belong in server_config.json: put it into a file of mode \
-                                  0600 and name that file in 'password_file'",
-            );
-        }
+        form.refuse(
+            secret,
+            "secrets do not belong in server_config.json: put it into a file of mode 0600 and name that file in \
+             'password_file'",
+        );
     }
     let password_file = needed_path(&form, "password_file", "the file (mode 0600) with sudo_user's password");
-    let namespace = form.text("annotation_namespace").unwrap_or("irods.org/omero").to_owned();
+    let namespace = form.text_or("annotation_namespace", "irods.org/omero").to_owned();
     form.close();
     Some(Server {
         host: host?,
@@ -673,9 +686,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("group", &mut names.group),
         ("on_behalf_of", &mut names.on_behalf_of),
     ] {
-        if let Some(text) = form.text(key) {
-            text.clone_into(slot);
-        }
+        *slot = form.text_or(key, slot).to_owned();
     }
     let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);

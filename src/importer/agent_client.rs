@@ -31,7 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REFUSAL_BYTES: u64 = 64 << 10;
 
 /// The longest answer about one job, in bytes: its outcomes may be longer than what it was submitted with.
-const MAX_ANSWER_BYTES: u64 = 4 * MAX_BODY_BYTES as u64;
+const MAX_JOB_BYTES: u64 = 4 * MAX_BODY_BYTES as u64;
+
+/// The longest answer about several jobs, in bytes; fewer are asked for then.
+const MAX_JOBS_BYTES: u64 = 16 << 20;
 
 /// One agent as configured.
 pub struct Client<'a> {
@@ -81,14 +84,14 @@ impl<'a> Client<'a> {
         AgentError::Unclear(format!("the agent '{}' {why}", self.agent.name))
     }
 
-    fn get(&self, path: &str) -> Result<Answer, AgentError> {
+    fn get(&self, path: &str, limit: u64) -> Result<Answer, AgentError> {
         let connection = self.connection()?;
         let request = connection.http.get(format!("{}{path}", connection.base));
         let request = match &connection.authorization {
             Some(authorization) => request.header("authorization", authorization),
             None => request,
         };
-        self.answer(ignoring_broken_pipes(|| request.call()))
+        self.answer(ignoring_broken_pipes(|| request.call()), limit)
     }
 
     fn post(&self, path: &str, body: &[u8]) -> Result<Answer, AgentError> {
@@ -99,16 +102,20 @@ impl<'a> Client<'a> {
             Some(authorization) => request.header("authorization", authorization),
             None => request,
         };
-        self.answer(ignoring_broken_pipes(|| request.send(body)))
+        self.answer(ignoring_broken_pipes(|| request.send(body)), MAX_JOB_BYTES)
     }
 
-    fn answer(&self, sent: Result<ureq::http::Response<ureq::Body>, Error>) -> Result<Answer, AgentError> {
+    fn answer(
+        &self,
+        sent: Result<ureq::http::Response<ureq::Body>, Error>,
+        limit: u64,
+    ) -> Result<Answer, AgentError> {
         let mut response = sent.map_err(|error| {
             let why = format!("cannot be reached: {}", in_words(&error));
             if was_not_sent(&error) { self.not_taken(&why) } else { self.unclear(&why) }
         })?;
         let status = response.status();
-        let limit = if status.is_success() { MAX_ANSWER_BYTES } else { MAX_REFUSAL_BYTES };
+        let limit = if status.is_success() { limit } else { MAX_REFUSAL_BYTES };
         match ignoring_broken_pipes(|| response.body_mut().with_config().limit(limit).read_to_vec()) {
             Ok(body) => Ok(Answer { status, body }),
             Err(Error::BodyExceedsLimit(_)) => Err(AgentError::TooLong(format!(
@@ -172,7 +179,7 @@ impl Agent for Client<'_> {
     }
 
     fn job(&self, key: &Key) -> Result<Option<Job>, AgentError> {
-        let answer = self.get(&format!("/v1/jobs?key={key}"))?;
+        let answer = self.get(&format!("/v1/jobs?key={key}"), MAX_JOB_BYTES)?;
         match answer.status {
             StatusCode::OK => self.job_of(&answer, key).map(Some),
             StatusCode::NOT_FOUND if wire::read::<Refusal>(&answer.body).is_ok() => Ok(None),
@@ -202,7 +209,8 @@ impl Agent for Client<'_> {
     }
 
     fn changes(&self, after: u64, limit: usize) -> Result<Changes, AgentError> {
-        let answer = self.get(&format!("/v1/changes?after={after}&wait=0&limit={limit}"))?;
+        let longest = if limit > 1 { MAX_JOBS_BYTES } else { MAX_JOB_BYTES };
+        let answer = self.get(&format!("/v1/changes?after={after}&wait=0&limit={limit}"), longest)?;
         match answer.status {
             StatusCode::OK => self.read(&answer),
             _ => Err(self.refusal(&answer)),
@@ -259,8 +267,7 @@ fn tls_config(agent: &config::Agent) -> Result<TlsConfig, String> {
 /// Whether it is sure that the agent has not got the request.
 fn was_not_sent(error: &Error) -> bool {
     use io::ErrorKind::{
-        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, NotFound,
-        PermissionDenied, WouldBlock,
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
     };
     match error {
         Error::HostNotFound
@@ -271,14 +278,7 @@ fn was_not_sent(error: &Error) -> bool {
         | Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
         Error::Io(e) => matches!(
             e.kind(),
-            AddrNotAvailable
-                | ConnectionRefused
-                | HostUnreachable
-                | NetworkDown
-                | NetworkUnreachable
-                | NotFound
-                | PermissionDenied
-                | WouldBlock
+            AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable
         ),
         // Also what the library may add: rather unclear than twice.
         _ => false,
@@ -345,7 +345,8 @@ impl Connector<()> for UnixConnector {
     type Out = UnixTransport;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
-        let stream = connect(&self.0)?;
+        // Whatever is wrong with the socket, nothing was sent.
+        let stream = connect(&self.0).map_err(|e| io::Error::new(io::ErrorKind::ConnectionRefused, e))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(UnixTransport { stream, buffers }))

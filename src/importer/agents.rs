@@ -18,7 +18,7 @@ pub enum AgentError {
     /// It said that the job cannot be imported as it is.
     #[error("{0}")]
     Refused(String),
-    /// Its answer is longer than we take; a shorter one has to be asked for.
+    /// Its answer is longer than we take; fewer jobs have to be asked for.
     #[error("{0}")]
     TooLong(String),
 }

@@ -346,7 +346,7 @@ pub struct Outcome {
     pub reason: Option<String>,
     /// The fileset it is in, or would belong to.
     pub fileset: Option<OmeroId>,
-    /// Its images.
+    /// Its images; none of one of the others of a multi-file fileset.
     #[serde(default)]
     pub images: Vec<OmeroId>,
     /// Its plates.
@@ -388,11 +388,17 @@ impl Outcome {
             adopted: false,
         };
         match outcome {
-            FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted }) => Self {
+            // The images of a set of files are said once, for its key file.
+            FileOutcome::Imported(Imported { fileset, is_member: true, adopted, .. }) => Self {
+                fileset: Some(*fileset),
+                is_member: true,
+                adopted: *adopted,
+                ..nothing(Became::Imported)
+            },
+            FileOutcome::Imported(Imported { fileset, images, plates, is_member: false, adopted }) => Self {
                 fileset: Some(*fileset),
                 images: images.clone(),
                 plates: plates.clone(),
-                is_member: *is_member,
                 adopted: *adopted,
                 ..nothing(Became::Imported)
             },

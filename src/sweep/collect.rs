@@ -128,8 +128,7 @@ impl Sweeper<'_> {
             check |= mark.is_new;
             let read = self.read_feed(agent, &mut mark, now, &mut report)?;
             is_more |= read.is_more;
-            let is_given_up = mark.is_given_up(agents, now);
-            check |= read.has_begun_anew || is_given_up;
+            check |= read.has_begun_anew || mark.was_given_up_since(agents, marks.checked, now);
             next.agents.insert(agent.name().to_owned(), mark);
         }
         if check && self.check(agents, &next, &mut report)? {
@@ -200,6 +199,10 @@ impl Sweeper<'_> {
                     limit = (limit / 2).max(1);
                     continue;
                 }
+                Err(error @ AgentError::TooLong(_)) => {
+                    log::error!("act=collect agent={} failed=\"{error}\"", agent.name());
+                    return Ok(read);
+                }
                 Err(error) => {
                     log::warn!("act=collect agent={} failed=\"{error}\"", agent.name());
                     mark.silent_since = mark.silent_since.filter(|since| *since <= now).or(Some(now));
@@ -236,10 +239,10 @@ impl Sweeper<'_> {
             return Ok(()); // another zone's
         }
         let name = (job.key.as_str().to_owned(), agent.name().to_owned());
-        self.write_down(&place, &name, &Standing::Ended(Box::new(job.clone())), report)
+        self.write_down(&place, &name, &Standing::Ended(Box::new(job.clone())), report).map(drop)
     }
 
-    /// Looks through all records that name a job. Gives whether it came to the end.
+    /// Looks through all records that name a job. Gives whether that is enough for a while.
     fn check(
         &self,
         agents: &Agents<'_>,
@@ -247,19 +250,20 @@ impl Sweeper<'_> {
         report: &mut Report,
     ) -> Result<bool, CatalogError> {
         let mut known: HashMap<(String, String), Standing> = HashMap::new();
+        let mut all_settled = true;
         for id in self.places()? {
             let Some(place) = self.place(id)? else { continue };
             let jobs: BTreeSet<&(String, String)> = place.objects.keys().chain(&place.itself).collect();
             for name in jobs {
                 let standing =
                     known.entry(name.clone()).or_insert_with(|| self.standing(agents, marks, name));
-                self.write_down(&place, name, standing, report)?;
+                all_settled &= self.write_down(&place, name, standing, report)?;
             }
             if written(report) >= self.config.max_files_per_sweep {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(all_settled)
     }
 
     /// Asks an agent about a job.
@@ -311,22 +315,29 @@ impl Sweeper<'_> {
         Ok(Some(Place { id, path, objects, itself }))
     }
 
-    /// Writes down what became of a job's files in one collection.
+    /// Writes down what became of a job's files in one collection. Gives whether nothing has to wait for a later look.
     fn write_down(
         &self,
         place: &Place,
         name: &(String, String),
         standing: &Standing,
         report: &mut Report,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         if matches!(standing, Standing::Open) {
-            return Ok(());
+            return Ok(true);
         }
         let job = JobName { key: &name.0, agent: &name.1 };
         let mut here = Report::default();
-        let mut has_changed = false;
+        let (mut has_changed, mut all_settled) = (false, true);
         let outcomes = outcomes_of(standing);
         let mut settle = |waiting: Waiting| {
+            // The sweep that gave it to the agent may still be on its way there.
+            let is_young =
+                self.clock.now() < waiting.since.saturating_add(self.config.sweep_expiry.as_secs());
+            if is_young && matches!(standing, Standing::Lost(_)) {
+                all_settled = false;
+                return Ok(());
+            }
             has_changed |= waiting.has_changed;
             self.settle(&waiting, job, standing, &outcomes, &mut here)
         };
@@ -350,17 +361,11 @@ impl Sweeper<'_> {
         }
         let again = here.again_in.or(has_changed.then_some(self.config.defaults.quiet_period));
         if let (Some(wait), Some(user)) = (again, self.catalog.client()) {
-            let due = &self.config.attributes.due;
-            due::mark(self.catalog, due, &place.path, &user, self.clock.now(), wait)?;
-            due::ensure_sweep_all(
-                self.catalog,
-                self.clock.now(),
-                self.config.sweep_expiry,
-                self.config.sweep_expiry,
-            )?;
+            let (due, now) = (&self.config.attributes.due, self.clock.now());
+            due::announce(self.catalog, due, &place.path, &user, now, wait, self.config.sweep_expiry)?;
         }
         report.add(&here);
-        Ok(())
+        Ok(all_settled)
     }
 
     /// What a record that names a job says; `None` if it names another by now.
@@ -404,7 +409,7 @@ impl Sweeper<'_> {
         outcomes: &HashMap<Subject, FileOutcome>,
         report: &mut Report,
     ) -> Result<(), CatalogError> {
-        let Waiting { about, who, since, .. } = waiting;
+        let Waiting { about, who, .. } = waiting;
         let who = who.as_ref();
         let server = match (standing, self.importing.as_ref().map_or("", Importing::server)) {
             (Standing::Ended(job), "") => &job.server,
@@ -413,12 +418,6 @@ impl Sweeper<'_> {
         let mut scribe = Scribe::new(self, server, report);
         match standing {
             Standing::Open => Ok(()),
-            // The sweep that gave it to the agent may still be on its way there.
-            Standing::Lost(_)
-                if self.clock.now() < since.saturating_add(self.config.sweep_expiry.as_secs()) =>
-            {
-                Ok(())
-            }
             Standing::Lost(why) => scribe.postpone(about, why, who),
             Standing::Ended(ended) => match ended.state {
                 JobState::Refused => {
@@ -449,8 +448,13 @@ impl Bookmark {
 
     /// Whether the agent has been silent for so long that others do its work.
     fn is_given_up(&self, agents: &Agents<'_>, now: UnixTime) -> bool {
+        self.was_given_up_since(agents, 0, now)
+    }
+
+    /// The same, and that has come about since a time.
+    fn was_given_up_since(&self, agents: &Agents<'_>, time: UnixTime, now: UnixTime) -> bool {
         let patience = agents.fallback_after().as_secs();
-        self.silent_since.is_some_and(|since| now.saturating_sub(since) >= patience)
+        self.silent_since.is_some_and(|since| (time..=now).contains(&since.saturating_add(patience)))
     }
 }
 

@@ -1,10 +1,16 @@
 //! A stand-in for the agent: an HTTP server in this process that keeps the jobs it is given and says of them what the
 //! test wants. `tests/agent_mode.rs` also runs the real one.
 
+use super::tls::Authority;
 use irods_rule_engine_plugin_omero::importer::FileOutcome;
 use irods_rule_engine_plugin_omero::importer::wire::{
     self, Changes, Job, JobState, Outcome, Refusal, Submit,
 };
+use irods_rule_engine_plugin_omero::tls;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -50,6 +56,33 @@ impl StandInAgent {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let _ = served.serve(stream);
+            }
+        });
+        (agent, url)
+    }
+
+    /// One that listens on a port of this host with TLS, has the certificate of `localhost`, and wants one of the same
+    /// authority; gives its URL too.
+    pub fn on_tls_port(authority: &Authority) -> (Self, String) {
+        let (certificate, key) = authority.certificate("localhost");
+        let chain: Vec<_> =
+            CertificateDer::pem_file_iter(certificate).unwrap().collect::<Result<_, _>>().unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(tls::authorities(Some(&authority.file)).unwrap());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), tls::provider());
+        let config = ServerConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap())
+            .unwrap();
+        let (agent, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let (served, config) = (agent.clone(), Arc::new(config));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let _ = served.serve(StreamOwned::new(connection, stream));
             }
         });
         (agent, url)

@@ -3,6 +3,8 @@
 
 pub mod agent;
 pub mod omero;
+pub mod threads;
+pub mod tls;
 pub mod zone;
 
 use std::path::{Path, PathBuf};

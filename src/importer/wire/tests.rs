@@ -68,7 +68,11 @@ fn batch() -> impl Strategy<Value = Batch> {
 fn outcome() -> impl Strategy<Value = FileOutcome> {
     prop_oneof![
         (id(), vec(id(), 0..4), vec(id(), 0..2), any::<bool>(), any::<bool>()).prop_map(
-            |(fileset, images, plates, is_member, adopted)| {
+            |(fileset, mut images, mut plates, is_member, adopted)| {
+                if is_member {
+                    images.clear();
+                    plates.clear();
+                }
                 FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted })
             }
         ),
