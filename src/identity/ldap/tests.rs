@@ -7,6 +7,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+#[path = "../../../tests/support/threads.rs"]
+mod threads;
 use threads::threads_during;
 
 /// A directory of its own for one test; it ends with the test.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::importer::agents::{Agent, AgentError, Agents};
 use crate::importer::wire::{Changes, Job, JobState, Key, Outcome, Submit};
+use std::rc::Rc;
 
 /// What the outside world does to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
