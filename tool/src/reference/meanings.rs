@@ -180,7 +180,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("version", "with `state`", "modify time and size, `1700000000:1024`", "checksum, if one is registered", "which state of the bytes the record is about"),
     ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
     ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
-    ("job", "with `state`", "key of the job", "the agent's name", "with `importing`: the job in which an agent imports it"),
+    ("job", "with the state `importing`", "key of the job", "the agent's name", "the job in which an agent imports it"),
     ("due", "collection", "`name#zone`", "", "something in the collection is to be looked at"),
     ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
