@@ -132,6 +132,8 @@ pub struct Attributes {
     pub due_tree: String,
     /// Lock of the sweep that is at work in a collection.
     pub sweeping: String,
+    /// Until when changes of the catalog have been looked at, on the zone's collection.
+    pub noticed: String,
     /// What became of a data object.
     pub state: String,
     /// Why, in a sentence.
@@ -172,6 +174,7 @@ impl Default for Attributes {
             due: name("due"),
             due_tree: name("due_tree"),
             sweeping: name("sweeping"),
+            noticed: name("noticed"),
             state: name("state"),
             reason: name("reason"),
             fileset: name("fileset"),
@@ -194,7 +197,7 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let marks = [&self.due, &self.due_tree, &self.sweeping].map(String::as_str);
+        let marks = [&self.due, &self.due_tree, &self.sweeping, &self.noticed].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }
@@ -670,6 +673,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("due", &mut names.due),
         ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
+        ("noticed", &mut names.noticed),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -688,7 +692,7 @@ fn attributes(form: Form<'_>) -> Attributes {
     ] {
         *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping];
+    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

@@ -184,6 +184,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("due", "collection", "`name#zone`", "", "something in the collection is to be looked at"),
     ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
+    ("noticed", "collection", "seconds since 1970-01-01 UTC", "", "on the zone's collection: until when the catalog has been asked for data that no PEP told of"),
     ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
     ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),
     ("on_behalf_of", "collection", "`name` or `name#zone`", "", "for whom a service account puts data"),
