@@ -4,7 +4,7 @@
 //! the plugin then loads and does nothing but answer operations.
 
 mod agents;
-pub(crate) mod form;
+pub mod form;
 mod users;
 
 pub use agents::{Address, Agent, Agents};

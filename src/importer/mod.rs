@@ -10,6 +10,8 @@ pub mod outcome;
 mod process;
 pub mod wire;
 
+pub use process::Observer;
+
 use agents::Agents;
 
 use crate::catalog::{Kind, UnixTime};

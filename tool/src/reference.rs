@@ -7,7 +7,7 @@ mod schema;
 mod table;
 
 pub use schema::schema;
-pub use table::{attribute_table, key_table};
+pub use table::{attribute_table, code_table, key_table};
 
 use irods_rule_engine_plugin_omero::config::{Asked, Config, Kind};
 use meanings::{MEANINGS, Meaning};
