@@ -352,7 +352,7 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
         "a library for another iRODS",
         |s| {
             fs::rename(s.path("lib/libirods_common.so.5.0.2"), s.path("lib/libirods_common.so.5.0.1"))
-                .unwrap()
+                .unwrap();
         },
         "library-version",
         "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
