@@ -3,7 +3,7 @@
 //! All mistakes are found in one reading, each with its JSON pointer and a remedy. An empty stanza is valid:
 //! the plugin then loads and does nothing but answer operations.
 
-pub(crate) mod form;
+pub mod form;
 mod users;
 
 pub use form::{Asked, Kind, Problem, check_host_path, suggestion};

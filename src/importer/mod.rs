@@ -8,6 +8,8 @@ pub mod outcome;
 mod process;
 pub mod wire;
 
+pub use process::Observer;
+
 use crate::catalog::{Kind, UnixTime};
 use crate::identity::OmeroIdentity;
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, NameError, OmeroId};
