@@ -171,7 +171,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("version", "with `state`", "modify time and size, `1700000000:1024`", "checksum, if one is registered", "which state of the bytes the record is about"),
     ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
     ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
-    ("due", "collection", "`name#zone`", "", "something in the collection is to be looked at"),
+    ("due", "collection", "`name#zone`; `of a tree for name#zone`; `last look`", "", "something in the collection is to be looked at"),
     ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
     ("noticed", "collection", "seconds since 1970-01-01 UTC", "", "on the zone's collection: until when the catalog has been asked for data that no PEP told of"),
