@@ -25,6 +25,7 @@ pub mod record;
 pub mod secret;
 pub mod sweep;
 pub mod target;
+pub mod tls;
 pub mod visibility;
 pub mod watch;
 

@@ -9,8 +9,8 @@ use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
 use crate::identity;
-use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
+use crate::importer::{Importing, agent_client};
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
 use crate::operations::{self, Function, Operation, OperationError, Reading};
 use crate::sweep::Sweeper;
@@ -325,8 +325,12 @@ impl Plugin {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let roots = config.visibility.roots();
         let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
-        let importer = importer.as_ref().map(|i| i as &dyn Importer);
-        let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
+        let agents = config.agents.as_ref().map(agent_client::all);
+        let importing = match &agents {
+            Some(agents) => Some(Importing::ByAgents(agents)),
+            None => importer.as_ref().map(|i| Importing::Here(i)),
+        };
+        let sweeper = Sweeper { config, catalog: &catalog, importing, clock: &SystemClock };
         Ok(match operation {
             Operation::Sweep(id) => {
                 let report = sweeper.sweep(*id)?;
@@ -350,6 +354,10 @@ impl Plugin {
                 serde_json::json!({"collection": collection.to_string()})
             }
             Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
+            Operation::Collect(marks) => {
+                let collected = sweeper.collect(marks)?;
+                serde_json::json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
+            }
             Operation::SweepSkipped => serde_json::json!({"marked": sweeper.sweep_skipped()?}),
             Operation::Who(who) => who.answer(config, &catalog)?,
         })

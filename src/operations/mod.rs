@@ -9,6 +9,7 @@ pub use who::Who;
 
 use crate::catalog::CatalogError;
 use crate::names::CollectionId;
+use crate::sweep::Bookmarks;
 use serde_json::Value;
 
 /// What a rule text asks for.
@@ -27,6 +28,8 @@ pub enum Operation {
     },
     /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
     SweepAll,
+    /// Ask the agents what they have done. Anybody may ask, as above.
+    Collect(Bookmarks),
     /// Look at skipped data again. Anybody may ask, as above.
     SweepSkipped,
     /// As whom somebody's data would be imported, and why.
@@ -79,6 +82,7 @@ pub fn read_json(value: &Value) -> Reading {
             collection_of(value)
                 .map_or_else(Reading::Wrong, |collection| Reading::Ours(Operation::Mark { collection, tree }))
         }
+        "collect" => Reading::Ours(Operation::Collect(Bookmarks::read(value))),
         "sweep_all" => Reading::Ours(Operation::SweepAll),
         "sweep_skipped" => Reading::Ours(Operation::SweepSkipped),
         "who" => match Who::read(value) {
