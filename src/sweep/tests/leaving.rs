@@ -45,12 +45,13 @@ fn data_moved_during_its_import_gets_its_record_where_it_is() {
 fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_watched() {
     let w = world();
     let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
-    for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif")] {
+    for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif"), (4, "importing.tif")] {
         w.catalog.put(number, name, "alice");
         let state = Triple::new("irods::omero::state", name.strip_suffix(".tif").unwrap(), "1");
         let reason = Triple::new("irods::omero::reason", "no reader", "");
+        let job = (number == 4).then(|| Triple::new("irods::omero::job", "k", "a1"));
         let path = format!("{COLLECTION}/{name}").into_bytes();
-        w.catalog.avus.borrow_mut().insert(path, [state, reason].into_iter().collect());
+        w.catalog.avus.borrow_mut().insert(path, [state, reason].into_iter().chain(job).collect());
         move_to(&w.catalog, name, ELSEWHERE);
     }
     w.sweeper().sweep_all().unwrap();
@@ -61,6 +62,7 @@ fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_w
     let at = |name: &str| state_at(&w, &format!("/z/trash/home/alice/{name}"));
     assert_eq!([at("pending.tif"), at("failed.tif")], [Some(State::Gone); 2]);
     assert_eq!(at("imported.tif"), Some(State::Imported));
+    assert_eq!(at("importing.tif"), Some(State::Importing), "an agent is at it");
     let failed = w.catalog.avus_of(b"/z/trash/home/alice/failed.tif");
     assert!(failed.iter().any(|t| t.value.contains("no reader")), "what failed keeps its reason: {failed:?}");
 }
