@@ -5,7 +5,10 @@
 //! remembered mark is never a missing one.
 
 use crate::catalog::{Catalog, CatalogError, UnixTime};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Attributes, Config};
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
+use crate::watch;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -74,6 +77,59 @@ pub fn mark(
     }
     queue_sweep(catalog, id, delay)?;
     Ok(Marked::New)
+}
+
+/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
+///
+/// # Errors
+/// The catalog failed.
+pub fn set(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    tree: bool,
+    user: &IrodsUser,
+    quiet: Duration,
+) -> Result<(), CatalogError> {
+    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+    let now = SystemClock.now();
+    let marked = mark(catalog, attribute, collection, user, now, quiet)?;
+    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
+    ensure_sweep_all(catalog, now, config.sweep_all_interval, config.sweep_expiry)
+}
+
+/// The quiet period of a collection, or of a tree, in which there may be something to do.
+///
+/// # Errors
+/// The catalog failed.
+pub fn interest(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    id: CollectionId,
+    tree: bool,
+) -> Result<Option<Duration>, CatalogError> {
+    let watching = watch::watching(config, catalog, collection)?;
+    let otherwise = config.defaults.quiet_period;
+    let of_interest = watching.is_of_interest()
+        || if tree {
+            watch::reaches(config, catalog, collection)?
+        } else {
+            config.tags && !catalog.tagged_objects(id, &config.attributes.import)?.is_empty()
+        };
+    Ok(of_interest.then(|| watching.quiet_period(otherwise)))
+}
+
+/// The value of the mark, on the zone's collection, that says that the look for marks without a sweep goes on for
+/// ever.
+pub const RECURRING: &str = "sweep_all";
+
+/// Whether the look for marks without a sweep is to go on for ever.
+///
+/// # Errors
+/// The catalog failed.
+pub fn is_recurring(catalog: &dyn Catalog, names: &Attributes) -> Result<bool, CatalogError> {
+    Ok(!catalog.marked(&[&names.recurring])?.is_empty())
 }
 
 /// Makes sure that somebody looks again for marks whose sweep died: one `sweep_all` waits in the queue. Jobs

@@ -5,6 +5,7 @@
 //! only then read the catalog. An event after the reading sets `due` anew. At the end release the collection,
 //! and look once more for `due`: an event's sweep that found the collection taken has left it to us.
 
+mod explain;
 mod plan;
 mod run;
 mod spread;
@@ -13,6 +14,7 @@ mod survey;
 mod unit;
 mod watched;
 
+pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
 
@@ -99,6 +101,16 @@ enum Taken {
     Others { for_at_most: Duration },
 }
 
+/// What is to be done with a directory that is one image.
+enum UnitPlan {
+    /// Nothing, or nothing new is to be said.
+    Nothing,
+    /// It is not complete: for how long at least, and which marker it waits for.
+    Unsettled(Duration, Option<String>),
+    /// It has been decided on.
+    Settled(Box<Planned>),
+}
+
 /// Sweeps collections.
 pub struct Sweeper<'a> {
     /// The plugin's configuration.
@@ -136,13 +148,14 @@ impl Sweeper<'_> {
         self.finish(id, &collection, &hold, swept, due.first().map(String::as_str))
     }
 
-    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any.
-    /// Gives how many were queued. This is what finds the marks whose sweep died with its process.
+    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any or it
+    /// is to go on for ever ([`due::is_recurring`]). Gives how many were queued. This is what finds the marks whose
+    /// sweep died with its process.
     pub fn sweep_all(&self) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
         let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
-        if marked.is_empty() {
+        if marked.is_empty() && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
         }
         let queued = self.catalog.queued()?;
@@ -155,7 +168,8 @@ impl Sweeper<'_> {
         let room = self.config.max_queued_sweeps.saturating_sub(sweeps);
         // First of all the next look, for the case that this one dies. Itself is in the queue still, but over
         // its time already. It comes sooner where there is no room for all.
-        let next = if without.len() > room { expiry.min(NEXT_LOOK_WHEN_FULL) } else { expiry };
+        let interval = self.config.sweep_all_interval;
+        let next = if without.len() > room { interval.min(NEXT_LOOK_WHEN_FULL) } else { interval };
         due::ensure_sweep_all(self.catalog, self.clock.now(), next, Duration::ZERO)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
@@ -402,27 +416,49 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, collection)?.filter(|s| s.covers_all) else {
             return Ok(());
         };
+        match self.plan_unit(id, collection, &scope)? {
+            UnitPlan::Nothing => Ok(()),
+            UnitPlan::Unsettled(wait, _) => {
+                report.again(wait);
+                Ok(())
+            }
+            UnitPlan::Settled(planned) => {
+                let mut run = Run::new(self, id, collection, hold, report, false);
+                run.take(*planned)?;
+                run.import_all()
+            }
+        }
+    }
+
+    /// What is to be done with a directory that is one image.
+    fn plan_unit(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+    ) -> Result<UnitPlan, CatalogError> {
         let unit = Unit::read(self.catalog, id, collection)?;
         if unit.newest == 0 {
-            return Ok(()); // nothing in it yet
+            return Ok(UnitPlan::Nothing); // nothing in it yet
         }
         let marker = match &scope.rules.complete_marker {
-            Some(marker) if !self.is_marked(id, collection, &scope)? => Some(marker.describe()),
+            Some(marker) if !self.is_marked(id, collection, scope)? => Some(marker.describe()),
             Some(_) | None => None,
         };
-        if let Some(wait) = unit.unsettled(self.clock.now(), &scope, self.config.max_wait, marker.is_some()) {
-            report.again(wait);
-            return Ok(());
+        if let Some(wait) = unit.unsettled(self.clock.now(), scope, self.config.max_wait, marker.is_some()) {
+            return Ok(UnitPlan::Unsettled(wait, marker));
         }
         let record = self.catalog.collection_record(id)?;
+        if record.ignored_by(&self.config.attributes).is_some() {
+            return Ok(UnitPlan::Nothing);
+        }
         let survey = Survey::default();
         // It lies in the collection above it, as a file would, unless it is itself what is watched.
         let parent = collection.parent().filter(|p| p.elements().count() >= scope.root);
         let place = Place { collection: parent.as_ref().unwrap_or(collection), root: scope.root };
-        let mut run = Run::new(self, id, collection, hold, report, false);
         let subject = Subject::Collection(id);
         let planned = match unit.object {
-            Ok(object) => Decider::new(self.config, self.catalog, &scope, &survey, place)
+            Ok(object) => Decider::new(self.config, self.catalog, scope, &survey, place)
                 .planned(subject, collection, &object, record)?,
             Err(why) => {
                 let version = record::Version { modify_time: unit.newest, size: 0 };
@@ -439,10 +475,7 @@ impl Sweeper<'_> {
                 })
             }
         };
-        if let Some(planned) = planned {
-            run.take(planned)?;
-        }
-        run.import_all()
+        Ok(planned.map_or(UnitPlan::Nothing, |planned| UnitPlan::Settled(Box::new(planned))))
     }
 
     /// Whether the marker that a directory format waits for is there: an AVU on it or above it, or a file in it.
@@ -485,11 +518,13 @@ impl Sweeper<'_> {
     ) -> Result<(), CatalogError> {
         let names = &self.config.attributes;
         let mut waiting: BTreeMap<DataId, record::Record> = BTreeMap::new();
-        let wanted = [names.state.as_str(), names.reason.as_str(), names.retry.as_str()];
+        let wanted = [&names.state, &names.reason, &names.retry, &names.ignored].map(String::as_str);
         self.catalog.object_avus(id, Which::All, &wanted, &mut |id, triple| {
             waiting.entry(id).or_default().triples.push(triple);
         })?;
-        waiting.retain(|_, r| matches!(r.state(names), Some(State::Pending | State::Skipped)));
+        waiting.retain(|_, r| {
+            matches!(r.state(names), Some(State::Pending | State::Skipped)) && r.ignored_by(names).is_none()
+        });
         if self.config.tags {
             for (tagged, _, _) in self.catalog.tagged_objects(id, &names.import)? {
                 waiting.remove(&tagged);
@@ -520,7 +555,8 @@ fn is_lock(mark: &str) -> bool {
     !mark.starts_with(ALIVE)
 }
 
-fn sign_of_life(mark: &str) -> Option<UnixTime> {
+/// The time in a mark that is a sweep's sign of life.
+pub fn sign_of_life(mark: &str) -> Option<UnixTime> {
     mark.strip_prefix(ALIVE)?.parse().ok()
 }
 
