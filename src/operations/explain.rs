@@ -6,7 +6,7 @@ use super::{Context, OperationError};
 use crate::catalog::{Item, Level, Which};
 use crate::event::Pep;
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
-use crate::record::Record;
+use crate::record::{Record, State};
 use crate::sweep::{Explanation, Outlook};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ impl Explain {
             "path": subject.as_ref().map_or(&self.path, |s| &s.path).display(),
             "kind": subject.as_ref().map(Subject::kind_word),
             "id": subject.as_ref().map(Subject::id),
-            "state": record.state(names).map(|s| s.as_str()),
+            "state": record.state(names).map(State::as_str),
             "state_reason": record.reason(names),
             "steps": explanation.steps,
         });

@@ -137,7 +137,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
         "import" => {
             let target = target(form);
             let path = needed_path(form);
-            Operation::Import(Import { path: path?, target: target? })
+            Operation::Import(Import { path: path?, target })
         }
         "retry" => {
             let recursive = form.flag("recursive", false);
@@ -201,22 +201,12 @@ fn needed_path(form: &Form<'_>) -> Option<LogicalPath> {
     path
 }
 
-/// The target: `Some(None)` for that of the configuration, `None` where it is wrong.
-fn target(form: &Form<'_>) -> Option<Option<String>> {
-    match form.value("target") {
-        None => Some(None),
-        Some(Value::String(text)) if text.is_empty() => Some(None),
-        Some(_) => {
-            let text = limited(form, "target")?;
-            match crate::target::Template::parse(text) {
-                Ok(_) => Some(Some(text.to_owned())),
-                Err(why) => {
-                    form.problem("target", why);
-                    None
-                }
-            }
-        }
-    }
+/// The target; none, or an empty text, is that of the configuration.
+fn target(form: &Form<'_>) -> Option<String> {
+    form.value("target").filter(|v| v.as_str() != Some(""))?;
+    let text = limited(form, "target")?;
+    crate::target::Template::parse(text).map_err(|why| form.problem("target", why)).ok()?;
+    Some(text.to_owned())
 }
 
 fn collection(form: &Form<'_>) -> Option<CollectionId> {

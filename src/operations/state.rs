@@ -6,7 +6,7 @@ use super::{Context, OperationError};
 use crate::catalog::{Item, Level};
 use crate::config::Attributes;
 use crate::names::LogicalPath;
-use crate::record::{Record, Triple};
+use crate::record::{Record, State, Triple};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
         })
     };
     json!({
-        "state": record.state(names).map(|s| s.as_str()),
+        "state": record.state(names).map(State::as_str),
         "attempts": record.attempts(names),
         "reason": record.reason(names),
         "fileset": one(&names.fileset),
