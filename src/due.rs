@@ -1,8 +1,9 @@
 //! The due mark: the durable note that a collection holds something to look at, and the sweep that follows it.
 //!
 //! A burst of puts costs one mark. Within one agent the mark is remembered for at most half the quiet period,
-//! counted from the marking: a sweep that removes it has seen no change for a whole quiet period, so a
-//! remembered mark is never a missing one.
+//! counted from the marking. A sweep may remove it meanwhile: one that was queued long before, or one whose clock or
+//! whose look at the data says that all is quiet (a file that was moved keeps its old time). So whoever removes a mark
+//! looks once more when nobody can remember it any longer.
 
 use crate::catalog::{Catalog, CatalogError, UnixTime};
 use crate::clock::{Clock, SystemClock};
@@ -21,10 +22,21 @@ pub struct Memory {
     marked: HashMap<LogicalPath, Instant>,
 }
 
+/// How long an agent remembers a mark.
+fn memory_of(quiet: Duration) -> Duration {
+    quiet / 2
+}
+
+/// How long after the removal of a mark nobody remembers it; `None` where marks are not remembered.
+pub fn forgotten_after(quiet: Duration) -> Option<Duration> {
+    // The queue counts in whole seconds.
+    (!quiet.is_zero()).then(|| Duration::from_secs(memory_of(quiet).as_secs() + 1))
+}
+
 impl Memory {
-    /// Whether the collection was marked by this agent so lately that the mark is still there.
+    /// Whether the collection was marked by this agent so lately that a look at it is still to come.
     pub fn holds(&self, collection: &[u8], quiet: Duration, now: Instant) -> bool {
-        self.marked.get(collection).is_some_and(|since| now.duration_since(*since) < quiet / 2)
+        self.marked.get(collection).is_some_and(|since| now.duration_since(*since) < memory_of(quiet))
     }
 
     /// Remembers that the collection is marked.
@@ -93,9 +105,9 @@ pub fn set(
 ) -> Result<(), CatalogError> {
     let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
     let now = SystemClock.now();
-    let marked = mark(catalog, attribute, collection, user, now, quiet)?;
+    let marked = announce(catalog, attribute, collection, user, now, quiet, config.sweep_all_interval)?;
     log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
-    ensure_sweep_all(catalog, now, config.sweep_all_interval, config.sweep_expiry)
+    Ok(())
 }
 
 /// The quiet period of a collection, or of a tree, in which there may be something to do.
@@ -132,16 +144,36 @@ pub fn is_recurring(catalog: &dyn Catalog, names: &Attributes) -> Result<bool, C
     Ok(!catalog.marked(&[&names.recurring])?.is_empty())
 }
 
-/// Makes sure that somebody looks again for marks whose sweep died: one `sweep_all` waits in the queue. Jobs
-/// that are over their time by more than `overdue` are those of dead processes and do not count.
-pub fn ensure_sweep_all(
+/// What an event does: makes sure that somebody looks for marks whose process died, then marks.
+///
+/// In this order, so that one that dies in between leaves no mark behind that nobody looks for.
+pub fn announce(
     catalog: &dyn Catalog,
+    attribute: &str,
+    collection: &LogicalPath,
+    user: &IrodsUser,
     now: UnixTime,
-    interval: Duration,
-    overdue: Duration,
-) -> Result<(), CatalogError> {
-    let waits = |due_at: &UnixTime| due_at.saturating_add(overdue.as_secs()) > now;
-    if catalog.queued_for(SWEEP_ALL)?.iter().any(waits) { Ok(()) } else { catalog.queue(SWEEP_ALL, interval) }
+    delay: Duration,
+    expiry: Duration,
+) -> Result<Marked, CatalogError> {
+    ensure_sweep_all(catalog, now, expiry)?;
+    mark(catalog, attribute, collection, user, now, delay)
+}
+
+/// Makes sure that a `sweep_all` runs in about the time given, and another after as much again: a crash may end one
+/// with the sweep whose mark it would have found. One that comes sooner than in half the time does not count: it may
+/// have read the marks before the one is set for which it is wanted. Nor does one that is over its time: it is at work,
+/// or its process died.
+pub fn ensure_sweep_all(catalog: &dyn Catalog, now: UnixTime, within: Duration) -> Result<(), CatalogError> {
+    let times = catalog.queued_for(SWEEP_ALL)?;
+    let half = within.as_secs() / 2;
+    for delay in [within, within * 2] {
+        let wanted = now.saturating_add(delay.as_secs());
+        if !times.iter().any(|at| wanted.abs_diff(*at) <= half) {
+            catalog.queue(SWEEP_ALL, delay)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at

@@ -27,11 +27,22 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// What is wrong with the file.
 pub fn read(path: &Path) -> Result<String, SecretError> {
-    read_beside(path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref().map(Path::new))
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    read_beside(path, credentials.as_deref().map(Path::new), rustix::process::geteuid().as_raw())
+}
+
+/// Whether the account of that number would take the file; whether it can read it is not looked at.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn check(path: &Path, account: u32) -> Result<(), SecretError> {
+    // Only the process that is given credentials knows their directory; this is where systemd makes them.
+    let credentials = path.parent().filter(|parent| parent.starts_with("/run/credentials"));
+    read_beside(path, credentials, account).map(|_| ())
 }
 
 /// The same, where `credentials` is the directory in which systemd hands over credentials (`LoadCredential=`).
-fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, SecretError> {
+fn read_beside(path: &Path, credentials: Option<&Path>, account: u32) -> Result<String, SecretError> {
     let refuse = |why: &str| SecretError { path: path.display().to_string(), why: why.to_owned() };
     let file = open(path).map_err(|e| refuse(&e.to_string()))?;
     let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
@@ -44,8 +55,7 @@ fn read_beside(path: &Path, credentials: Option<&Path>) -> Result<String, Secret
     if about.permissions().mode() & open_to != 0 {
         return Err(refuse("can be read by others; run chmod 0600 on it"));
     }
-    let own = rustix::process::geteuid().as_raw();
-    if about.uid() != own && about.uid() != 0 {
+    if about.uid() != account && about.uid() != 0 {
         return Err(refuse("belongs to another account"));
     }
     let mut text = String::new();
@@ -88,11 +98,13 @@ mod tests {
     #[test]
     fn a_credential_of_systemd_may_be_readable_by_an_acl() {
         let (dir, path) = file("secret\n", 0o440);
-        assert_eq!(read_beside(&path, Some(dir.path())).unwrap(), "secret");
-        assert!(read_beside(&path, None).is_err() && read_beside(&path, dir.path().parent()).is_err());
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(read_beside(&path, Some(dir.path()), own).unwrap(), "secret");
+        assert!(read_beside(&path, None, own).is_err());
+        assert!(read_beside(&path, dir.path().parent(), own).is_err());
         for mode in [0o444, 0o460] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(read_beside(&path, Some(dir.path())).is_err(), "{mode:o}");
+            assert!(read_beside(&path, Some(dir.path()), own).is_err(), "{mode:o}");
         }
     }
 

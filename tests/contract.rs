@@ -202,9 +202,9 @@ const DATASET: &str = "Dataset:name:run1; 'a' & -b";
 fn world_that_imports() -> World {
     let world = World::new();
     let entries = json!([
-        [55, 1, "vault/a.tif"],
-        [56, 2, "vault/it's 'b' é #1 $objPath %s.tif"],
-        [57, 3, "vault/-dash/--help.tif"],
+        [55, 1, "vault/a.tif", "alice"],
+        [56, 2, "vault/it's 'b' é #1 $objPath %s.tif", "alice"],
+        [57, 3, "vault/-dash/--help.tif", "alice"],
     ]);
     world.answers(&[
         ("from Dataset c where c.name = 'run1; ''a'' & -b'", false, json!([[7, "alice", -120]])),

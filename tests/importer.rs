@@ -127,6 +127,19 @@ fn the_same_batch_again_is_adopted_and_makes_nothing_new() {
 }
 
 #[test]
+fn images_that_somebody_else_made_of_the_same_file_are_not_adopted() {
+    let w = world();
+    w.omero.admin(&["group", "permissions", "lab", "rwra--"]);
+    w.omero.admin(&["user", "add", "bob", "--group", "lab"]);
+    let path = w.image("a.tif");
+    let others = w.run(&batch_of("bob", std::slice::from_ref(&path))).unwrap();
+    let alices = w.run(&batch_of("alice", &[path])).unwrap();
+    assert!(!imported(&alices[0]).adopted);
+    assert_ne!(imported(&alices[0]).fileset, imported(&others[0]).fileset);
+    assert_eq!(w.omero.count("filesets"), 2);
+}
+
+#[test]
 fn images_of_an_earlier_data_object_of_the_same_path_are_not_adopted() {
     let w = world();
     let mut batch = batch_of("alice", &[w.image("a.tif")]);

@@ -251,12 +251,17 @@ impl Config {
     /// # Errors
     /// Every problem found, each with its JSON pointer below the stanza.
     pub fn parse(value: &Value) -> Result<Self, Vec<Problem>> {
-        let problems = Problems::default();
-        let config = Form::open(String::new(), value, &problems).map(|form| read(form));
-        match (config, problems.into_inner()) {
+        match Self::read(value) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(problems),
         }
+    }
+
+    /// The same with what could be read in spite of the problems; nothing if it is no object.
+    pub fn read(value: &Value) -> (Option<Self>, Vec<Problem>) {
+        let problems = Problems::default();
+        let config = Form::open(String::new(), value, &problems).map(|form| read(form));
+        (config, problems.into_inner())
     }
 
     /// The watch that covers a logical path, if any: the first in the order of the configuration.

@@ -94,6 +94,15 @@ impl TableFile {
         Self { path, known: RefCell::default() }
     }
 
+    /// All rows of a file, as a process of the account of that number would take them.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn rows_for(path: &Path, account: u32) -> Result<Rows, String> {
+        let (file, _) = open(path, account)?;
+        read(file)
+    }
+
     fn row(&self, user: &IrodsUser, now: Instant) -> Result<Option<OmeroIdentity>, String> {
         let mut known = self.known.borrow_mut();
         known.refresh(&self.path, now);
@@ -111,7 +120,7 @@ impl TableFile {
 impl Known {
     /// Reads the file again if it has changed since the last look.
     fn refresh(&mut self, path: &Path, now: Instant) {
-        let (stamp, read) = match open(path) {
+        let (stamp, read) = match open(path, rustix::process::geteuid().as_raw()) {
             Ok((file, stamp)) if self.stamp.as_ref() != Some(&stamp) => (Some(stamp), read(file)),
             Ok(_) => return,
             Err(why) => (None, Err(why)),
@@ -134,7 +143,7 @@ impl Known {
     }
 }
 
-fn open(path: &Path) -> Result<(File, Stamp), String> {
+fn open(path: &Path, account: u32) -> Result<(File, Stamp), String> {
     let file = secret::open(path).map_err(|e| e.to_string())?;
     let about = file.metadata().map_err(|e| e.to_string())?;
     if !about.is_file() {
@@ -143,8 +152,7 @@ fn open(path: &Path) -> Result<(File, Stamp), String> {
     if about.mode() & 0o002 != 0 {
         return Err("anybody may write to it; run chmod o-w on it".to_owned());
     }
-    let own = rustix::process::geteuid().as_raw();
-    if about.uid() != own && about.uid() != 0 {
+    if about.uid() != account && about.uid() != 0 {
         return Err("it belongs neither to the service account nor to root".to_owned());
     }
     Ok((file, Stamp::of(&about)))

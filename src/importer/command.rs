@@ -21,7 +21,7 @@ use super::process::{self, Finished};
 use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
 use crate::catalog::UnixTime;
 use crate::config::{ImporterCommand, Omero, Server};
-use crate::names::OmeroId;
+use crate::names::{OmeroId, OmeroName};
 use crate::record::Imported;
 use crate::secret;
 use rustix::fs::{FlockOperation, flock};
@@ -259,29 +259,34 @@ impl<'a> CommandImporter<'a> {
         })
     }
 
-    /// The filesets that hold any of the files and have images, by fileset id.
+    /// The filesets of the batch's user that hold any of the files and have images, by fileset id.
     fn filesets(
         &self,
         place: &Workplace,
-        files: &[BatchFile],
+        batch: &Batch,
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
         let of = |f: &BatchFile| client_path::of(&f.importer_path);
+        let user = &batch.identity.user;
         let (directories, files): (Vec<&BatchFile>, Vec<&BatchFile>) =
-            files.iter().partition(|f| f.is_directory());
-        let mut found = self.filesets_of(place, &files.into_iter().map(of).collect(), alive)?;
+            batch.files.iter().partition(|f| f.is_directory());
+        let mut found = self.filesets_of(place, user, &files.into_iter().map(of).collect(), alive)?;
         for directory in directories.into_iter().map(of) {
             let below = format!("{directory}/");
             let query = format!(
-                "select distinct fe.fileset.id from FilesetEntry fe where substring(fe.clientPath, 1, {}) = {}",
+                "select distinct fe.fileset.id, fe.fileset.details.owner.omeName from FilesetEntry fe where \
+                 substring(fe.clientPath, 1, {}) = {}",
                 below.chars().count(),
                 literal(&below)
             );
-            for id in
-                self.ask(place, &query, alive)?.iter().flatten().filter_map(|id| OmeroId::parse(id).ok())
-            {
-                // The directory stands for all its files: before any of them.
-                found.entry(id).or_default().entries.insert(0, directory.clone());
+            for row in self.ask(place, &query, alive)? {
+                if let [fileset, owner] = row.as_slice()
+                    && let Ok(fileset) = OmeroId::parse(fileset)
+                    && is_same_user(owner, user)
+                {
+                    // The directory stands for all its files: before any of them.
+                    found.entry(fileset).or_default().entries.insert(0, directory.clone());
+                }
             }
         }
         self.contents(place, &mut found, alive)?;
@@ -290,20 +295,24 @@ impl<'a> CommandImporter<'a> {
         Ok(found)
     }
 
-    /// The filesets that hold any of some client paths, without their contents.
+    /// The filesets of a user that hold any of some client paths, without their contents. Those of others, which the
+    /// user may be able to read, are none of the user's data: a client path is what its importer said it is.
     fn filesets_of(
         &self,
         place: &Workplace,
+        user: &OmeroName,
         wanted: &BTreeSet<String>,
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
         let mut found: BTreeMap<OmeroId, Fileset> = BTreeMap::new();
         for list in literal_lists(wanted.iter().map(String::as_str)) {
             let query = format!(
-                "select fe.fileset.id, fe.id, fe.clientPath from FilesetEntry fe where fe.clientPath in ({list})"
+                "select fe.fileset.id, fe.id, fe.clientPath, fe.fileset.details.owner.omeName from FilesetEntry fe \
+                 where fe.clientPath in ({list})"
             );
             for row in self.ask(place, &query, alive)? {
-                if let [fileset, entry, path] = row.as_slice()
+                if let [fileset, entry, path, owner] = row.as_slice()
+                    && is_same_user(owner, user)
                     && let (Ok(fileset), Ok(entry)) = (OmeroId::parse(fileset), entry.parse())
                     && wanted.contains(path)
                 {
@@ -352,6 +361,7 @@ impl<'a> CommandImporter<'a> {
     fn joined(
         &self,
         place: &Workplace,
+        user: &OmeroName,
         wanted: &[&BatchFile],
         alive: &mut dyn FnMut(),
     ) -> Result<HashMap<String, OmeroId>, ImporterError> {
@@ -371,7 +381,7 @@ impl<'a> CommandImporter<'a> {
             if new.is_empty() || others.is_empty() {
                 continue;
             }
-            let mut found = self.filesets_of(place, &others, alive)?;
+            let mut found = self.filesets_of(place, user, &others, alive)?;
             found.retain(|id, _| !new.iter().any(|f| f.previous.contains(id)));
             self.contents(place, &mut found, alive)?;
             if let Some((fileset, _)) = found.iter().rev().find(|(_, f)| !f.images.is_empty()) {
@@ -574,7 +584,7 @@ impl<'a> CommandImporter<'a> {
         let by_client_path: HashMap<String, &BatchFile> =
             batch.files.iter().map(|f| (client_path::of(&f.importer_path), f)).collect();
         let old: BTreeSet<OmeroId> = batch.files.iter().flat_map(|f| f.previous.iter().copied()).collect();
-        let mut before = self.filesets(place, &batch.files, alive)?;
+        let mut before = self.filesets(place, batch, alive)?;
         before.retain(|id, _| !old.contains(id));
         // What carries our mark for other data, or for another version of it, is not what we look for.
         let adopted: BTreeMap<OmeroId, Fileset> = before
@@ -588,7 +598,7 @@ impl<'a> CommandImporter<'a> {
         let (seen, mut not_given) = self.look_at(&wanted);
         wanted.retain(|f| !not_given.contains_key(&f.importer_path));
         if !wanted.is_empty() && (batch.may_join || !adopted.is_empty()) {
-            let joined = self.joined(place, &wanted, alive)?;
+            let joined = self.joined(place, &batch.identity.user, &wanted, alive)?;
             wanted.retain(|f| !joined.contains_key(&f.importer_path));
             not_given.extend(joined.into_iter().map(|(path, id)| (path, FileOutcome::Joined(id))));
         }
@@ -610,7 +620,7 @@ impl<'a> CommandImporter<'a> {
                 log::error!("act=check path={} failed=\"exchanged during the import\"", file.logical_path);
                 not_given.insert(file.importer_path.clone(), FileOutcome::Failed(EXCHANGED.to_owned()));
             }
-            let after = match self.filesets(place, &batch.files, alive) {
+            let after = match self.filesets(place, batch, alive) {
                 Ok(after) => after,
                 // The run may have imported everything: the next sweep asks again and adopts.
                 Err(error) => {
@@ -681,6 +691,11 @@ fn paths_of(files: &[&BatchFile]) -> String {
 
 fn strings(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
+}
+
+/// Whether OMERO's name of a user is the one that was mapped to. An OMERO with LDAP may keep names in lower case.
+fn is_same_user(name: &str, mapped: &OmeroName) -> bool {
+    name.to_lowercase() == mapped.as_str().to_lowercase()
 }
 
 /// Whether a fileset is of just these data objects in just this version, or bears no mark of ours at all (its

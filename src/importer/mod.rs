@@ -6,10 +6,11 @@ mod containers;
 pub mod files;
 pub mod outcome;
 mod process;
+pub mod wire;
 
 use crate::catalog::{Kind, UnixTime};
 use crate::identity::OmeroIdentity;
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, NameError, OmeroId};
 use crate::record::{Imported, Version};
 use crate::target::Target;
 
@@ -23,6 +24,26 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// From its short form, `d10234` for a data object and `c10234` for a collection.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text.split_at_checked(1) {
+            Some(("d", id)) => DataId::parse(id).map(Self::DataObject),
+            Some(("c", id)) => CollectionId::parse(id).map(Self::Collection),
+            Some(_) | None => Err(NameError::Id(text.to_owned())),
+        }
+    }
+
+    /// The short form that [`Self::parse`] takes.
+    pub fn short(self) -> String {
+        match self {
+            Self::DataObject(id) => format!("d{id}"),
+            Self::Collection(id) => format!("c{id}"),
+        }
+    }
+
     /// What bears the record.
     pub fn kind(self) -> Kind {
         match self {

@@ -7,9 +7,8 @@
 use super::{Context, OperationError, Request};
 use crate::due;
 use serde_json::{Value, json};
-use std::time::Duration;
 
-/// Installs the chain: one `sweep_all` waits in the queue, and each queues its successor.
+/// Installs the chain: a `sweep_all` waits in the queue and another in reserve, and each queues its successors.
 pub fn install(context: &Context<'_>, request: &Request) -> Result<Value, OperationError> {
     context.administrators_only("install the recurring sweep_all")?;
     if !context.on_provider {
@@ -20,9 +19,7 @@ pub fn install(context: &Context<'_>, request: &Request) -> Result<Value, Operat
     let zone = catalog.zone()?;
     let new = !due::is_recurring(catalog, &config.attributes)?
         && catalog.set_mark(&zone, &config.attributes.recurring, due::RECURRING)?;
-    // The first look comes at once: what was left lying is what it is installed for.
-    let first = Duration::from_secs(1);
-    due::ensure_sweep_all(catalog, sweeper.clock.now(), first, config.sweep_expiry)?;
+    due::ensure_sweep_all(catalog, sweeper.clock.now(), config.sweep_all_interval)?;
     Ok(json!({
         "installed": true,
         "changed": new,
@@ -31,7 +28,7 @@ pub fn install(context: &Context<'_>, request: &Request) -> Result<Value, Operat
     }))
 }
 
-/// Ends the chain: the `sweep_all` that waits is the last, unless something is marked.
+/// Ends the chain: those that wait are the last, unless something is marked.
 pub fn remove(context: &Context<'_>, request: &Request) -> Result<Value, OperationError> {
     context.administrators_only("remove the recurring sweep_all")?;
     if !context.on_provider {

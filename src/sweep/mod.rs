@@ -3,7 +3,8 @@
 //!
 //! The mark's protocol (no lost wake-up): take the collection (`sweeping`, a test-and-set), remove `due`, and
 //! only then read the catalog. An event after the reading sets `due` anew. At the end release the collection,
-//! and look once more for `due`: an event's sweep that found the collection taken has left it to us.
+//! and look once more for `due`: an event's sweep that found the collection taken has left it to us. An agent may
+//! remember a mark that is removed here, so there is one more sweep when none can any longer.
 
 mod explain;
 mod plan;
@@ -41,6 +42,9 @@ const SWEEPING: &str = "sweep";
 
 /// The value of the `sweeping` mark that is the sign of life: this and the time, by the sweeping host's clock.
 const ALIVE: &str = "alive ";
+
+/// The value of a due mark that is no event's: a sweep has removed the marks, but an agent may remember one still.
+const LAST_LOOK: &str = "last look";
 
 /// When there are more marks than sweeps may be queued, how soon the rest is looked for.
 const NEXT_LOOK_WHEN_FULL: Duration = Duration::from_secs(30);
@@ -92,12 +96,13 @@ struct Hold {
     inherited: Vec<String>,
     /// The time in our last sign of life.
     alive: Cell<UnixTime>,
+    /// Whether a mark was removed that an agent may remember.
+    removed_mark: Cell<bool>,
 }
 
 /// Whose a collection is after the test-and-set.
 enum Taken {
     Ours(Hold),
-    NothingToDo,
     Others { for_at_most: Duration },
 }
 
@@ -135,9 +140,10 @@ impl Sweeper<'_> {
         };
         let mut due = self.catalog.marks(id, &names.due)?;
         due.extend(self.catalog.marks(id, &names.due_tree)?);
-        let hold = match self.take(id, &collection, !due.is_empty())? {
+        // Should we die, somebody has to find what is left.
+        due::ensure_sweep_all(self.catalog, self.clock.now(), self.config.sweep_expiry)?;
+        let hold = match self.take(id, &collection)? {
             Taken::Ours(hold) => hold,
-            Taken::NothingToDo => return Ok(Report::default()),
             Taken::Others { for_at_most } => {
                 // Whoever has it looks for the due mark again when done. Should it be dead, this look finds out.
                 due::queue_sweep(self.catalog, id, for_at_most)?;
@@ -145,7 +151,8 @@ impl Sweeper<'_> {
             }
         };
         let swept = self.sweep_taken(id, &collection, &hold);
-        self.finish(id, &collection, &hold, swept, due.first().map(String::as_str))
+        let user = due.iter().map(String::as_str).find(|mark| *mark != LAST_LOOK);
+        self.finish(id, &collection, &hold, swept, user)
     }
 
     /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any or it
@@ -166,11 +173,10 @@ impl Sweeper<'_> {
             marked.into_iter().filter(|id| !waiting.contains(due::sweep_text(*id).as_str())).collect();
         let sweeps = waiting.iter().filter(|text| due::is_sweep(text)).count();
         let room = self.config.max_queued_sweeps.saturating_sub(sweeps);
-        // First of all the next look, for the case that this one dies. Itself is in the queue still, but over
-        // its time already. It comes sooner where there is no room for all.
+        // First of all the next look, which comes sooner where there is no room for all.
         let interval = self.config.sweep_all_interval;
         let next = if without.len() > room { interval.min(NEXT_LOOK_WHEN_FULL) } else { interval };
-        due::ensure_sweep_all(self.catalog, self.clock.now(), next, Duration::ZERO)?;
+        due::ensure_sweep_all(self.catalog, self.clock.now(), next)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
         }
@@ -230,12 +236,12 @@ impl Sweeper<'_> {
             || !self.catalog.marks(id, &names.due_tree)?.is_empty())
     }
 
-    /// Takes a collection, if there is something to do in it: it is due, or an earlier sweep died in it (which
-    /// may have removed the due mark already).
+    /// Takes a collection. Whether it is due does not matter: a sweep that died may have removed the mark already,
+    /// and the last look after a mark comes without one.
     ///
     /// Every taker looks once more after its own lock is set and steps back if there is another: of two that
     /// overlap at least one sees the other, so never do both go on.
-    fn take(&self, id: CollectionId, collection: &LogicalPath, is_due: bool) -> Result<Taken, CatalogError> {
+    fn take(&self, id: CollectionId, collection: &LogicalPath) -> Result<Taken, CatalogError> {
         let attribute = &self.config.attributes.sweeping;
         let (expiry, now) = (self.config.sweep_expiry.as_secs(), self.clock.now());
         let marks = self.catalog.marks(id, attribute)?;
@@ -243,7 +249,6 @@ impl Sweeper<'_> {
         let last_sign = marks.iter().filter_map(|m| sign_of_life(m)).max();
         let others = |wait| Ok(Taken::Others { for_at_most: Duration::from_secs(wait) });
         let lock = match (locks.is_empty(), last_sign) {
-            (true, _) if !is_due => return Ok(Taken::NothingToDo),
             (true, _) => SWEEPING.to_owned(),
             (false, None) => {
                 // Taken a moment ago, or by one that died at once: its time runs from now.
@@ -261,7 +266,7 @@ impl Sweeper<'_> {
         if !self.catalog.set_mark(collection, attribute, &lock)? {
             return others(1);
         }
-        let hold = Hold { lock, inherited: locks, alive: Cell::new(now) };
+        let hold = Hold { lock, inherited: locks, alive: Cell::new(now), removed_mark: Cell::new(false) };
         self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
         if self.is_contested(id, &hold)? {
             self.catalog.remove_mark(collection, attribute, &hold.lock)?;
@@ -303,13 +308,20 @@ impl Sweeper<'_> {
             Ok(report) => report.again_in,
             Err(_) => Some(Duration::from_secs(60)),
         };
+        let last_look = if again_in.is_none() && hold.removed_mark.get() {
+            due::forgotten_after(self.watching(collection)?.quiet_period(self.config.defaults.quiet_period))
+        } else {
+            None
+        };
         if again_in.is_some() {
             let client = self.catalog.client().map(|c| c.to_string());
             let user = user.or(client.as_deref()).unwrap_or("unknown#unknown");
             self.catalog.set_mark(collection, &names.due, user)?;
+        } else if last_look.is_some() {
+            self.catalog.set_mark(collection, &names.due, LAST_LOOK)?;
         }
         self.release(id, collection, hold)?;
-        match again_in {
+        match again_in.or(last_look) {
             Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
             // An event came while we were at work, and its sweep may have found the collection taken.
             None if self.is_due(id)? => {
@@ -329,6 +341,9 @@ impl Sweeper<'_> {
     ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         for mark in self.catalog.marks(id, &names.due)? {
+            if mark != LAST_LOOK {
+                hold.removed_mark.set(true);
+            }
             self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
         let mut report = Report::default();

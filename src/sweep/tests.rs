@@ -3,6 +3,7 @@
 use super::run::{NOT_THERE, retry_wait};
 use super::*;
 use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
+use crate::due::Memory;
 use crate::importer::{Batch, FileOutcome, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
 use crate::record::{Imported, Record, State, Triple};
@@ -10,7 +11,9 @@ use crate::watch::RawTag;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 const NOW: UnixTime = 1_700_000_000;
 const COLLECTION: &str = "/z/home/alice/run1";
@@ -18,18 +21,24 @@ const QUIET: u64 = 30;
 
 /// The time, as the test sets it.
 #[derive(Default)]
-struct TestClock(Cell<UnixTime>);
+struct TestClock(AtomicU64);
+
+impl TestClock {
+    fn set(&self, now: UnixTime) {
+        self.0.store(now, Ordering::Relaxed);
+    }
+}
 
 impl Clock for TestClock {
     fn now(&self) -> UnixTime {
-        self.0.get()
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A catalog of one collection, and of others where a test needs them. `interrupt` is called before every call with the number of calls made so far;
 /// it may change the world, or answer with an error, as if the process had died there.
 struct TestCatalog {
-    clock: Rc<TestClock>,
+    clock: Arc<TestClock>,
     replicas: RefCell<Vec<Replica>>,
     /// The other collections, by id, and what is in them.
     others: RefCell<BTreeMap<u64, (LogicalPath, Vec<Replica>)>>,
@@ -48,12 +57,12 @@ struct TestCatalog {
     copying: Cell<bool>,
 }
 
-type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError>>;
+type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError> + Send>;
 
 impl TestCatalog {
-    fn new(clock: &Rc<TestClock>) -> Self {
+    fn new(clock: &Arc<TestClock>) -> Self {
         Self {
-            clock: Rc::clone(clock),
+            clock: Arc::clone(clock),
             replicas: RefCell::default(),
             others: RefCell::default(),
             marks: RefCell::default(),
@@ -147,9 +156,12 @@ impl TestCatalog {
 
     /// As an agent does after a put: mark, and a sweep if the mark is new.
     fn event(&self, config: &Config) {
-        let user = IrodsUser::parse("alice#z").unwrap();
-        let (due, quiet) = (&config.attributes.due, Duration::from_secs(QUIET));
-        due::mark(self, due, &collection(), &user, self.clock.now(), quiet).unwrap();
+        self.event_of(config, &mut Memory::default());
+    }
+
+    /// The same by an agent that may remember the mark.
+    fn event_of(&self, config: &Config, memory: &mut Memory) {
+        event(self, config, memory, self.clock.now());
     }
 
     fn value(&self, name: &str, attribute: &str) -> Option<String> {
@@ -162,10 +174,12 @@ impl TestCatalog {
         self.value(name, "::state").and_then(|s| State::parse(&s))
     }
 
-    /// The waits of the queued sweeps, from now.
+    /// The waits of the queued jobs, from now; the one that looks for dead sweeps is always there and not counted.
     fn waits(&self) -> Vec<u64> {
         let now = self.clock.now();
-        self.queued.borrow().iter().map(|j| j.due_at.saturating_sub(now)).collect()
+        let queued = self.queued.borrow();
+        let jobs = queued.iter().filter(|j| j.text != due::SWEEP_ALL);
+        jobs.map(|j| j.due_at.saturating_sub(now)).collect()
     }
 
     fn has_mark(&self, last: &str) -> bool {
@@ -175,6 +189,21 @@ impl TestCatalog {
     /// How many sweeps wait in the queue.
     fn sweeps(&self) -> usize {
         self.queued.borrow().iter().filter(|j| due::is_sweep(&j.text)).count()
+    }
+}
+
+/// What an agent does after a client's operation, as `Plugin::event` does it; `now` is by the agent's clock.
+fn event(catalog: &dyn Catalog, config: &Config, memory: &mut Memory, now: UnixTime) {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let instant = *START.get_or_init(Instant::now) + Duration::from_secs(now);
+    let (collection, quiet) = (collection(), Duration::from_secs(QUIET));
+    if memory.holds(collection.as_bytes(), quiet, instant) {
+        return;
+    }
+    let user = IrodsUser::parse("alice#z").unwrap();
+    let due = &config.attributes.due;
+    if due::announce(catalog, due, &collection, &user, now, quiet, config.sweep_expiry).is_ok() {
+        memory.remember(collection, instant);
     }
 }
 
@@ -479,7 +508,7 @@ impl Importer for TestImporter {
 
 struct World {
     config: Config,
-    clock: Rc<TestClock>,
+    clock: Arc<TestClock>,
     catalog: TestCatalog,
     importer: TestImporter,
 }
@@ -502,7 +531,7 @@ fn world() -> World {
         "importer": {"mode": "command", "command": "/usr/bin/omero"},
     }))
     .unwrap();
-    let clock = Rc::new(TestClock(Cell::new(NOW)));
+    let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
     let catalog = TestCatalog::new(&clock);
     World { config, clock, catalog, importer: TestImporter::default() }
 }
@@ -518,7 +547,7 @@ impl World {
     }
 
     fn wait(&self, seconds: u64) {
-        self.clock.0.set(self.clock.now() + seconds);
+        self.clock.set(self.clock.now() + seconds);
     }
 
     fn put(&self, number: u64, name: &str, owner: &str) {
@@ -538,7 +567,7 @@ fn a_quiet_collection_is_imported_in_one_batch_and_recorded() {
         w.put(n as u64 + 1, name, "alice");
     }
     assert_eq!(w.catalog.waits(), [QUIET]);
-    assert_eq!(w.catalog.queued.borrow()[0].text, due::sweep_text(id()));
+    assert_eq!(w.catalog.sweeps(), 1);
     w.wait(QUIET);
     let report = w.sweep().unwrap();
     assert_eq!((report.imported, report.again_in), (3, None));
@@ -548,7 +577,12 @@ fn a_quiet_collection_is_imported_in_one_batch_and_recorded() {
     assert_eq!(batches[0].target.as_str(), "Dataset:name:run1");
     assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
     assert!(w.catalog.value("a.tif", "::fileset").is_some());
-    assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"));
+    drop(batches);
+    let marks: Vec<String> = w.catalog.marks.borrow().iter().map(|(_, _, value)| value.clone()).collect();
+    assert_eq!(marks, [LAST_LOOK], "an agent may remember its mark");
+    run_queue(&w);
+    assert_eq!(*w.catalog.marks.borrow(), []);
+    assert_eq!(w.importer.batches.borrow().len(), 1);
 }
 
 #[test]
@@ -792,6 +826,7 @@ fn more_files_than_one_sweep_takes_follow_in_the_next() {
     w.wait(QUIET);
     let imported: Vec<usize> = (0..3).map(|_| w.sweep().unwrap().imported).collect();
     assert_eq!(imported, [2, 2, 1]);
+    run_queue(&w);
     assert!(!w.catalog.has_mark("::due"));
 }
 
@@ -814,59 +849,139 @@ fn run_queue(w: &World) {
             }
             queued.remove(0)
         };
-        w.clock.0.set(w.clock.now().max(next.due_at));
+        w.clock.set(w.clock.now().max(next.due_at));
         let sweeper = w.sweeper();
         let _ = match next.text.as_str() {
             due::SWEEP_ALL => sweeper.sweep_all().map(|_| ()),
             due::SWEEP_SKIPPED => sweeper.sweep_skipped().map(|_| ()),
-            _ => sweeper.sweep(id()).map(|_| ()),
+            sweep => {
+                sweeper.sweep(CollectionId::parse(sweep.rsplit('"').nth(1).unwrap()).unwrap()).map(|_| ())
+            }
         };
     }
     panic!("the queue never gets empty");
 }
 
+/// A world in which one file has been put and another client has moved a second one in, so many seconds before the
+/// sweep: an old file, whose time says nothing. Gives what that client's agent remembers.
+fn moved_in_before_the_sweep(seconds: u64) -> (World, Memory) {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET - seconds);
+    let mut memory = Memory::default();
+    move_in(&w.catalog, 2, "b.tif");
+    w.catalog.event_of(&w.config, &mut memory);
+    w.wait(seconds);
+    (w, memory)
+}
+
+/// A file that was moved into the collection keeps its time.
+fn move_in(catalog: &TestCatalog, number: u64, name: &str) {
+    catalog.put(number, name, "alice");
+    catalog.replicas.borrow_mut().last_mut().unwrap().modify_time = NOW - 100_000;
+}
+
 #[test]
-fn a_put_at_any_point_of_a_sweep_is_not_lost() {
-    for point in 0..40 {
-        let w = world();
-        w.put(1, "a.tif", "alice");
-        let config = w.config.clone();
-        *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
-            if n == point + 3 {
-                catalog.put(2, "late.tif", "alice");
-                catalog.event(&config);
-            }
-            Ok(())
-        }));
+fn what_lands_at_any_point_of_a_sweep_is_imported_once_whatever_an_agent_remembers() {
+    let mut landed = 0;
+    for remembered_for in [0, 1, 7, 14, 15, 29] {
+        let (w, _) = moved_in_before_the_sweep(remembered_for);
+        let start = w.catalog.calls.get();
         run_queue(&w);
-        *w.catalog.interrupt.borrow_mut() = None;
-        if w.catalog.replicas.borrow().len() == 2 {
-            assert_eq!(w.catalog.state("late.tif"), Some(State::Imported), "put at call {point}");
-            assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"));
+        for point in start..=w.catalog.calls.get() {
+            for is_moved in [false, true] {
+                let (w, mut memory) = moved_in_before_the_sweep(remembered_for);
+                *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
+                    if n == point {
+                        if is_moved {
+                            move_in(catalog, 3, "c.tif");
+                        } else {
+                            catalog.put(3, "c.tif", "alice");
+                        }
+                        catalog.event_of(&world().config, &mut memory);
+                    }
+                    Ok(())
+                }));
+                run_queue(&w);
+                let what = format!("landed at call {point}, moved {is_moved}, {remembered_for} s");
+                let files = w.catalog.replicas.borrow().len();
+                landed += files - 2;
+                assert_eq!(w.filesets(), files, "{what}");
+                assert_eq!(w.catalog.state("c.tif"), (files == 3).then_some(State::Imported), "{what}");
+                assert_eq!(*w.catalog.marks.borrow(), [], "{what}");
+            }
         }
-        assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
     }
+    assert!(landed >= 500, "{landed} only");
 }
 
 #[test]
 fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
-    for point in 0..40 {
+    let calls = {
         let w = world();
         w.put(1, "a.tif", "alice");
         w.wait(QUIET);
         let start = w.catalog.calls.get();
-        let dead = || CatalogError::Call { call: "any", subject: "any".to_owned(), code: -1 };
-        // From the point on nothing reaches the catalog: that is how a killed process looks from outside.
-        *w.catalog.interrupt.borrow_mut() =
-            Some(Box::new(move |n, _| if n >= start + point { Err(dead()) } else { Ok(()) }));
+        w.sweep().unwrap();
+        w.catalog.calls.get() - start
+    };
+    assert!(calls > 20);
+    for point in 0..=calls {
+        let w = world();
+        w.put(1, "a.tif", "alice");
+        w.wait(QUIET);
+        die_at(&w, w.catalog.calls.get() + point);
         let _ = w.sweep();
         *w.catalog.interrupt.borrow_mut() = None;
-        // The job died with its process and is not repeated; a waiting sweep_all finds what is left.
-        w.catalog.queue(due::SWEEP_ALL, w.config.sweep_expiry).unwrap();
+        // The job died with its process and is not repeated; the waiting sweep_all finds what is left.
+        w.catalog.queued.borrow_mut().retain(|j| j.text == due::SWEEP_ALL);
         run_queue(&w);
         assert_eq!(w.filesets(), 1, "died at call {point}");
         assert_eq!(w.catalog.state("a.tif"), Some(State::Imported), "died at call {point}");
         assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"), "died at call {point}");
+    }
+}
+
+/// As if the process had died at a call: from then on nothing reaches the catalog.
+fn die_at(w: &World, call: usize) {
+    let dead = || CatalogError::Call { call: "any", subject: "any".to_owned(), code: -1 };
+    *w.catalog.interrupt.borrow_mut() =
+        Some(Box::new(move |n, _| if n >= call { Err(dead()) } else { Ok(()) }));
+}
+
+#[test]
+fn a_crash_that_ends_the_look_for_dead_sweeps_too_leaves_nothing_behind() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    die_at(&w, w.catalog.calls.get() + 15);
+    assert!(w.sweep().is_err());
+    assert!(w.sweeper().sweep_all().is_err());
+    w.catalog.interrupt.borrow_mut().take();
+    // Neither job is run again.
+    w.catalog.queued.borrow_mut().retain(|j| !due::is_sweep(&j.text));
+    let first = w.catalog.queued.borrow().iter().position(|j| j.text == due::SWEEP_ALL).unwrap();
+    w.catalog.queued.borrow_mut().remove(first);
+    run_queue(&w);
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
+    assert_eq!(*w.catalog.marks.borrow(), []);
+}
+
+#[test]
+fn an_agent_that_dies_while_it_marks_leaves_no_mark_that_nobody_looks_for() {
+    for call in 0..8 {
+        let w = world();
+        w.catalog.put(1, "a.tif", "alice");
+        die_at(&w, call);
+        let (due, user) = (&w.config.attributes.due, IrodsUser::parse("alice#z").unwrap());
+        let (quiet, expiry) = (Duration::from_secs(QUIET), w.config.sweep_expiry);
+        let done = due::announce(&w.catalog, due, &collection(), &user, NOW, quiet, expiry);
+        w.catalog.interrupt.borrow_mut().take();
+        let was_marked = w.catalog.has_mark("::due");
+        assert!(was_marked || done.is_err(), "died at call {call}");
+        run_queue(&w);
+        assert_eq!(w.filesets(), usize::from(was_marked), "died at call {call}");
+        assert_eq!(*w.catalog.marks.borrow(), [], "died at call {call}");
     }
 }
 
@@ -882,5 +997,6 @@ fn decided(w: &World) -> Vec<Planned> {
 }
 
 mod identities;
+mod races;
 mod rules;
 mod staging;

@@ -137,8 +137,11 @@ Verbs:
 
         void add_user(Catalog& catalog, const std::string& name, const std::string& type)
         {
-            catalog.add_user(name, type, catalog.zone());
-            const auto user = catalog.user(name, catalog.zone());
+            // A user of another zone has a home of the name with the zone, as iadmin mkuser makes it.
+            const auto hash = name.find('#');
+            const auto zone = hash == std::string::npos ? catalog.zone() : name.substr(hash + 1);
+            catalog.add_user(name.substr(0, hash), type, zone);
+            const auto user = catalog.user(name.substr(0, hash), zone);
             const std::string root = "/" + catalog.zone();
             catalog.create_collection(root + "/home/" + name, user);
             catalog.create_collection(root + "/trash/home/" + name, user);

@@ -1,0 +1,3 @@
+//! The command `irods-omero`.
+
+fn main() {}

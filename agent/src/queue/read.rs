@@ -1,0 +1,234 @@
+//! What is read, from committed work only.
+
+use super::{Counts, Event, Job, JobId};
+use irods_rule_engine_plugin_omero::catalog::UnixTime;
+use irods_rule_engine_plugin_omero::importer::wire::JobState;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, ToSql, params_from_iter};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Connections that read.
+#[derive(Debug)]
+pub struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// How many connections are kept open.
+const IDLE: usize = 8;
+
+impl Readers {
+    /// Opens the first.
+    pub fn open(path: &Path) -> Result<Self> {
+        let readers = Self { path: path.to_owned(), idle: Mutex::default() };
+        readers.with(|_| Ok(()))?;
+        Ok(readers)
+    }
+
+    /// Reads on a connection of its own.
+    pub fn with<T>(&self, ask: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let answer = ask(&connection);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.is_ok() && idle.len() < IDLE {
+            idle.push(connection);
+        }
+        answer
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        Ok(connection)
+    }
+}
+
+/// Which jobs are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Of these zones; `None`: of any.
+    pub zones: Option<Vec<String>>,
+    /// In one of these states; of any where empty.
+    pub states: Vec<JobState>,
+    /// Of this OMERO user.
+    pub user: Option<String>,
+    /// With this text in key, user, group, collection or reason.
+    pub text: Option<String>,
+    /// Older than this job.
+    pub before: Option<JobId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The columns [`job_of`] reads.
+pub const COLUMNS: &str = "id, key, zone, server, user, \"group\", collection, priority, files, state, stopping, \
+                           reason, attempts, submitted, started, ended, next, since, change";
+
+/// A job from its row.
+pub fn job_of(row: &Row<'_>) -> Result<Job> {
+    let state: String = row.get("state")?;
+    let state = JobState::parse(&state).ok_or_else(|| {
+        let why = format!("'{state}' is no state").into();
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, why)
+    })?;
+    Ok(Job {
+        id: JobId(row.get("id")?),
+        key: row.get("key")?,
+        zone: row.get("zone")?,
+        server: row.get("server")?,
+        user: row.get("user")?,
+        group: row.get("group")?,
+        collection: row.get("collection")?,
+        priority: row.get("priority")?,
+        files: row.get("files")?,
+        state,
+        stopping: row.get("stopping")?,
+        reason: row.get("reason")?,
+        attempts: row.get("attempts")?,
+        submitted: row.get("submitted")?,
+        started: row.get("started")?,
+        ended: row.get("ended")?,
+        next: row.get("next")?,
+        since: row.get("since")?,
+        change: row.get("change")?,
+    })
+}
+
+/// A `WHERE` that grows.
+#[derive(Default)]
+struct Conditions {
+    sql: String,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Conditions {
+    /// Adds a condition with one `?`.
+    fn and(&mut self, sql: &str, value: impl ToSql + 'static) {
+        self.and_of(sql, [Box::new(value) as Box<dyn ToSql>]);
+    }
+
+    /// Adds a condition that a column has one of some values.
+    fn one_of<T: ToSql + Clone + 'static>(&mut self, column: &str, values: &[T]) {
+        let marks = vec!["?"; values.len()].join(",");
+        let values = values.iter().map(|v| Box::new(v.clone()) as Box<dyn ToSql>);
+        self.and_of(&format!("{column} IN ({marks})"), values);
+    }
+
+    fn and_of(&mut self, sql: &str, values: impl IntoIterator<Item = Box<dyn ToSql>>) {
+        self.sql.push_str(if self.sql.is_empty() { " WHERE " } else { " AND " });
+        self.sql.push_str(sql);
+        self.values.extend(values);
+    }
+
+    fn zones(&mut self, zones: Option<&[String]>) {
+        if let Some(zones) = zones {
+            self.one_of("zone", zones);
+        }
+    }
+
+    fn jobs(&self, connection: &Connection, order: &str) -> Result<Vec<Job>> {
+        connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM job{} {order}", self.sql))?
+            .query_map(params_from_iter(&self.values), job_of)?
+            .collect()
+    }
+}
+
+/// A job by its number.
+pub fn get(connection: &Connection, id: JobId) -> Result<Option<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM job WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id.0], job_of).optional()
+}
+
+/// The newest job with a key.
+pub fn find(connection: &Connection, key: &str, zones: Option<&[String]>) -> Result<Option<Job>> {
+    // The index is by zone and key, and there are few zones.
+    let mut conditions = Conditions::default();
+    conditions.and("key = ?", key.to_owned());
+    match zones {
+        Some(_) => conditions.zones(zones),
+        None => conditions.and_of("zone IN (SELECT DISTINCT zone FROM job)", []),
+    }
+    Ok(conditions.jobs(connection, "ORDER BY id DESC LIMIT 1")?.pop())
+}
+
+/// Jobs, newest first.
+pub fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>> {
+    let mut conditions = Conditions::default();
+    conditions.zones(filter.zones.as_deref());
+    if !filter.states.is_empty() {
+        let states: Vec<&'static str> = filter.states.iter().map(|s| s.as_str()).collect();
+        conditions.one_of("state", &states);
+    }
+    if let Some(user) = &filter.user {
+        conditions.and("user = ?", user.clone());
+    }
+    if let Some(text) = &filter.text {
+        let columns = "key || ' ' || user || ' ' || coalesce(\"group\", '') || ' ' || collection || ' ' || \
+                       coalesce(reason, '')";
+        conditions.and(&format!("instr(lower({columns}), ?) > 0"), text.to_lowercase());
+    }
+    if let Some(before) = filter.before {
+        conditions.and("id < ?", before.0);
+    }
+    conditions.jobs(connection, &format!("ORDER BY id DESC LIMIT {}", filter.limit))
+}
+
+/// Jobs by their newest change, and where to go on.
+pub fn changes(
+    connection: &Connection,
+    after: u64,
+    zones: Option<&[String]>,
+    limit: usize,
+) -> Result<(u64, Vec<Job>)> {
+    let snapshot = connection.unchecked_transaction()?;
+    let newest: u64 = snapshot.query_row("SELECT value FROM meta WHERE name = 'change'", [], |r| r.get(0))?;
+    // A number that was never given: it is of a queue that is no more, so that everything here is new.
+    let after = if after > newest { 0 } else { after };
+    let mut conditions = Conditions::default();
+    conditions.and("change > ?", after);
+    conditions.zones(zones);
+    let jobs = conditions.jobs(&snapshot, &format!("ORDER BY change LIMIT {limit}"))?;
+    let cursor = if jobs.len() < limit { newest } else { jobs.last().map_or(newest, |j| j.change) };
+    Ok((cursor, jobs))
+}
+
+/// What happened to a job.
+pub fn history(connection: &Connection, id: JobId) -> Result<Vec<Event>> {
+    connection
+        .prepare_cached("SELECT at, what FROM history WHERE job = ?1 ORDER BY id")?
+        .query_map([id.0], |r| Ok(Event { at: r.get::<_, UnixTime>(0)?, what: r.get(1)? }))?
+        .collect()
+}
+
+/// Bytes that belong to a job.
+pub fn blob(connection: &Connection, sql: &str, id: JobId) -> Result<Option<Vec<u8>>> {
+    connection.prepare_cached(sql)?.query_row([id.0], |r| r.get(0)).optional()
+}
+
+/// What the importer said.
+pub fn log(connection: &Connection, id: JobId) -> Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT text FROM log WHERE job = ?1")?
+        .query_row([id.0], |r| r.get(0))
+        .optional()
+}
+
+/// How many jobs there are in each state.
+pub fn counts(connection: &Connection, zones: Option<&[String]>) -> Result<Counts> {
+    let mut conditions = Conditions::default();
+    conditions.zones(zones);
+    let sql = format!("SELECT state, count(*) FROM job{} GROUP BY state", conditions.sql);
+    let found: Vec<(String, u64)> = connection
+        .prepare_cached(&sql)?
+        .query_map(params_from_iter(&conditions.values), |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_>>()?;
+    let count = |state: JobState| found.iter().find(|(s, _)| s == state.as_str()).map_or(0, |(_, n)| *n);
+    Ok(JobState::ALL.into_iter().map(|s| (s, count(s))).collect())
+}

@@ -1,0 +1,171 @@
+//! `irods-omero check`: everything that can be found wrong before the server is started.
+//!
+//! The stanza is read by the plugin's own reader. What it points at is looked at as the server's service account would
+//! see it, so the command is to be run as that account or as root.
+
+mod files;
+mod importer;
+mod stanza;
+
+use crate::account::Account;
+use crate::finding::{Code, Report};
+use crate::server_config;
+use irods_rule_engine_plugin_omero::config::Config;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Where a server's plugins are if its configuration does not say.
+const PLUGIN_DIRECTORY: &str = "/usr/lib/irods/plugins";
+
+/// What is to be looked at.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// The server's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/irods/server_config.json")]
+    pub config: PathBuf,
+    /// Where the server's plugins are, if not where its configuration says
+    #[arg(long, value_name = "DIRECTORY")]
+    pub plugin_dir: Option<PathBuf>,
+    /// The account the server runs as; without it the one that `service_account.config` beside the configuration
+    /// names, or else the configuration's owner
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Checked {
+    /// What was found.
+    pub report: Report,
+    /// Whether the configuration could be looked at at all.
+    pub could_look: bool,
+}
+
+/// Looks, prints the report, and ends with 0, 1 or 2.
+pub fn run(arguments: &Arguments, as_json: bool) -> ExitCode {
+    let Checked { report, could_look } = look(arguments);
+    if as_json {
+        let mut answer = report.json();
+        answer["config"] = json!(arguments.config);
+        println!("{answer:#}");
+    } else {
+        println!("{report} in {}", arguments.config.display());
+    }
+    match (could_look, report.findings.is_empty()) {
+        (false, _) => ExitCode::from(2),
+        (true, false) => ExitCode::from(1),
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+/// Looks at the configuration and at everything it points at.
+pub fn look(arguments: &Arguments) -> Checked {
+    let mut report = Report::default();
+    let path = &arguments.config;
+    let place = path.display().to_string();
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(e) => {
+            let remedy =
+                "name the file with --config, or run this as root or as the server's service account";
+            report.add(Code::ConfigUnreadable, &place, format_args!("the file cannot be read: {e}"), remedy);
+            return Checked { report, could_look: false };
+        }
+    };
+    match server_config::parse(&text) {
+        Ok((json, twins)) => {
+            for pointer in twins {
+                report.add(
+                    Code::KeyTwice,
+                    &pointer,
+                    "this key stands twice in one object; the server takes the last",
+                    "remove one of the two",
+                );
+            }
+            look_at(&json, arguments, &mut report);
+        }
+        Err(e) => {
+            let at = format!("{place}:{}:{}", e.line(), e.column());
+            let remedy = "mend the text there, or a little before; the server does not start with it";
+            report.add(Code::ConfigNotJson, &at, format_args!("the file is not JSON: {e}"), remedy);
+        }
+    }
+    Checked { report, could_look: true }
+}
+
+fn look_at(json: &Value, arguments: &Arguments, report: &mut Report) {
+    let account = match Account::of(&arguments.config, arguments.account.as_deref()) {
+        Ok(account) => Some(account),
+        Err(why) => {
+            report.skip(format_args!("the files the configuration points at: {why}; name it with --account"));
+            None
+        }
+    };
+    let account = account.filter(|account| {
+        let can = account.can_be_tried();
+        if !can {
+            report.skip(format_args!(
+                "the files the configuration points at: run this as root or as {}",
+                account.name
+            ));
+        }
+        can
+    });
+    if let Some(account) = &account {
+        look_at_library(&plugin_directory(json, arguments), account, report);
+    }
+    let Some((pointer, stanza)) = stanza::find(json, report) else {
+        return;
+    };
+    let (config, problems) = Config::read(stanza);
+    let mut wrong = Vec::new();
+    for problem in problems {
+        // The empty pointer is shown as "/", which here would be a key without a name.
+        let below = if problem.pointer == "/" { "" } else { &problem.pointer };
+        let at = format!("{pointer}{below}");
+        report.add(Code::KeyWrong, &at, problem.message, stanza::remedy_of(below));
+        wrong.push(below.to_owned());
+    }
+    if let Some(account) = account {
+        let denied = config.map(|c| c.identities.denied).unwrap_or_default();
+        files::Look { stanza, pointer: &pointer, wrong: &wrong, account: &account, denied: &denied }
+            .at_all(report);
+    }
+}
+
+fn plugin_directory(json: &Value, arguments: &Arguments) -> PathBuf {
+    let configured = json.get("plugin_directory").and_then(Value::as_str);
+    let configured = configured.map_or_else(|| PathBuf::from(PLUGIN_DIRECTORY), PathBuf::from);
+    arguments.plugin_dir.clone().unwrap_or(configured)
+}
+
+/// Whether the plugin's library is where the server looks for it, and is a library for this machine.
+fn look_at_library(directory: &Path, account: &Account, report: &mut Report) {
+    let path = directory.join("rule_engines").join(format!("lib{}.so", server_config::PLUGIN));
+    let wrong = match (head(&path), head(Path::new("/proc/self/exe"))) {
+        (Err(e), _) => format!("the plugin's library cannot be read: {e}"),
+        (Ok(_), _) if !account.may(crate::account::Wish::Read, &path) => {
+            format!("the plugin's library cannot be read by {}", account.name)
+        }
+        (Ok(it), _) if it.get(..4) != Some(b"\x7fELF") => "the plugin's library is no library".to_owned(),
+        // Word size and byte order, and the kind of machine.
+        (Ok(it), Ok(us)) if it.get(4..6) != us.get(4..6) || it.get(18..20) != us.get(18..20) => {
+            "the plugin's library is for another kind of machine".to_owned()
+        }
+        (Ok(_), _) => return,
+    };
+    let remedy =
+        "install the package irods-rule-engine-plugin-omero, or name the directory with --plugin-dir";
+    report.add(Code::Library, &path.display().to_string(), wrong, remedy);
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(20).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

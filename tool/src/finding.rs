@@ -1,0 +1,177 @@
+//! What is wrong, where, and what to do about it, for people and for programs.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something will not work.
+    Error,
+    /// Something may not work, or not as meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident $word:literal $severity:ident)*) => {
+        /// What kind of thing is wrong. The words are stable: programs may rely on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The stable word.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The configuration cannot be read.
+    ConfigUnreadable "config-unreadable" Error
+    /// The configuration is not JSON.
+    ConfigNotJson "config-not-json" Error
+    /// One key stands twice in one object; the server takes the last.
+    KeyTwice "key-twice" Warning
+    /// There is no list of rule engines.
+    EnginesMissing "engines-missing" Error
+    /// No rule engine is this plugin.
+    StanzaMissing "stanza-missing" Error
+    /// Several rule engines are this plugin.
+    StanzaTwice "stanza-twice" Error
+    /// A rule engine before ours may end the loop.
+    StanzaOrder "stanza-order" Warning
+    /// The stanza lacks a part, or a part is of the wrong kind.
+    StanzaWrong "stanza-wrong" Error
+    /// Another rule engine has the same instance name.
+    InstanceTaken "instance-taken" Error
+    /// A key that the plugin's reader does not accept.
+    KeyWrong "key-wrong" Error
+    /// A password file that would be refused.
+    SecretFile "secret-file" Error
+    /// A table of users that cannot be used.
+    TableFile "table-file" Error
+    /// A row of that table that is never used.
+    TableRow "table-row" Warning
+    /// A file that is needed is not there, is no file, or cannot be read.
+    File "file" Error
+    /// No jars in the directory of jars.
+    JarsEmpty "jars-empty" Error
+    /// A logback file that does not log to standard error.
+    LogbackStdout "logback-stdout" Warning
+    /// The importer's work directory cannot be made or used.
+    WorkDirectory "work-directory" Error
+    /// A vault's or mount's directory that the importer cannot look into.
+    Directory "directory" Error
+    /// A mount with nothing in it.
+    MountEmpty "mount-empty" Warning
+    /// The `omero` command is not there or cannot be run.
+    Command "command" Error
+    /// `omero version` does not answer with a version.
+    CommandVersion "command-version" Error
+    /// The plugin's library is not there or is none.
+    Library "library" Error
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: Code,
+    /// Where: a JSON pointer into server_config.json, or a file, `FILE:LINE:COLUMN` where that is known.
+    pub place: String,
+    /// What is wrong, in a sentence.
+    pub sentence: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, place, sentence, remedy } = self;
+        write!(f, "{} {} {place}\n    {sentence}\n    {remedy}", code.severity().word(), code.word())
+    }
+}
+
+/// Everything that was found, and what could not be looked at.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What was not looked at, and why: sentences.
+    pub unchecked: Vec<String>,
+}
+
+impl Report {
+    /// Notes something wrong.
+    pub fn add(&mut self, code: Code, place: &str, sentence: impl fmt::Display, remedy: impl fmt::Display) {
+        let (sentence, remedy) = (sentence.to_string(), remedy.to_string());
+        self.findings.push(Finding { code, place: place.to_owned(), sentence, remedy });
+    }
+
+    /// Notes something that was not looked at.
+    pub fn skip(&mut self, why: impl fmt::Display) {
+        self.unchecked.push(why.to_string());
+    }
+
+    /// How many are of a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|f| f.code.severity() == severity).count()
+    }
+
+    /// The report for programs.
+    pub fn json(&self) -> Value {
+        let finding = |f: &Finding| {
+            json!({"severity": f.code.severity().word(), "code": f.code.word(), "place": f.place,
+                   "sentence": f.sentence, "remedy": f.remedy})
+        };
+        json!({"errors": self.count(Severity::Error), "warnings": self.count(Severity::Warning),
+               "findings": self.findings.iter().map(finding).collect::<Vec<_>>(), "unchecked": self.unchecked})
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        for why in &self.unchecked {
+            writeln!(f, "not looked at: {why}")?;
+        }
+        let plural = |n: usize, word| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+        let (errors, warnings) = (self.count(Severity::Error), self.count(Severity::Warning));
+        write!(f, "{}, {}", plural(errors, "error"), plural(warnings, "warning"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_word_of_its_own() {
+        let mut words: Vec<&str> = Code::ALL.iter().map(|c| c.word()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Code::ALL.len());
+    }
+}
