@@ -25,15 +25,20 @@ const SHIM: [&str; 3] = ["src/shim/host.cpp", "src/shim/operations.cpp", "src/sh
 fn compile_shim() {
     let mut build = cc::Build::new();
     build.cpp(true).files(SHIM).include("include");
-    match env::var("OMERO_IRODS_VERSION").as_deref() {
-        Err(_) | Ok("" | "5.0.2") => {}
-        Ok("4.3.5") => {
+    let version = env::var("OMERO_IRODS_VERSION").ok().filter(|v| !v.is_empty());
+    let version = version.as_deref().unwrap_or("5.0.2");
+    match version {
+        "5.0.2" => {}
+        "4.3.5" => {
             build.define("OMERO_FOR_IRODS_4_3", None).cpp_set_stdlib("c++");
         }
-        Ok(other) => println!(
+        other => println!(
             "cargo:error=OMERO_IRODS_VERSION is '{other}': this source builds for iRODS 5.0.2 and 4.3.5"
         ),
     }
+    // What the library itself says comes from the same headers (version.cpp).
+    let headers = env::var_os("IRODS_INCLUDE_DIR").and_then(|dir| version_of(&PathBuf::from(dir)));
+    println!("cargo:rustc-env=OMERO_BUILT_FOR={}", headers.as_deref().unwrap_or(version));
     // What the wrong server lacks must not keep the plugin from being loaded far enough to say so.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,lazy");
     match env::var_os("IRODS_INCLUDE_DIR") {
@@ -52,6 +57,16 @@ fn compile_shim() {
         build.flag(flag);
     }
     build.compile("omero_shim");
+}
+
+/// The version that the headers of an iRODS development tree are of.
+fn version_of(include: &std::path::Path) -> Option<String> {
+    let text = std::fs::read_to_string(include.join("irods/irods_version.h")).ok()?;
+    let part = |name: &str| {
+        let rest = text.lines().find_map(|l| l.strip_prefix("#define IRODS_VERSION_")?.strip_prefix(name))?;
+        Some(rest.trim().to_owned()).filter(|n| n.parse::<u32>().is_ok())
+    };
+    Some(format!("{}.{}.{}", part("MAJOR")?, part("MINOR")?, part("PATCHLEVEL")?))
 }
 
 fn generate_bindings() {

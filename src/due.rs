@@ -176,6 +176,16 @@ pub fn ensure_sweep_all(catalog: &dyn Catalog, now: UnixTime, within: Duration) 
     Ok(())
 }
 
+/// Queues a look for marks, and for records of data that is no longer watched, unless one is about to begin by then.
+pub fn queue_sweep_all(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
+    let latest = now.saturating_add(delay.as_secs().max(1));
+    if catalog.queued_for(SWEEP_ALL)?.iter().any(|due_at| (now..=latest).contains(due_at)) {
+        Ok(())
+    } else {
+        catalog.queue(SWEEP_ALL, delay)
+    }
+}
+
 /// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at
 /// work, or whose process died, is over its time and does not count.
 pub fn ensure_sweep_skipped(

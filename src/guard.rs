@@ -5,7 +5,7 @@
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::Attributes;
-use crate::event::{Argument, Pep};
+use crate::event::{self, Argument, Pep};
 use serde_json::Value;
 
 /// `CAT_INSUFFICIENT_PRIVILEGE_LEVEL`
@@ -123,20 +123,10 @@ fn atomic(names: &Attributes, json: &[u8]) -> Option<Objection> {
         .map(|a| Objection::Reserved(a.to_owned()))
 }
 
-/// `iput --metadata`: `attribute;value;units;attribute;value;units...`, where a backslash takes away the meaning of the
-/// character after it, whatever that is (`irods::deserialize_list`). Every part is looked at, not every third.
+/// `iput --metadata`: every part is looked at, not every third.
 fn carried(names: &Attributes, metadata: &[u8]) -> Option<Objection> {
-    let mut parts = vec![Vec::new()];
-    let mut bytes = metadata.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b';' => parts.push(Vec::new()),
-            b'\\' => parts.last_mut()?.extend(bytes.next()),
-            other => parts.last_mut()?.push(*other),
-        }
-    }
-    let found = parts.iter().find(|part| is_reserved(names, part))?;
-    Some(Objection::Reserved(String::from_utf8_lossy(found).into_owned()))
+    let found = event::carried(metadata).find(|part| is_reserved(names, part))?;
+    Some(Objection::Reserved(String::from_utf8_lossy(&found).into_owned()))
 }
 
 /// SQL `like`: `%` is any run of bytes, `_` any byte.

@@ -27,3 +27,6 @@ pub mod sweep;
 pub mod target;
 pub mod visibility;
 pub mod watch;
+
+/// The iRODS version whose plugin interface this build has.
+pub const BUILT_FOR: &str = env!("OMERO_BUILT_FOR");

@@ -14,7 +14,7 @@ use crate::importer::command::CommandImporter;
 use crate::names::LogicalPath;
 use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
-use crate::watch::{self, Watching};
+use crate::watch::{self, Marker, Watching};
 use once_cell::sync::OnceCell;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -169,10 +169,14 @@ impl Plugin {
         }
         let mut agent = self.agent.try_borrow_mut().ok()?;
         let Agent { open, memory, watches } = &mut *agent;
-        let around = Around { config, session, catalog: &catalog, watches };
+        let on_provider = self.on_provider.get();
+        let around = Around { config, session, catalog: &catalog, watches, on_provider };
         match open.read(pep, argument, &around) {
             Ok(events) => {
                 for event in events {
+                    if event.changes_watching() {
+                        around.forget();
+                    }
                     self.event(&around, memory, &event);
                 }
             }
@@ -184,14 +188,18 @@ impl Plugin {
     fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
         let Some(place) = event.place() else { return };
         let Around { config, catalog, .. } = *around;
-        let (collection, tree, anyway) = match place {
-            Place::Collection(path) => (path, false, false),
-            Place::Unwatched(path) => (path, false, true),
-            Place::Tree(path) => (path, true, false),
-            Place::TreeOrParent(path) => match catalog.collection_id(&path) {
-                Ok(Some(_)) => (path, true, false),
+        // What concerns data that is not watched is a call that a consumer forwards: the provider hears it too.
+        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_) | Place::Strays);
+        if anyway && !self.on_provider.get() {
+            return;
+        }
+        let (collection, tree) = match place {
+            Place::Collection(path) | Place::Unwatched(path) => (path, false),
+            Place::Tree(path) => (path, true),
+            Place::TreeOrParent(path) | Place::Abandoned(path) => match catalog.collection_id(&path) {
+                Ok(Some(_)) => (path, true),
                 Ok(None) => match path.parent() {
-                    Some(parent) => (parent, false, false),
+                    Some(parent) => (parent, false),
                     None => return,
                 },
                 Err(error) => {
@@ -199,6 +207,13 @@ impl Plugin {
                     return;
                 }
             },
+            Place::Strays => {
+                let (now, delay) = (SystemClock.now(), config.defaults.quiet_period);
+                if let Err(error) = due::queue_sweep_all(catalog, now, delay) {
+                    log::error!("act=look_for_strays failed=\"{error}\"");
+                }
+                return;
+            }
         };
         // A directory format is looked at as a whole, so its chunks are one mark.
         let (collection, tree) = match config.unit_of(collection.as_bytes()).map(LogicalPath::parse) {
@@ -370,6 +385,7 @@ struct Around<'a> {
     session: &'a Session<'a>,
     catalog: &'a dyn Catalog,
     watches: &'a RefCell<watch::Memory>,
+    on_provider: bool,
 }
 
 impl Around<'_> {
@@ -384,6 +400,15 @@ impl Around<'_> {
             log::error!("act=watch collection={} failed=\"{error}\"", String::from_utf8_lossy(collection));
             Arc::new(watch::by_configuration(self.config, collection))
         })
+    }
+}
+
+impl Around<'_> {
+    /// Forgets how collections are watched: a tag has been set or removed.
+    fn forget(&self) {
+        if let Ok(mut watches) = self.watches.try_borrow_mut() {
+            watches.forget();
+        }
     }
 }
 
@@ -409,5 +434,27 @@ impl Surroundings for Around<'_> {
                 log::warn!("act=descriptor descriptor={descriptor} failed=\"iRODS error {code}\"");
             })
             .ok()
+    }
+
+    fn tag(&self) -> Option<&str> {
+        // Where a call is forwarded the provider hears it too.
+        (self.config.tags && self.on_provider).then_some(&self.config.attributes.import)
+    }
+
+    fn marker(&self, collection: &[u8]) -> Option<String> {
+        match &*self.watching(collection) {
+            Watching::Yes { rules, .. } if self.on_provider => match &rules.complete_marker {
+                Some(Marker::Avu(attribute)) => Some(attribute.clone()),
+                Some(Marker::File(_)) | None => None,
+            },
+            Watching::Yes { .. } | Watching::No | Watching::Unclear(_) => None,
+        }
+    }
+
+    fn bears(&self, kind: &[u8], name: &[u8], attribute: &str) -> bool {
+        self.catalog.bears(kind, name, &[attribute]).unwrap_or_else(|error| {
+            log::error!("act=event path={} failed=\"{error}\"", String::from_utf8_lossy(name));
+            false
+        })
     }
 }

@@ -54,6 +54,16 @@ impl Vault {
     pub fn new(prefix: &str, importer_prefix: &str, resource: Option<String>) -> Self {
         Self { prefix: trim(prefix.as_bytes()), importer_prefix: trim(importer_prefix.as_bytes()), resource }
     }
+
+    /// The path prefix on the iRODS server.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// The resource that is meant, if not any.
+    pub fn resource(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
 }
 
 impl Mount {

@@ -6,20 +6,12 @@ mod support;
 
 use serde_json::json;
 use std::fs;
-use support::zone::{INSTANCE, TestZone};
+use support::zone::TestZone;
 
 const HOME: &str = "/tempZone/home/alice";
 
 fn at(name: &str) -> String {
     format!("{HOME}/{name}")
-}
-
-/// Asks for a look at a whole tree, as the event of a tag does.
-fn mark_tree(zone: &TestZone, collection: &str) {
-    let answer = zone.does("rods", &["query", &format!("select COLL_ID where COLL_NAME = '{collection}'")]);
-    let id: String = answer.chars().filter(char::is_ascii_digit).collect();
-    let text = json!({"operation": "mark", "collection": id, "tree": true}).to_string();
-    zone.does("alice", &["rule", "-r", INSTANCE, &text]);
 }
 
 /// A set on the client's disk: a companion file and the TIFFs it names.
@@ -45,7 +37,6 @@ fn a_tag_on_an_old_collection_imports_what_is_there_and_what_comes_and_off_ends_
     assert!(zone.avus("-C", &at("old")).is_empty(), "nothing is watched");
     zone.does("alice", &["meta", "add", "-C", &at("old/private"), "irods::omero::import", "off"]);
     zone.does("alice", &["meta", "add", "-C", &at("old"), "irods::omero::import", "on", "quiet=1"]);
-    mark_tree(&zone, &at("old"));
     let _delay = zone.delay_server();
     zone.does("alice", &["put", &image, &at("old/2/b.tif")]);
     for name in ["old/a.tif", "old/1/a.tif", "old/2/a.tif", "old/2/b.tif"] {

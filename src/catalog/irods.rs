@@ -221,19 +221,14 @@ impl Metadata for IrodsCatalog<'_> {
 
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
         let query = [
-            b"select COLL_ID where META_DATA_ATTR_NAME = ".as_slice(),
+            b"select distinct COLL_ID where META_DATA_ATTR_NAME = ".as_slice(),
             &quoted(attribute.as_bytes()),
             b" and META_DATA_ATTR_VALUE = ",
             &quoted(value.as_bytes()),
             format!(" limit {MAX_ROWS}").as_bytes(),
         ]
         .concat();
-        let rows = self.rows(&query, "collections by the records in them")?;
-        rows.iter()
-            .flatten()
-            .map(|id| CollectionId::parse(id))
-            .collect::<Result<_, _>>()
-            .map_err(|e| unreadable("rs_genquery2", "collections by the records in them", &e.to_string()))
+        self.ids(&query, "collections by the records in them")
     }
 }
 
@@ -261,6 +256,40 @@ impl Catalog for IrodsCatalog<'_> {
             .map(|id| CollectionId::parse(id))
             .transpose()
             .map_err(|e| unreadable("rs_genquery2", &path.display(), &e.to_string()))
+    }
+
+    fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
+        let subject = format!("data object {id}");
+        let query =
+            [b"select distinct COLL_ID where DATA_ID = ".as_slice(), &quoted(id.to_string().as_bytes())]
+                .concat();
+        let Some(collection) = self.ids(&query, &subject)?.pop_first() else {
+            return Ok(None);
+        };
+        let mut name = None;
+        self.replicas(collection, Which::Between(id, id), &mut |replica| name = Some(replica.name))?;
+        let (Some(path), Some(name)) = (self.collection_path(collection)?, name) else {
+            return Ok(None); // moved on, or removed, in this moment
+        };
+        let path = path.join(&name).map_err(|e| unreadable("rsGenQuery", &subject, &e.to_string()))?;
+        Ok(Some((collection, path)))
+    }
+
+    fn collections_in_trash(
+        &self,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let query = [
+            b"select distinct COLL_ID where COLL_NAME like '/%/trash/%' and META_DATA_ATTR_NAME = "
+                .as_slice(),
+            &quoted(attribute.as_bytes()),
+            b" and META_DATA_ATTR_VALUE in (",
+            &quoted_list(values),
+            format!(") limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        self.ids(&query, "the trash")
     }
 
     fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {

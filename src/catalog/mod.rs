@@ -216,6 +216,17 @@ pub trait Catalog: Metadata {
     /// The id of a collection; `None` if there is none of that path.
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError>;
 
+    /// The collection a data object is in, and its path; `None` if it is gone.
+    fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError>;
+
+    /// The collections in the trash that directly hold a data object with an AVU of that attribute and one of these
+    /// values. Others, of which only a part of the path is called so, may be among them.
+    fn collections_in_trash(
+        &self,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<BTreeSet<CollectionId>, CatalogError>;
+
     /// Test-and-set: gives true if the mark was not there before, false if somebody else has set it.
     fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError>;
 

@@ -17,20 +17,85 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Collects problems while a configuration is read.
+/// One key the reader has asked for, and what it takes there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// JSON pointer below `plugin_specific_configuration`.
+    pub pointer: String,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What the reader takes for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Something of several kinds.
+    Any,
+    /// An object with keys of ours.
+    Object,
+    /// An object whose keys are the site's own words.
+    Map,
+    /// A list.
+    List,
+    /// A text.
+    Text {
+        /// What holds without one.
+        default: Option<String>,
+    },
+    /// An absolute path of this host.
+    Path,
+    /// The name of an OMERO user or group.
+    Name,
+    /// True or false.
+    Flag {
+        /// What holds without one.
+        default: bool,
+    },
+    /// A whole number.
+    Number {
+        /// What holds without one.
+        default: u64,
+        /// The smallest.
+        low: u64,
+        /// The largest.
+        high: u64,
+    },
+    /// One of a few words.
+    Choice {
+        /// The words.
+        words: Vec<&'static str>,
+        /// What holds without one.
+        default: &'static str,
+    },
+}
+
+/// Collects problems while a configuration is read, and on demand what was asked for.
 #[derive(Default)]
-pub struct Problems(RefCell<Vec<Problem>>);
+pub struct Problems {
+    found: RefCell<Vec<Problem>>,
+    asked: Option<RefCell<Vec<Asked>>>,
+}
 
 impl Problems {
+    /// The same, which also keeps what is asked for.
+    pub fn and_asked() -> Self {
+        Self { asked: Some(RefCell::default()), ..Self::default() }
+    }
+
     /// Notes a problem at a place.
     pub fn add(&self, pointer: &str, message: impl fmt::Display) {
         let pointer = if pointer.is_empty() { "/".to_owned() } else { pointer.to_owned() };
-        self.0.borrow_mut().push(Problem { pointer, message: message.to_string() });
+        self.found.borrow_mut().push(Problem { pointer, message: message.to_string() });
     }
 
     /// All problems noted, in the order they were found.
     pub fn into_inner(self) -> Vec<Problem> {
-        self.0.into_inner()
+        self.found.into_inner()
+    }
+
+    /// What was asked for, in order; some of it more than once, and the later may be the more exact.
+    pub fn into_asked(self) -> Vec<Asked> {
+        self.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 }
 
@@ -72,25 +137,53 @@ impl<'a> Form<'a> {
         self.problems
     }
 
+    /// Keeps what is asked for, where that is wanted.
+    fn note(&self, key: &str, kind: impl FnOnce() -> Kind) {
+        if let Some(asked) = &self.problems.asked {
+            asked.borrow_mut().push(Asked { pointer: self.at(key), kind: kind() });
+        }
+    }
+
     /// The value of `key`; JSON null counts as absent.
     pub fn value(&self, key: &'static str) -> Option<&'a Value> {
+        self.note(key, || Kind::Any);
         self.known.borrow_mut().push(key);
         self.object.get(key).filter(|v| !v.is_null())
     }
 
+    /// A key that a site could think of, and must not use: what to do instead.
+    pub fn refuse(&self, key: &'static str, message: &str) {
+        self.known.borrow_mut().push(key);
+        if self.object.get(key).is_some_and(|v| !v.is_null()) {
+            self.problem(key, message);
+        }
+    }
+
     /// The object under `key`.
     pub fn form(&self, key: &'static str) -> Option<Form<'a>> {
+        self.note(key, || Kind::Object);
         self.value(key).and_then(|v| Form::open(self.at(key), v, self.problems))
     }
 
     /// A text that is not empty and holds no control character.
     pub fn text(&self, key: &'static str) -> Option<&'a str> {
+        self.note(key, || Kind::Text { default: None });
         let value = self.value(key)?;
         text_of(value).map_err(|m| self.problem(key, m)).ok()
     }
 
+    /// The same, or else what holds without one.
+    pub fn text_or<'t>(&self, key: &'static str, default: &'t str) -> &'t str
+    where
+        'a: 't,
+    {
+        self.note(key, || Kind::Text { default: Some(default.to_owned()) });
+        self.text(key).unwrap_or(default)
+    }
+
     /// An absolute path of this host, without `..`, as bytes of UTF-8.
     pub fn host_path(&self, key: &'static str) -> Option<&'a str> {
+        self.note(key, || Kind::Path);
         let text = self.text(key)?;
         match check_host_path(text) {
             Ok(()) => Some(text),
@@ -103,6 +196,7 @@ impl<'a> Form<'a> {
 
     /// A whole number within a range; a text of digits will do, as in iRODS's own configuration.
     pub fn number(&self, key: &'static str, default: u64, range: std::ops::RangeInclusive<u64>) -> u64 {
+        self.note(key, || Kind::Number { default, low: *range.start(), high: *range.end() });
         let Some(value) = self.value(key) else {
             return default;
         };
@@ -125,6 +219,7 @@ impl<'a> Form<'a> {
 
     /// True or false.
     pub fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.note(key, || Kind::Flag { default });
         match self.value(key) {
             None => default,
             Some(Value::Bool(flag)) => *flag,
@@ -137,6 +232,7 @@ impl<'a> Form<'a> {
 
     /// The name of an OMERO user or group.
     pub fn omero_name(&self, key: &'static str, needed: bool) -> Option<OmeroName> {
+        self.note(key, || Kind::Name);
         if self.value(key).is_none() {
             if needed {
                 self.missing(key, "name the OMERO user");
@@ -149,6 +245,7 @@ impl<'a> Form<'a> {
 
     /// One of a few words.
     pub fn choice(&self, key: &'static str, words: &[&'static str], default: &'static str) -> &'static str {
+        self.note(key, || Kind::Choice { words: words.to_vec(), default });
         let Some(text) = self.text(key) else {
             return default;
         };
@@ -162,6 +259,7 @@ impl<'a> Form<'a> {
 
     /// The elements of an array, each with its pointer.
     pub fn list(&self, key: &'static str) -> Vec<(String, &'a Value)> {
+        self.note(key, || Kind::List);
         match self.value(key) {
             None => Vec::new(),
             Some(Value::Array(items)) => {
@@ -176,6 +274,7 @@ impl<'a> Form<'a> {
 
     /// The entries of an object whose keys are the site's own words.
     pub fn map(&self, key: &'static str) -> Vec<(&'a str, String, &'a Value)> {
+        self.note(key, || Kind::Map);
         match self.value(key) {
             None => Vec::new(),
             Some(Value::Object(map)) => map

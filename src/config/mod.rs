@@ -6,7 +6,7 @@
 pub(crate) mod form;
 mod users;
 
-pub use form::{Problem, check_host_path, suggestion};
+pub use form::{Asked, Kind, Problem, check_host_path, suggestion};
 
 use crate::identity::Identities;
 use crate::names::{LogicalPath, OmeroName};
@@ -262,6 +262,16 @@ impl Config {
         let problems = Problems::default();
         let config = Form::open(String::new(), value, &problems).map(|form| read(form));
         (config, problems.into_inner())
+    }
+
+    /// Every key that the reader asks for while it reads a value: the reference of the configuration, if the value
+    /// holds every key and every kind of element.
+    pub fn asked(value: &Value) -> Vec<Asked> {
+        let problems = Problems::and_asked();
+        if let Some(form) = Form::open(String::new(), value, &problems) {
+            read(form);
+        }
+        problems.into_asked()
     }
 
     /// The watch that covers a logical path, if any: the first in the order of the configuration.
@@ -551,16 +561,14 @@ fn server(form: Form<'_>) -> Option<Server> {
     let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
     let sudo_user = form.omero_name("sudo_user", true);
     for secret in ["password", "sudo_password"] {
-        if form.value(secret).is_some() {
-            form.problem(
-                secret,
-                "secrets do not belong in server_config.json: put it into a file of mode \
-                                  0600 and name that file in 'password_file'",
-            );
-        }
+        form.refuse(
+            secret,
+            "secrets do not belong in server_config.json: put it into a file of mode 0600 and name that file in \
+             'password_file'",
+        );
     }
     let password_file = needed_path(&form, "password_file", "the file (mode 0600) with sudo_user's password");
-    let namespace = form.text("annotation_namespace").unwrap_or("irods.org/omero").to_owned();
+    let namespace = form.text_or("annotation_namespace", "irods.org/omero").to_owned();
     form.close();
     Some(Server {
         host: host?,
@@ -661,9 +669,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("group", &mut names.group),
         ("on_behalf_of", &mut names.on_behalf_of),
     ] {
-        if let Some(text) = form.text(key) {
-            text.clone_into(slot);
-        }
+        *slot = form.text_or(key, slot).to_owned();
     }
     let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.recurring];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);

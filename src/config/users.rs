@@ -317,13 +317,11 @@ fn servers(entry: &Form<'_>) -> Vec<crate::identity::ldap::Server> {
 
 #[cfg(feature = "ldap")]
 fn bind(entry: &Form<'_>) -> Option<(String, PathBuf)> {
-    if entry.value("bind_password").is_some() {
-        entry.problem(
-            "bind_password",
-            "secrets do not belong in server_config.json: put it into a file of mode 0600 and name that file in \
-             'bind_password_file'",
-        );
-    }
+    entry.refuse(
+        "bind_password",
+        "secrets do not belong in server_config.json: put it into a file of mode 0600 and name that file in \
+         'bind_password_file'",
+    );
     let dn = entry.text("bind_dn").map(str::to_owned);
     let file = entry.host_path("bind_password_file").map(PathBuf::from);
     match (entry.value("bind_dn").is_some(), entry.value("bind_password_file").is_some()) {

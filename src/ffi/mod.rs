@@ -321,7 +321,9 @@ unsafe fn argument_of<'a>(session: &Session<'_>, pep: Pep, argument: &'a omero_a
             keyword: pep.keyword().and_then(|key| unsafe { session.keyword(argument.condition, key) }),
         },
         omero_argument_kind::OMERO_ARGUMENT_COPY => Argument::Copy { source: text(0), destination: text(1) },
-        omero_argument_kind::OMERO_ARGUMENT_BULK => Argument::Collection(text(0)),
+        omero_argument_kind::OMERO_ARGUMENT_BULK | omero_argument_kind::OMERO_ARGUMENT_COLLECTION => {
+            Argument::Collection(text(0))
+        }
         omero_argument_kind::OMERO_ARGUMENT_STRUCT_FILE => Argument::Collection(text(1)),
         omero_argument_kind::OMERO_ARGUMENT_DESCRIPTOR => Argument::Descriptor(argument.number),
         omero_argument_kind::OMERO_ARGUMENT_BYTES => Argument::Json(text(0)),

@@ -11,6 +11,7 @@ mod plan;
 mod run;
 mod spread;
 mod stage;
+mod strays;
 mod survey;
 mod unit;
 mod watched;
@@ -19,17 +20,17 @@ pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
 
-use crate::catalog::{Catalog, CatalogError, Kind, UnixTime, Which};
+use crate::catalog::{Catalog, CatalogError, UnixTime, Which};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::due;
 use crate::importer::{Importer, Subject};
 use crate::names::{CollectionId, DataId, LogicalPath};
 use crate::record::{self, Entry, State};
-use crate::watch::{self, Place, Watching};
+use crate::watch::{self, Place, Tag, Watching};
 use run::Run;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use survey::Reading;
 use unit::Unit;
@@ -161,6 +162,7 @@ impl Sweeper<'_> {
     pub fn sweep_all(&self) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
+        self.mark_strays()?;
         let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
         if marked.is_empty() && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
@@ -204,11 +206,10 @@ impl Sweeper<'_> {
         let mut marked = 0;
         for id in skipped {
             let Some(collection) = self.catalog.collection_path(id)? else { continue };
-            if self.watching(&collection)?.is_of_interest() {
-                let (due, now) = (&self.config.attributes.due, self.clock.now());
-                let new = due::mark(self.catalog, due, &collection, &user, now, Duration::from_secs(1))?;
-                marked += usize::from(new == due::Marked::New);
-            }
+            // Also where nothing is watched any more: then the sweep says that it is gone.
+            let (due, now) = (&self.config.attributes.due, self.clock.now());
+            let new = due::mark(self.catalog, due, &collection, &user, now, Duration::from_secs(1))?;
+            marked += usize::from(new == due::Marked::New);
         }
         Ok(marked)
     }
@@ -253,6 +254,12 @@ impl Sweeper<'_> {
             (false, None) => {
                 // Taken a moment ago, or by one that died at once: its time runs from now.
                 self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
+                return others(expiry + 1);
+            }
+            (false, Some(sign)) if sign > now.saturating_add(expiry) => {
+                // By a clock that is wrong. If it lives it says so again; if not, its time runs from now.
+                let said = format!("{ALIVE}{sign}");
+                self.catalog.change_mark(collection, attribute, &said, &format!("{ALIVE}{now}"))?;
                 return others(expiry + 1);
             }
             (false, Some(sign)) if sign.saturating_add(expiry) >= now => {
@@ -399,13 +406,19 @@ impl Sweeper<'_> {
         hold: &Hold,
         report: &mut Report,
     ) -> Result<(), CatalogError> {
-        let scope = self.scope(id, collection)?;
-        if scope.as_ref().is_none_or(|s| !s.covers_all) {
-            self.let_go(id, collection, report)?;
-        }
-        let Some(scope) = scope else { return Ok(()) };
+        let Some(scope) = self.scope(id, collection)? else {
+            return self.let_go(id, collection, &|_| true, report);
+        };
         let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
         let survey = Reading { config, catalog, id, collection, scope: &scope, now }.survey()?;
+        let is_left = |id: DataId| match survey.tagged.get(&id) {
+            Some(Ok(tag)) => *tag == Tag::Off,
+            Some(Err(_)) => false,
+            None => !scope.covers_all,
+        };
+        if !scope.covers_all || survey.tagged.values().any(|tag| *tag == Ok(Tag::Off)) {
+            self.let_go(id, collection, &is_left, report)?;
+        }
         if let Some(wait) = survey.again_in {
             report.again(wait);
         }
@@ -429,7 +442,7 @@ impl Sweeper<'_> {
         report: &mut Report,
     ) -> Result<(), CatalogError> {
         let Some(scope) = self.scope(id, collection)?.filter(|s| s.covers_all) else {
-            return Ok(());
+            return self.let_unit_go(id, collection, report);
         };
         match self.plan_unit(id, collection, &scope)? {
             UnitPlan::Nothing => Ok(()),
@@ -520,47 +533,6 @@ impl Sweeper<'_> {
             let quiet = watching.quiet_period(self.config.defaults.quiet_period);
             let (due, now) = (&self.config.attributes.due, self.clock.now());
             due::mark(self.catalog, due, unit, &user, now, quiet)?;
-        }
-        Ok(())
-    }
-
-    /// Writes `gone` on what was to be imported but is no longer watched: it was moved, or the tag was removed.
-    fn let_go(
-        &self,
-        id: CollectionId,
-        collection: &LogicalPath,
-        report: &mut Report,
-    ) -> Result<(), CatalogError> {
-        let names = &self.config.attributes;
-        let mut waiting: BTreeMap<DataId, record::Record> = BTreeMap::new();
-        let wanted = [&names.state, &names.reason, &names.retry, &names.ignored].map(String::as_str);
-        self.catalog.object_avus(id, Which::All, &wanted, &mut |id, triple| {
-            waiting.entry(id).or_default().triples.push(triple);
-        })?;
-        waiting.retain(|_, r| {
-            matches!(r.state(names), Some(State::Pending | State::Skipped)) && r.ignored_by(names).is_none()
-        });
-        if self.config.tags {
-            for (tagged, _, _) in self.catalog.tagged_objects(id, &names.import)? {
-                waiting.remove(&tagged);
-            }
-        }
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let mut paths: HashSet<(DataId, Vec<u8>)> = HashSet::new();
-        self.catalog.replicas(id, Which::All, &mut |replica| {
-            if waiting.contains_key(&replica.data_id) {
-                paths.insert((replica.data_id, replica.name));
-            }
-        })?;
-        let gone = Entry::Gone("it was no longer in a watched collection when its turn came".to_owned());
-        for (id, name) in paths {
-            let (Some(record), Ok(path)) = (waiting.get(&id), collection.join(&name)) else { continue };
-            let details = record::Details { attempts: record.attempts(names), ..record::Details::default() };
-            let triples = record::triples(names, &gone, &details);
-            self.catalog.replace(Kind::DataObject, &path, &record.triples, &triples)?;
-            report.count(&gone);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! importer, and what came of them is recorded.
 
 use super::{ALIVE, Hold, Planned, Report, Sweeper, Verdict, stage};
-use crate::catalog::{CatalogError, UnixTime};
+use crate::catalog::{CatalogError, Kind, UnixTime, Which};
 use crate::due;
 use crate::identity::{Mapping, OmeroIdentity};
 use crate::importer::{Batch, BatchFile, FileOutcome, ImporterError, Subject};
@@ -241,8 +241,12 @@ impl<'a> Run<'a> {
             triples.retain(|t| replaced.contains(&&t.attribute));
             triples.extend(this.record.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned());
         }
-        if self.replace(this, &triples)? {
+        let is_final = matches!(entry, Entry::Imported(_) | Entry::Late(_));
+        if self.replace(this, &triples)? || (is_final && self.follow(this, &triples)?) {
             self.report.count(entry);
+        } else {
+            log::info!("act=record path={} why=\"gone before its record\"", this.path);
+            self.report.gone += 1;
         }
         Ok(triples)
     }
@@ -256,16 +260,26 @@ impl<'a> Run<'a> {
         self.replace(this, &triples).map(drop)
     }
 
+    /// Writes the record of images that are in OMERO on data that has been moved in the meantime; whether it is still
+    /// anywhere.
+    fn follow(&self, this: &About, triples: &[Triple]) -> Result<bool, CatalogError> {
+        let (catalog, names) = (self.sweeper.catalog, &self.sweeper.config.attributes);
+        let Subject::DataObject(id) = this.subject else { return Ok(false) };
+        let Some((collection, path)) = catalog.object_path(id)? else { return Ok(false) };
+        let mut there = Vec::new();
+        catalog
+            .object_avus(collection, Which::Between(id, id), &names.record(), &mut |_, t| there.push(t))?;
+        log::info!("act=record path={path} why=\"moved from {} during its import\"", this.path);
+        catalog.replace(Kind::DataObject, &path, &there, triples)?;
+        Ok(true)
+    }
+
     /// Whether what the record is about is still there.
-    fn replace(&mut self, this: &About, triples: &[Triple]) -> Result<bool, CatalogError> {
+    fn replace(&self, this: &About, triples: &[Triple]) -> Result<bool, CatalogError> {
         let kind = this.subject.kind();
         match self.sweeper.catalog.replace(kind, &this.path, &this.record.triples, triples) {
             Ok(()) => Ok(true),
-            Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => {
-                log::info!("act=record path={} why=\"gone before its record\"", this.path);
-                self.report.gone += 1;
-                Ok(false)
-            }
+            Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -48,6 +48,8 @@ impl Sweeper<'_> {
         collection: &LogicalPath,
     ) -> Result<Option<Duration>, CatalogError> {
         let attribute = &self.config.attributes.due_tree;
+        // A tree that was moved out of a watched collection: what waits in it no longer does.
+        let mut abandoned = None;
         loop {
             let marks = self.catalog.marks(id, attribute)?;
             let (mark, mut progress) = match marks.iter().find_map(|m| Some((m, Progress::parse(m)?))) {
@@ -72,6 +74,14 @@ impl Sweeper<'_> {
             };
             progress.after = Some(*last);
             for (below, path) in &below {
+                if !self.watching(path)?.is_of_interest() {
+                    if abandoned.is_none() {
+                        abandoned = Some(self.with_open_records()?);
+                    }
+                    if !abandoned.as_ref().is_some_and(|a| a.contains(below)) {
+                        continue;
+                    }
+                }
                 self.mark_below(*below, path, &progress.user)?;
             }
             self.catalog.change_mark(collection, attribute, &mark, &progress.mark())?;
@@ -81,7 +91,7 @@ impl Sweeper<'_> {
     fn mark_below(&self, id: CollectionId, path: &LogicalPath, user: &str) -> Result<(), CatalogError> {
         // What lies within a directory format is looked at with it.
         let is_inside = self.config.unit_of(path.as_bytes()).is_some_and(|unit| unit != path.as_bytes());
-        if is_inside || !self.watching(path)?.is_of_interest() {
+        if is_inside {
             return Ok(());
         }
         let due = &self.config.attributes.due;

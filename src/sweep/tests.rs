@@ -2,7 +2,7 @@
 
 use super::run::{NOT_THERE, retry_wait};
 use super::*;
-use crate::catalog::{Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
+use crate::catalog::{Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
 use crate::due::Memory;
 use crate::importer::{Batch, FileOutcome, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
@@ -10,7 +10,7 @@ use crate::record::{Imported, Record, State, Triple};
 use crate::watch::RawTag;
 use serde_json::json;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -238,6 +238,39 @@ impl Catalog for TestCatalog {
         let others = self.others.borrow();
         let other = others.iter().find(|(_, (p, _))| p == path).map(|(id, _)| id.to_string());
         Ok(other.map_or_else(|| Some(id()), |id| CollectionId::parse(&id).ok()))
+    }
+    fn object_path(&self, data_id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
+        self.step()?;
+        let others: Vec<u64> = self.others.borrow().keys().copied().collect();
+        let all = others.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
+        for id in all {
+            let found = self.within(id).into_iter().find(|r| r.data_id == data_id);
+            if let Some((replica, path)) = found.zip(self.path_of(id)) {
+                return Ok(Some((id, path.join(&replica.name).unwrap())));
+            }
+        }
+        Ok(None)
+    }
+    fn collections_in_trash(
+        &self,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.step()?;
+        let avus = self.avus.borrow();
+        let mut found = BTreeSet::new();
+        for (id, (path, replicas)) in self.others.borrow().iter() {
+            let is_open = |r: &Replica| {
+                let avus = avus.get(&[path.as_bytes(), b"/", &r.name].concat());
+                avus.into_iter()
+                    .flatten()
+                    .any(|t| t.attribute == attribute && values.contains(&t.value.as_str()))
+            };
+            if watch::is_trash(path.as_bytes()) && replicas.iter().any(is_open) {
+                found.extend(CollectionId::parse(&id.to_string()).ok());
+            }
+        }
+        Ok(found)
     }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
@@ -996,7 +1029,9 @@ fn decided(w: &World) -> Vec<Planned> {
     Decider::new(config, catalog, &scope, &survey, place).page(id(), &todo).unwrap()
 }
 
+mod hostile;
 mod identities;
 mod races;
 mod rules;
+mod sizes;
 mod staging;

@@ -161,9 +161,17 @@ impl TestZone {
 
     /// Starts the delay server.
     pub fn delay_server(&self) -> DelayServer {
+        self.delay_server_with(&[])
+    }
+
+    /// Starts the delay server with more in its environment. What its agents asked of the catalog is in `stats`.
+    pub fn delay_server_with(&self, environment: &[(&str, &Path)]) -> DelayServer {
         let child = self
             .command()
+            .arg("--stats")
+            .arg(self.path("stats"))
             .args(["delay-server", "--executors", "4", "--sleep", "0.05"])
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .process_group(0)
             .spawn()
@@ -216,7 +224,7 @@ impl TestZone {
             let marks = z.run(&[
                 "sql",
                 "select count(*) from R_META_MAIN m join R_OBJT_METAMAP o on o.meta_id = m.meta_id where \
-                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::sweeping')",
+                 m.meta_attr_name in ('irods::omero::due', 'irods::omero::due_tree', 'irods::omero::sweeping')",
             ]);
             marks.trim() == "0"
         });

@@ -7,6 +7,9 @@ mod files;
 mod importer;
 mod stanza;
 
+pub use files::PATHS;
+
+use crate::Answer;
 use crate::account::Account;
 use crate::finding::{Code, Report};
 use crate::server_config;
@@ -14,7 +17,6 @@ use irods_rule_engine_plugin_omero::config::Config;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Where a server's plugins are if its configuration does not say.
 const PLUGIN_DIRECTORY: &str = "/usr/lib/irods/plugins";
@@ -43,21 +45,22 @@ pub struct Checked {
     pub could_look: bool,
 }
 
-/// Looks, prints the report, and ends with 0, 1 or 2.
-pub fn run(arguments: &Arguments, as_json: bool) -> ExitCode {
+/// Looks, and reports with 0, 1 or 2.
+pub fn answer(arguments: &Arguments, as_json: bool) -> Answer {
     let Checked { report, could_look } = look(arguments);
-    if as_json {
+    let text = if as_json {
         let mut answer = report.json();
         answer["config"] = json!(arguments.config);
-        println!("{answer:#}");
+        format!("{answer:#}\n")
     } else {
-        println!("{report} in {}", arguments.config.display());
-    }
-    match (could_look, report.findings.is_empty()) {
-        (false, _) => ExitCode::from(2),
-        (true, false) => ExitCode::from(1),
-        (true, true) => ExitCode::SUCCESS,
-    }
+        format!("{report} in {}\n", arguments.config.display())
+    };
+    let code = match (could_look, report.findings.is_empty()) {
+        (false, _) => 2,
+        (true, false) => 1,
+        (true, true) => 0,
+    };
+    Answer { code, ..Answer::of(text) }
 }
 
 /// Looks at the configuration and at everything it points at.

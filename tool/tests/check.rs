@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
 
+mod line;
+
+use irods_omero_tool::Answer;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 /// The stanza's place in the configurations here.
 const STANZA: &str = "/plugin_configuration/rule_engines/0/plugin_specific_configuration";
@@ -95,23 +97,24 @@ impl Site {
         self.config["plugin_configuration"]["rule_engines"].as_array_mut().unwrap()
     }
 
-    fn check(&self, words: &[&str]) -> Output {
+    fn check(&self, words: &[&str]) -> Answer {
         let config = self.path("server_config.json");
         if !config.exists() {
             fs::write(&config, self.config.to_string()).unwrap();
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_irods-omero"));
-        command.arg("check").arg("--config").arg(config).arg("--plugin-dir").arg(self.path("plugins"));
+        let (config, plugins) = (self.text("server_config.json"), self.text("plugins"));
+        let mut line = vec!["check", "--config", &config, "--plugin-dir", &plugins];
         if self.as_root {
-            command.args(["--account", "nobody"]);
+            line.extend(["--account", "nobody"]);
         }
-        command.args(words).output().unwrap()
+        line.extend(words);
+        line::ask(&line)
     }
 
     /// Code and place of every finding, and the exit code.
-    fn found(&self) -> (Vec<(String, String)>, i32) {
-        let output = self.check(&["--json"]);
-        let text = String::from_utf8(output.stdout).unwrap();
+    fn found(&self) -> (Vec<(String, String)>, u8) {
+        let answer = self.check(&["--json"]);
+        let text = String::from_utf8(answer.output).unwrap();
         let report: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
         assert!(!text.contains("secret\\n") && !text.contains("hunter2"), "{text}");
         assert_eq!(report["unchecked"], json!([]), "everything can be looked at");
@@ -120,7 +123,7 @@ impl Site {
             assert!(!part("remedy").is_empty() && part("sentence").len() > 10, "{finding}");
             (part("code"), part("place").replace(self.dir.path().to_str().unwrap(), "@"))
         });
-        (findings.collect(), output.status.code().unwrap())
+        (findings.collect(), answer.code)
     }
 }
 
@@ -128,7 +131,7 @@ impl Site {
 fn where_everything_is_right_nothing_is_found() {
     let site = Site::new();
     assert_eq!(site.found(), (Vec::new(), 0));
-    let said = String::from_utf8(site.check(&[]).stdout).unwrap();
+    let said = String::from_utf8(site.check(&[]).output).unwrap();
     assert!(said.starts_with("0 errors, 0 warnings in /"), "{said}");
 }
 

@@ -309,7 +309,11 @@ impl Queue {
     /// # Errors
     /// It cannot.
     pub async fn probe(&self) -> Result<(), QueueError> {
-        self.writer.write(write::Writing::touch).await
+        let touch = |w: &mut write::Writing<'_>| {
+            w.touch()?;
+            Ok(())
+        };
+        self.writer.write(touch).await
     }
 
     /// A job by its number.

@@ -32,6 +32,8 @@
 #define BULK_OPR_KW "bulkOpr"
 #define REG_REPL_KW "regRepl"
 #define REPLICA_TOKEN_KW "replicaToken"
+#define RSYNC_MODE_KW "rsyncMode"
+#define RSYNC_DEST_PATH_KW "rsyncDestPath"
 #define RESC_HIER_STR_KW "resc_hier"
 #define INSTANCE_NAME_KW "instance_name"
 

@@ -353,6 +353,16 @@ impl Catalog for Process<'_> {
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
         self.call()?.collection_id(path)
     }
+    fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
+        self.call()?.object_path(id)
+    }
+    fn collections_in_trash(
+        &self,
+        attribute: &str,
+        values: &[&str],
+    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        self.call()?.collections_in_trash(attribute, values)
+    }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.call()?.set_mark(path, attribute, value)
     }

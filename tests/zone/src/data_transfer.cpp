@@ -23,6 +23,8 @@ namespace zone
 {
     namespace
     {
+        constexpr int target_modified = 99999992; // SYS_RSYNC_TARGET_MODIFIED
+
         constexpr int offset_index = 999998; // the attriInx of offsets in a bulk put
 
         // The replica a write to an existing object goes to, and its siblings as they were.
@@ -237,6 +239,41 @@ namespace zone
             input.get(), &portal, &buffer);
     }
 
+    void copy_without_policy(Session& session, const std::string& from, const std::string& to, bool force,
+                             const std::string& resource)
+    {
+        Catalog& catalog = session.catalog();
+        require_valid_path(session, to);
+        if (from == to) {
+            throw Failure{SAME_SRC_DEST_PATHS_ERR, "source and target are the same"};
+        }
+        const auto source_id = catalog.find_data(from);
+        if (!source_id) {
+            throw Failure{CAT_UNKNOWN_FILE, "no such data object [" + from + "]"};
+        }
+        catalog.require(*source_id, session.actor(), access::read, CAT_NO_ACCESS_PERMISSION, from);
+        const auto source = writable_replica(session, catalog.replicas(*source_id), "");
+        const auto existing = catalog.find_data(to);
+        if (existing && !force) {
+            throw Failure{OVERWRITE_WITHOUT_FORCE_FLAG, "data object [" + to + "] exists"};
+        }
+        std::int64_t target_id = 0;
+        Replica target;
+        if (existing) {
+            target_id = *existing;
+            overwrite(session, source.physical_path, target_id, to, resource);
+            target = writable_replica(session, catalog.replicas(target_id), resource);
+        }
+        else {
+            target = create_from(session, source.physical_path, to, resource, source.type, true);
+            target_id = target.data_id;
+            make_good(session, target);
+        }
+        resource_modified(session, leaf_name(session, target));
+        replicate_to_siblings(session, target_id, catalog.resource(target.resource_id));
+        static_policy(session, "acPostProcForCopy");
+    }
+
     int copy(Session& session, const std::string& from, const std::string& to, bool force, const std::string& resource)
     {
         auto input = std::make_unique<DataObjCopyInp>();
@@ -261,42 +298,36 @@ namespace zone
                 if (session.remote() != nullptr) {
                     return session.remote()->call({"cp", from, to, force ? "-f" : "-F"}).code;
                 }
-                Catalog& catalog = session.catalog();
-                require_valid_path(session, to);
-                if (from == to) {
-                    throw Failure{SAME_SRC_DEST_PATHS_ERR, "source and target are the same"};
-                }
-                const auto source_id = catalog.find_data(from);
-                if (!source_id) {
-                    throw Failure{CAT_UNKNOWN_FILE, "no such data object [" + from + "]"};
-                }
-                catalog.require(*source_id, session.actor(), access::read, CAT_NO_ACCESS_PERMISSION, from);
-                const auto source = writable_replica(session, catalog.replicas(*source_id), "");
-                const auto existing = catalog.find_data(to);
-                if (existing && !force) {
-                    throw Failure{OVERWRITE_WITHOUT_FORCE_FLAG, "data object [" + to + "] exists"};
-                }
-                std::int64_t target_id = 0;
-                Replica target;
-                if (existing) {
-                    target_id = *existing;
-                    overwrite(session, source.physical_path, target_id, to, resource);
-                    target = writable_replica(session, catalog.replicas(target_id), resource);
-                }
-                else {
-                    target = create_from(session, source.physical_path, to, resource, source.type, true);
-                    target_id = target.data_id;
-                    make_good(session, target);
-                }
-                resource_modified(session, leaf_name(session, target));
-                replicate_to_siblings(session, target_id, catalog.resource(target.resource_id));
-                static_policy(session, "acPostProcForCopy");
+                copy_without_policy(session, from, to, force, resource);
                 return 0;
             },
             input.get(), &stat);
         clearKeyVal(&input->srcDataObjInp.condInput);
         clearKeyVal(&input->destDataObjInp.condInput);
         return code;
+    }
+
+    int synchronise(Session& session, const std::string& from, const std::string& to)
+    {
+        DataObjInput input{from};
+        input.with(RSYNC_MODE_KW, "IRODS_TO_IRODS").with(RSYNC_DEST_PATH_KW, to).with(FORCE_FLAG_KW);
+        MsParamArray* out = nullptr;
+        return api(
+            session, "data_obj_rsync",
+            [&]() -> int {
+                if (session.remote() != nullptr) {
+                    return session.remote()->call({"rsync", from, to}).code;
+                }
+                DataObjInput source{from};
+                DataObjInput target{to};
+                const std::string sum = checksum_without_policy(session, *source.get());
+                if (session.catalog().find_data(to) && checksum_without_policy(session, *target.get()) == sum) {
+                    return 0;
+                }
+                copy_without_policy(session, from, to, true, "");
+                return target_modified;
+            },
+            input.get(), &out);
     }
 
     int bulk_put(Session& session, const std::string& collection, const std::vector<BulkFile>& files)

@@ -3,7 +3,8 @@
 // database operations behind them fire theirs. No exception leaves through them.
 //
 // ZONE_FAIL makes them fail, to see what a plugin makes of it: "genquery2=-806000,atomic=-818000:2" lets every
-// GenQuery2 and the first two atomic metadata calls of each process end with these codes.
+// GenQuery2 and the first two atomic metadata calls of each process end with these codes. ZONE_DIE kills an agent of
+// the delay server before a call; see delay.cpp.
 
 #include "genquery1.hpp"
 #include "genquery2.hpp"
@@ -80,6 +81,7 @@ namespace
             return SYS_NULL_INPUT;
         }
         session->count(name);
+        session->count_call();
         const auto fault = faults().find(name);
         if (fault != faults().end() && fault->second.left != 0) {
             --fault->second.left;

@@ -53,6 +53,8 @@ namespace zone
     int put(Session& session, const std::string& local, const std::string& path, const PutOptions& options);
     int get(Session& session, const std::string& path, const std::string& local);
     int copy(Session& session, const std::string& from, const std::string& to, bool force, const std::string& resource);
+    // irsync from one data object to another.
+    int synchronise(Session& session, const std::string& from, const std::string& to);
 
     struct BulkFile
     {
@@ -79,6 +81,8 @@ namespace zone
     int checksum(Session& session, const std::string& path, std::string& text);
 
     // The same without API PEPs, as other server code calls them. They throw Failure.
+    void copy_without_policy(Session& session, const std::string& from, const std::string& to, bool force,
+                             const std::string& resource);
     void replicate_without_policy(Session& session, DataObjInp& input);
     void move_replica_without_policy(Session& session, DataObjInp& input);
     std::string checksum_without_policy(Session& session, DataObjInp& input);

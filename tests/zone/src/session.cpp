@@ -9,6 +9,7 @@
 #include "irods/irods_plugin_context.hpp"
 
 #include <cxxabi.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -113,6 +114,13 @@ namespace zone
     User Session::client_user()
     {
         return catalog_.user(comm_->clientUser.userName, comm_->clientUser.rodsZone);
+    }
+
+    void Session::count_call()
+    {
+        if (++calls_ == dies_at_call) {
+            ::kill(::getpid(), SIGKILL);
+        }
     }
 
     int Session::add_descriptor(OpenReplica open)

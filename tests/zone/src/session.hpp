@@ -87,6 +87,10 @@ namespace zone
         // The messages plugins left for the client, taken away.
         std::vector<std::string> take_messages();
 
+        // Counts a call of a plugin; before the one of the number `dies_at_call` this process kills itself.
+        void count_call();
+        std::int64_t dies_at_call = 0;
+
         // Why the last operation failed, for the one who debugs a test.
         std::string last_failure;
 
@@ -103,6 +107,7 @@ namespace zone
         std::unique_ptr<RsComm> comm_;
         std::map<int, OpenReplica> descriptors_;
         Statistics statistics_;
+        std::int64_t calls_ = 0;
         std::unique_ptr<Remote> remote_;
     };
 

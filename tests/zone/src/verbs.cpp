@@ -288,6 +288,12 @@ namespace zone
                                : copy(session, w.at(0), to, force, w.value("-R"));
         }
 
+        int verb_rsync(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {}, {}};
+            return synchronise(session, w.at(0), w.at(1));
+        }
+
         int verb_reg(Session& session, const std::vector<std::string>& words, std::string&)
         {
             const Words w{words, {"-r", "--repl", "-f"}, {"-R", "-t"}};
@@ -730,13 +736,21 @@ namespace zone
             return code;
         }
 
-        // What a user's rule text may call: msiModAVUMetadata and its kin, or msi_atomic_apply_metadata_operations,
-        // which no enforcement point hears.
+        // What a user's rule text may call: msiModAVUMetadata and its kin, msi_atomic_apply_metadata_operations,
+        // msiDataObjCopy or msiDataObjRename. No API enforcement point hears them.
         int verb_microservice(Session& session, const std::vector<std::string>& words, std::string& output)
         {
             const Words w{words, {}, {}};
             if (w.at(0) == "atomic") {
                 return apply_metadata_operations(session, w.at(1), output);
+            }
+            if (w.at(0) == "copy") {
+                copy_without_policy(session, w.at(1), w.at(2), false, "");
+                return 0;
+            }
+            if (w.at(0) == "move") {
+                rename_without_policy(session, w.at(1), w.at(2));
+                return 0;
             }
             return modify_metadata_in_server(session, {w.rest().begin() + 1, w.rest().end()}, false);
         }
@@ -849,6 +863,7 @@ namespace zone
                 {"reg", "[-r] [--repl] [-R RESC] [-t TYPE] LOCAL PATH", verb_reg},
                 {"bun", "-x [-f] TAR COLLECTION", verb_bun},
                 {"cp", "[-f] [-r] [-R RESC] PATH PATH", verb_cp},
+                {"rsync", "PATH PATH                                  from one data object to another", verb_rsync},
                 {"mv", "PATH PATH", verb_mv},
                 {"rename", "PATH PATH                                 the target as it is written", verb_rename},
                 {"mkdir", "[-p] PATH", verb_mkdir},
@@ -867,7 +882,7 @@ namespace zone
                 {"meta", "[-M] add|set|rm|rmi|mod|cp|ls [--json] -d|-C|-u|-R NAME [A [V [U]]]", verb_meta},
                 {"atomic", "JSON", verb_atomic},
                 {"along", "'a;v;u' VERB [WORD...]                   the verb's conditions carry AVUs", verb_along},
-                {"microservice", "meta OPERATION... | atomic JSON      from a rule text, within the server", verb_microservice},
+                {"microservice", "meta OPERATION... | atomic JSON | copy PATH PATH | move PATH PATH     within the server", verb_microservice},
                 {"rule", "[-r INSTANCE] TEXT | -F FILE", verb_rule},
                 {"call-rule", "NAME [ARGUMENT...]                     prints the arguments afterwards", verb_call_rule},
                 {"delay", "CONDITIONS TEXT", verb_delay},

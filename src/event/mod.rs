@@ -4,236 +4,16 @@
 //! carry a descriptor only, and in the post PEP the server has forgotten it, so the path is asked for in the
 //! pre PEP, and only when this agent has opened something interesting for writing.
 
+pub mod matrix;
+mod metadata;
+mod pep;
+
+pub use metadata::carried;
+pub use pep::Pep;
+
 use crate::names::{LogicalPath, NameError, parent_bytes};
+use metadata::{Bearer, Change, What};
 use std::collections::HashMap;
-
-/// `METADATA_INCLUDED_KW`: AVUs along with data.
-const METADATA_INCLUDED: &str = "metadataIncluded";
-
-/// The PEPs we ask for. Nothing below the event knows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pep {
-    /// `pep_api_data_obj_put_post`
-    PutPost,
-    /// `pep_api_data_obj_open_post`
-    OpenPost,
-    /// `pep_api_data_obj_create_post`
-    CreatePost,
-    /// `pep_api_replica_open_post`
-    ReplicaOpenPost,
-    /// `pep_api_data_obj_close_pre`
-    ClosePre,
-    /// `pep_api_data_obj_close_post`
-    ClosePost,
-    /// `pep_api_replica_close_pre`
-    ReplicaClosePre,
-    /// `pep_api_replica_close_post`
-    ReplicaClosePost,
-    /// `pep_api_phy_path_reg_post`
-    PhyPathRegPost,
-    /// `pep_api_register_physical_path_post`
-    RegisterPhysicalPathPost,
-    /// `pep_api_data_obj_copy_post`
-    CopyPost,
-    /// `pep_api_data_obj_rename_post`
-    RenamePost,
-    /// `pep_api_bulk_data_obj_put_post`
-    BulkPutPost,
-    /// `pep_api_struct_file_ext_and_reg_post`
-    StructFilePost,
-    /// `pep_api_data_obj_repl_post`
-    ReplPost,
-    /// `pep_api_data_obj_phymv_post`
-    PhymvPost,
-    /// `pep_api_data_obj_put_pre`
-    PutPre,
-    /// `pep_api_mod_avu_metadata_pre`
-    ModAvuPre,
-    /// `pep_api_atomic_apply_metadata_operations_pre`
-    AtomicMetadataPre,
-    /// `pep_api_data_obj_open_pre`
-    OpenPre,
-    /// `pep_api_data_obj_create_pre`
-    CreatePre,
-    /// `pep_api_data_obj_open_and_stat_pre`
-    OpenAndStatPre,
-    /// `pep_api_data_obj_create_and_stat_pre`
-    CreateAndStatPre,
-    /// `pep_api_data_obj_get_pre`
-    GetPre,
-    /// `pep_api_replica_open_pre`
-    ReplicaOpenPre,
-    /// `pep_api_data_obj_copy_pre`
-    CopyPre,
-    /// `pep_api_data_obj_repl_pre`
-    ReplPre,
-    /// `pep_api_data_obj_phymv_pre`
-    PhymvPre,
-    /// `pep_api_data_obj_rsync_pre`
-    RsyncPre,
-    /// `pep_api_struct_file_bundle_pre`
-    BundlePre,
-    /// `pep_api_struct_file_ext_and_reg_pre`
-    StructFilePre,
-    /// `acPreProcForModifyAVUMetadata`
-    StaticModAvuPre,
-    /// `pep_api_mod_avu_metadata_post`
-    ModAvuPost,
-    /// `pep_api_atomic_apply_metadata_operations_post`
-    AtomicMetadataPost,
-}
-
-impl Pep {
-    /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 34] = [
-        (Self::PutPost, "pep_api_data_obj_put_post"),
-        (Self::OpenPost, "pep_api_data_obj_open_post"),
-        (Self::CreatePost, "pep_api_data_obj_create_post"),
-        (Self::ReplicaOpenPost, "pep_api_replica_open_post"),
-        (Self::ClosePre, "pep_api_data_obj_close_pre"),
-        (Self::ClosePost, "pep_api_data_obj_close_post"),
-        (Self::ReplicaClosePre, "pep_api_replica_close_pre"),
-        (Self::ReplicaClosePost, "pep_api_replica_close_post"),
-        (Self::PhyPathRegPost, "pep_api_phy_path_reg_post"),
-        (Self::RegisterPhysicalPathPost, "pep_api_register_physical_path_post"),
-        (Self::CopyPost, "pep_api_data_obj_copy_post"),
-        (Self::RenamePost, "pep_api_data_obj_rename_post"),
-        (Self::BulkPutPost, "pep_api_bulk_data_obj_put_post"),
-        (Self::StructFilePost, "pep_api_struct_file_ext_and_reg_post"),
-        (Self::ReplPost, "pep_api_data_obj_repl_post"),
-        (Self::PhymvPost, "pep_api_data_obj_phymv_post"),
-        (Self::PutPre, "pep_api_data_obj_put_pre"),
-        (Self::ModAvuPre, "pep_api_mod_avu_metadata_pre"),
-        (Self::AtomicMetadataPre, "pep_api_atomic_apply_metadata_operations_pre"),
-        (Self::OpenPre, "pep_api_data_obj_open_pre"),
-        (Self::CreatePre, "pep_api_data_obj_create_pre"),
-        (Self::OpenAndStatPre, "pep_api_data_obj_open_and_stat_pre"),
-        (Self::CreateAndStatPre, "pep_api_data_obj_create_and_stat_pre"),
-        (Self::GetPre, "pep_api_data_obj_get_pre"),
-        (Self::ReplicaOpenPre, "pep_api_replica_open_pre"),
-        (Self::CopyPre, "pep_api_data_obj_copy_pre"),
-        (Self::ReplPre, "pep_api_data_obj_repl_pre"),
-        (Self::PhymvPre, "pep_api_data_obj_phymv_pre"),
-        (Self::RsyncPre, "pep_api_data_obj_rsync_pre"),
-        (Self::BundlePre, "pep_api_struct_file_bundle_pre"),
-        (Self::StructFilePre, "pep_api_struct_file_ext_and_reg_pre"),
-        (Self::StaticModAvuPre, "acPreProcForModifyAVUMetadata"),
-        (Self::ModAvuPost, "pep_api_mod_avu_metadata_post"),
-        (Self::AtomicMetadataPost, "pep_api_atomic_apply_metadata_operations_post"),
-    ];
-
-    /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
-    /// operation. The compiler turns the match into a comparison of lengths and one of bytes.
-    #[inline]
-    pub fn of(name: &[u8]) -> Option<Self> {
-        /// Bit n is set if one of our names has n bytes.
-        const LENGTHS: u64 = {
-            let (mut lengths, mut i) = (0, 0);
-            while i < Pep::ALL.len() {
-                lengths |= 1 << Pep::ALL[i].1.len();
-                i += 1;
-            }
-            lengths
-        };
-        if name.len() >= 64 || LENGTHS >> name.len() & 1 == 0 {
-            return None;
-        }
-        Some(match name {
-            b"pep_api_data_obj_put_post" => Self::PutPost,
-            b"pep_api_data_obj_open_post" => Self::OpenPost,
-            b"pep_api_data_obj_create_post" => Self::CreatePost,
-            b"pep_api_replica_open_post" => Self::ReplicaOpenPost,
-            b"pep_api_data_obj_close_pre" => Self::ClosePre,
-            b"pep_api_data_obj_close_post" => Self::ClosePost,
-            b"pep_api_replica_close_pre" => Self::ReplicaClosePre,
-            b"pep_api_replica_close_post" => Self::ReplicaClosePost,
-            b"pep_api_phy_path_reg_post" => Self::PhyPathRegPost,
-            b"pep_api_register_physical_path_post" => Self::RegisterPhysicalPathPost,
-            b"pep_api_data_obj_copy_post" => Self::CopyPost,
-            b"pep_api_data_obj_rename_post" => Self::RenamePost,
-            b"pep_api_bulk_data_obj_put_post" => Self::BulkPutPost,
-            b"pep_api_struct_file_ext_and_reg_post" => Self::StructFilePost,
-            b"pep_api_data_obj_repl_post" => Self::ReplPost,
-            b"pep_api_data_obj_phymv_post" => Self::PhymvPost,
-            b"pep_api_data_obj_put_pre" => Self::PutPre,
-            b"pep_api_mod_avu_metadata_pre" => Self::ModAvuPre,
-            b"pep_api_atomic_apply_metadata_operations_pre" => Self::AtomicMetadataPre,
-            b"pep_api_data_obj_open_pre" => Self::OpenPre,
-            b"pep_api_data_obj_create_pre" => Self::CreatePre,
-            b"pep_api_data_obj_open_and_stat_pre" => Self::OpenAndStatPre,
-            b"pep_api_data_obj_create_and_stat_pre" => Self::CreateAndStatPre,
-            b"pep_api_data_obj_get_pre" => Self::GetPre,
-            b"pep_api_replica_open_pre" => Self::ReplicaOpenPre,
-            b"pep_api_data_obj_copy_pre" => Self::CopyPre,
-            b"pep_api_data_obj_repl_pre" => Self::ReplPre,
-            b"pep_api_data_obj_phymv_pre" => Self::PhymvPre,
-            b"pep_api_data_obj_rsync_pre" => Self::RsyncPre,
-            b"pep_api_struct_file_bundle_pre" => Self::BundlePre,
-            b"pep_api_struct_file_ext_and_reg_pre" => Self::StructFilePre,
-            b"acPreProcForModifyAVUMetadata" => Self::StaticModAvuPre,
-            b"pep_api_mod_avu_metadata_post" => Self::ModAvuPost,
-            b"pep_api_atomic_apply_metadata_operations_post" => Self::AtomicMetadataPost,
-            _ => return None,
-        })
-    }
-
-    /// The words of the argument's conditions we want to know.
-    pub fn keyword(self) -> Option<&'static str> {
-        match self {
-            Self::PhyPathRegPost | Self::RegisterPhysicalPathPost => Some("collection"),
-            Self::PutPre
-            | Self::OpenPre
-            | Self::CreatePre
-            | Self::OpenAndStatPre
-            | Self::CreateAndStatPre
-            | Self::GetPre
-            | Self::ReplicaOpenPre
-            | Self::CopyPre
-            | Self::ReplPre
-            | Self::PhymvPre
-            | Self::RsyncPre
-            | Self::BundlePre
-            | Self::StructFilePre => Some(METADATA_INCLUDED),
-            Self::PutPost
-            | Self::OpenPost
-            | Self::CreatePost
-            | Self::ReplicaOpenPost
-            | Self::ClosePre
-            | Self::ClosePost
-            | Self::ReplicaClosePre
-            | Self::ReplicaClosePost
-            | Self::CopyPost
-            | Self::RenamePost
-            | Self::BulkPutPost
-            | Self::StructFilePost
-            | Self::ReplPost
-            | Self::PhymvPost
-            | Self::ModAvuPre
-            | Self::AtomicMetadataPre
-            | Self::StaticModAvuPre
-            | Self::ModAvuPost
-            | Self::AtomicMetadataPost => None,
-        }
-    }
-
-    /// Whether the operation sets AVUs that are given along with it. The server does so whenever it closes a data
-    /// object, whatever that was opened for, reading included (`irods::apply_metadata_from_cond_input` of 5.0.2).
-    pub fn carries_metadata(self) -> bool {
-        self.keyword() == Some(METADATA_INCLUDED)
-    }
-
-    /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
-    pub fn is_guarded(self) -> bool {
-        self.carries_metadata()
-            || matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
-    }
-
-    /// A regular expression that names just our PEPs, for the server's own filter.
-    pub fn regex() -> String {
-        let names: Vec<&str> = Self::ALL.iter().map(|(_, name)| *name).collect();
-        format!("({})", names.join("|"))
-    }
-}
 
 /// The operation's own arguments, as the shim unpacked them. Borrowed from the server for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,7 +54,7 @@ pub enum Argument<'a> {
 pub enum Event {
     /// A data object was written and closed, or copied.
     Written(LogicalPath),
-    /// A file was registered as a data object.
+    /// A file was registered as a data object, or as a further replica of one.
     Registered(LogicalPath),
     /// A directory tree was registered as a collection.
     TreeRegistered(LogicalPath),
@@ -282,8 +62,20 @@ pub enum Event {
     TreeWritten(LogicalPath),
     /// A data object or a collection has a new path: the server does not say which of the two it is.
     Renamed(LogicalPath),
+    /// The same, and it is no longer in a watched collection.
+    MovedOut(LogicalPath),
     /// A data object has a replica in a new place.
     ReplicaMoved(LogicalPath),
+    /// A watched data object, or collection, was removed, be it for good or into the trash.
+    Removed(LogicalPath),
+    /// A data object has a new tag to import it.
+    ObjectTagged(LogicalPath),
+    /// A collection has a new tag to import what is in it.
+    TreeTagged(LogicalPath),
+    /// A data object or collection has lost a tag, or has one that ends imports.
+    Untagged(LogicalPath),
+    /// A collection has the AVU that says that the data in it is complete.
+    Completed(LogicalPath),
 }
 
 /// Where something is to be looked at.
@@ -297,6 +89,10 @@ pub enum Place {
     TreeOrParent(LogicalPath),
     /// The data objects directly in a collection, whether it is watched or not: one of them is tagged.
     Unwatched(LogicalPath),
+    /// As [`Place::TreeOrParent`], although it is not watched: what waited to be imported no longer does.
+    Abandoned(LogicalPath),
+    /// Wherever there are records of data that is no longer watched.
+    Strays,
 }
 
 impl Event {
@@ -306,9 +102,20 @@ impl Event {
             Self::Written(path) | Self::Registered(path) | Self::ReplicaMoved(path) => {
                 path.parent().map(Place::Collection)
             }
-            Self::TreeRegistered(path) | Self::TreeWritten(path) => Some(Place::Tree(path.clone())),
+            Self::TreeRegistered(path)
+            | Self::TreeWritten(path)
+            | Self::TreeTagged(path)
+            | Self::Completed(path) => Some(Place::Tree(path.clone())),
             Self::Renamed(path) => Some(Place::TreeOrParent(path.clone())),
+            Self::MovedOut(path) => Some(Place::Abandoned(path.clone())),
+            Self::ObjectTagged(path) => path.parent().map(Place::Unwatched),
+            Self::Removed(_) | Self::Untagged(_) => Some(Place::Strays),
         }
+    }
+
+    /// Whether it changes which collections are watched.
+    pub fn changes_watching(&self) -> bool {
+        matches!(self, Self::TreeTagged(_) | Self::Untagged(_))
     }
 }
 
@@ -330,6 +137,18 @@ pub trait Surroundings {
     fn may_hold_watched(&self, collection: &[u8]) -> bool;
     /// The JSON description of an open descriptor (`rs_get_file_descriptor_info`), if there is one.
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>>;
+    /// The attribute of the tag to import; `None` where tags are not followed.
+    fn tag(&self) -> Option<&str> {
+        None
+    }
+    /// The attribute on a collection that says that the data in it is complete, if it is asked for.
+    fn marker(&self, _collection: &[u8]) -> Option<String> {
+        None
+    }
+    /// Whether something of a kind (as `imeta` names it) and name bears an attribute.
+    fn bears(&self, _kind: &[u8], _name: &[u8], _attribute: &str) -> bool {
+        false
+    }
 }
 
 impl OpenObjects {
@@ -353,9 +172,26 @@ impl OpenObjects {
             Ok(if around.may_hold_watched(path) { vec![make(parsed)] } else { Vec::new() })
         };
         match (pep, argument) {
-            (Pep::PutPost, Argument::DataObject { path, .. }) => one(Event::Written, path),
+            (Pep::PutPost, Argument::DataObject { path, keyword, .. }) => {
+                let written = one(Event::Written, path)?;
+                Ok(if written.is_empty() { tagged_along(path, keyword, around)? } else { written })
+            }
             (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
-            (Pep::RenamePost, Argument::Copy { destination, .. }) => tree(Event::Renamed, destination),
+            // Of the other two kinds of synchronisation the client does the transfer, as a put or a get.
+            (Pep::RsyncPost, Argument::DataObject { keyword: Some(destination), .. }) => {
+                one(Event::Written, destination)
+            }
+            (Pep::RenamePost, Argument::Copy { source, destination }) => {
+                let renamed = tree(Event::Renamed, destination)?;
+                Ok(if renamed.is_empty() { moved_out(source, destination, around)? } else { renamed })
+            }
+            (Pep::UnlinkPost, Argument::DataObject { path, .. }) => one(Event::Removed, path),
+            (Pep::RmCollPost, Argument::Collection(path)) => {
+                if_it_was_watched(path, around, || Ok(Event::Removed(LogicalPath::parse(path)?)))
+            }
+            (Pep::ModAvuPost, Argument::Avu(_)) | (Pep::AtomicMetadataPost, Argument::Json(_)) => {
+                metadata::changes(&argument, |change| tagging(change, around))
+            }
             (Pep::BulkPutPost | Pep::StructFilePost, Argument::Collection(path)) => {
                 tree(Event::TreeWritten, path)
             }
@@ -369,6 +205,60 @@ impl OpenObjects {
                 Some(_) => tree(Event::TreeRegistered, path),
                 None => one(Event::Registered, path),
             },
+            (
+                Pep::OpenPost
+                | Pep::ReplicaOpenPost
+                | Pep::CreatePost
+                | Pep::ClosePre
+                | Pep::ReplicaClosePre
+                | Pep::ClosePost
+                | Pep::ReplicaClosePost,
+                _,
+            ) => self.stream(pep, argument, around),
+            (
+                Pep::PutPost
+                | Pep::CopyPost
+                | Pep::RenamePost
+                | Pep::BulkPutPost
+                | Pep::StructFilePost
+                | Pep::ReplPost
+                | Pep::PhymvPost
+                | Pep::RsyncPost
+                | Pep::UnlinkPost
+                | Pep::RmCollPost
+                | Pep::PhyPathRegPost
+                | Pep::RegisterPhysicalPathPost
+                | Pep::PutPre
+                | Pep::ModAvuPre
+                | Pep::AtomicMetadataPre
+                | Pep::OpenPre
+                | Pep::CreatePre
+                | Pep::OpenAndStatPre
+                | Pep::CreateAndStatPre
+                | Pep::GetPre
+                | Pep::ReplicaOpenPre
+                | Pep::CopyPre
+                | Pep::ReplPre
+                | Pep::PhymvPre
+                | Pep::RsyncPre
+                | Pep::BundlePre
+                | Pep::StructFilePre
+                | Pep::StaticModAvuPre
+                | Pep::ModAvuPost
+                | Pep::AtomicMetadataPost,
+                _,
+            ) => Ok(Vec::new()),
+        }
+    }
+
+    /// The PEPs of streams: what is opened for writing is an event when it is closed.
+    fn stream(
+        &mut self,
+        pep: Pep,
+        argument: Argument<'_>,
+        around: &dyn Surroundings,
+    ) -> Result<Vec<Event>, NameError> {
+        match (pep, argument) {
             (Pep::OpenPost | Pep::ReplicaOpenPost, Argument::DataObject { path, open_flags, .. })
                 if writes(open_flags) && object_is_watched(around, path) =>
             {
@@ -393,43 +283,8 @@ impl OpenObjects {
             (Pep::ReplicaClosePost, Argument::Json(json)) => {
                 Ok(finalising_close(json).map(|descriptor| self.closed(descriptor)).unwrap_or_default())
             }
-            (
-                Pep::PutPost
-                | Pep::CopyPost
-                | Pep::RenamePost
-                | Pep::BulkPutPost
-                | Pep::StructFilePost
-                | Pep::ReplPost
-                | Pep::PhymvPost
-                | Pep::PhyPathRegPost
-                | Pep::RegisterPhysicalPathPost
-                | Pep::OpenPost
-                | Pep::ReplicaOpenPost
-                | Pep::CreatePost
-                | Pep::ClosePre
-                | Pep::ReplicaClosePre
-                | Pep::ClosePost
-                | Pep::ReplicaClosePost
-                | Pep::PutPre
-                | Pep::ModAvuPre
-                | Pep::AtomicMetadataPre
-                | Pep::OpenPre
-                | Pep::CreatePre
-                | Pep::OpenAndStatPre
-                | Pep::CreateAndStatPre
-                | Pep::GetPre
-                | Pep::ReplicaOpenPre
-                | Pep::CopyPre
-                | Pep::ReplPre
-                | Pep::PhymvPre
-                | Pep::RsyncPre
-                | Pep::BundlePre
-                | Pep::StructFilePre
-                | Pep::StaticModAvuPre
-                | Pep::ModAvuPost
-                | Pep::AtomicMetadataPost,
-                _,
-            ) => Ok(Vec::new()),
+            // Opened for reading, or not watched.
+            (_, _) => Ok(Vec::new()),
         }
     }
 
@@ -464,6 +319,71 @@ impl OpenObjects {
 /// Whether a data object is in a watched collection.
 fn object_is_watched(around: &dyn Surroundings, path: &[u8]) -> bool {
     parent_bytes(path).is_some_and(|collection| around.is_watched(collection))
+}
+
+/// An event, if a path that may be a collection's too, and need not exist any more, was in a watched collection or was
+/// one itself.
+fn if_it_was_watched(
+    path: &[u8],
+    around: &dyn Surroundings,
+    event: impl FnOnce() -> Result<Event, NameError>,
+) -> Result<Vec<Event>, NameError> {
+    if object_is_watched(around, path) || around.is_watched(path) {
+        Ok(vec![event()?])
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+fn moved_out(source: &[u8], destination: &[u8], around: &dyn Surroundings) -> Result<Vec<Event>, NameError> {
+    if_it_was_watched(source, around, || Ok(Event::MovedOut(LogicalPath::parse(destination)?)))
+}
+
+/// A tag among the AVUs that came along with a data object.
+fn tagged_along(
+    path: &[u8],
+    along: Option<&[u8]>,
+    around: &dyn Surroundings,
+) -> Result<Vec<Event>, NameError> {
+    let is_tagged = along
+        .zip(around.tag())
+        .is_some_and(|(along, tag)| carried(along).step_by(3).any(|attribute| attribute == tag.as_bytes()));
+    if is_tagged { Ok(vec![Event::ObjectTagged(LogicalPath::parse(path)?)]) } else { Ok(Vec::new()) }
+}
+
+/// What a change of an AVU means for the imports.
+fn tagging(change: &Change<'_>, around: &dyn Surroundings) -> Result<Vec<Event>, NameError> {
+    let Change { bearer, name, .. } = *change;
+    let tagged = || -> Result<Vec<Event>, NameError> {
+        let path = LogicalPath::parse(name)?;
+        Ok(vec![match bearer {
+            Bearer::DataObject => Event::ObjectTagged(path),
+            Bearer::Collection => Event::TreeTagged(path),
+        }])
+    };
+    let untagged = || LogicalPath::parse(name).map(|path| vec![Event::Untagged(path)]);
+    let is_tag = |attribute: &[u8]| around.tag().is_some_and(|tag| tag.as_bytes() == attribute);
+    let marker = || (bearer == Bearer::Collection).then(|| around.marker(name)).flatten();
+    let completed = || LogicalPath::parse(name).map(|path| vec![Event::Completed(path)]);
+    match change.what {
+        What::Set { attribute, value } if is_tag(attribute) => {
+            if value.trim_ascii().eq_ignore_ascii_case(b"off") { untagged() } else { tagged() }
+        }
+        What::Set { attribute, .. } if marker().is_some_and(|m| m.as_bytes() == attribute) => completed(),
+        What::Removed { attribute } if is_tag(attribute) => untagged(),
+        What::Set { .. } | What::Removed { .. } => Ok(Vec::new()),
+        // Which one it was is not known any more.
+        What::RemovedByNumber => around.tag().map_or_else(|| Ok(Vec::new()), |_| untagged()),
+        What::Copied => {
+            if around.tag().is_some_and(|tag| around.bears(bearer.kind(), name, tag)) {
+                tagged()
+            } else if marker().is_some_and(|m| around.bears(bearer.kind(), name, &m)) {
+                completed()
+            } else {
+                Ok(Vec::new())
+            }
+        }
+    }
 }
 
 /// Whether an open with these flags can change the data.
@@ -525,6 +445,15 @@ mod tests {
             });
             Some(json.to_string().into_bytes())
         }
+        fn tag(&self) -> Option<&str> {
+            Some("import")
+        }
+        fn marker(&self, collection: &[u8]) -> Option<String> {
+            self.is_watched(collection).then(|| "done".to_owned())
+        }
+        fn bears(&self, _: &[u8], name: &[u8], attribute: &str) -> bool {
+            name.ends_with(attribute.as_bytes())
+        }
     }
 
     fn world(flags: i32) -> World {
@@ -541,16 +470,6 @@ mod tests {
 
     fn written(text: &str) -> Vec<Event> {
         vec![Event::Written(path(text))]
-    }
-
-    #[test]
-    fn every_name_is_found_and_no_other() {
-        for (pep, name) in Pep::ALL {
-            assert_eq!(Pep::of(name.as_bytes()), Some(pep));
-            assert_eq!(Pep::of(&name.as_bytes()[1..]), None);
-            assert!(Pep::regex().contains(name));
-        }
-        assert_eq!(Pep::of(b""), None);
     }
 
     #[test]
@@ -642,8 +561,103 @@ mod tests {
         assert_eq!(copied[0].place(), Some(Place::Collection(path("/z/watched"))));
         let renamed = open.read(Pep::RenamePost, argument, &world(0)).unwrap();
         assert_eq!(renamed[0].place(), Some(Place::TreeOrParent(path("/z/watched/a"))));
+        let elsewhere = Argument::Copy { source: b"/z/other/a", destination: b"/z/other/b" };
+        assert_eq!(open.read(Pep::RenamePost, elsewhere, &world(0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_leaves_a_watched_collection_is_told_apart_from_what_was_never_in_one() {
+        let mut open = OpenObjects::default();
         let out = Argument::Copy { source: b"/z/watched/a", destination: b"/z/other/a" };
-        assert_eq!(open.read(Pep::RenamePost, out, &world(0)), Ok(vec![]));
+        let moved = open.read(Pep::RenamePost, out, &world(0)).unwrap();
+        assert_eq!(moved, [Event::MovedOut(path("/z/other/a"))]);
+        assert_eq!(moved[0].place(), Some(Place::Abandoned(path("/z/other/a"))));
+        let removed = open.read(Pep::UnlinkPost, object("/z/watched/a", 0), &world(0)).unwrap();
+        assert_eq!((removed.len(), removed[0].place()), (1, Some(Place::Strays)));
+        assert_eq!(open.read(Pep::UnlinkPost, object("/z/other/a", 0), &world(0)), Ok(vec![]));
+        let whole = open.read(Pep::RmCollPost, Argument::Collection(b"/z/watched"), &world(0));
+        assert_eq!(whole, Ok(vec![Event::Removed(path("/z/watched"))]));
+        assert_eq!(open.read(Pep::RmCollPost, Argument::Collection(b"/z/other"), &world(0)), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_tag_that_comes_along_with_data_counts_where_nothing_else_does() {
+        let mut open = OpenObjects::default();
+        let put = |path: &'static str, along: &'static str| Argument::DataObject {
+            path: path.as_bytes(),
+            open_flags: 0,
+            keyword: Some(along.as_bytes()),
+        };
+        let mut read = |argument| open.read(Pep::PutPost, argument, &world(0)).unwrap();
+        assert_eq!(read(put("/z/other/a", "x;y;z;import;on;")), [Event::ObjectTagged(path("/z/other/a"))]);
+        assert_eq!(read(put("/z/other/a", "x;import;z;")), []);
+        assert_eq!(read(put("/z/watched/a", "import;on;")), written("/z/watched/a"));
+    }
+
+    #[test]
+    fn a_synchronisation_within_irods_counts_where_it_arrives() {
+        let mut open = OpenObjects::default();
+        let rsync = |keyword| Argument::DataObject { path: b"/z/other/a", open_flags: 0, keyword };
+        let mut read = |argument| open.read(Pep::RsyncPost, argument, &world(0)).unwrap();
+        assert_eq!(read(rsync(Some(b"/z/watched/a"))), written("/z/watched/a"));
+        assert_eq!(read(rsync(None)), []);
+    }
+
+    fn avu(words: &[&'static str]) -> Vec<Event> {
+        let words = std::array::from_fn(|i| words.get(i).copied().unwrap_or_default().as_bytes());
+        OpenObjects::default().read(Pep::ModAvuPost, Argument::Avu(words), &world(0)).unwrap()
+    }
+
+    #[test]
+    fn a_tag_set_or_removed_by_any_metadata_operation_is_an_event() {
+        let tree = [Event::TreeTagged(path("/z/run"))];
+        let object = [Event::ObjectTagged(path("/z/a"))];
+        let no_more = [Event::Untagged(path("/z/run"))];
+        for operation in ["add", "set"] {
+            assert_eq!(avu(&[operation, "-C", "/z/run", "import", "on"]), tree);
+            assert_eq!(avu(&[operation, "-d", "/z/a", "import", "on"]), object);
+            assert_eq!(avu(&[operation, "-C", "/z/run", "import", " OFF "]), no_more);
+        }
+        assert_eq!(avu(&["mod", "-C", "/z/run", "x", "y", "n:import"]), tree);
+        assert_eq!(avu(&["mod", "-C", "/z/run", "import", "off", "units", "v:on"]), tree);
+        assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "v:off"]), no_more);
+        assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "n:x"]), no_more);
+        assert_eq!(avu(&["rm", "-C", "/z/run", "import", "on"]), no_more);
+        assert_eq!(avu(&["rmi", "-C", "/z/run", "10023"]), no_more);
+        assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/import"]), [Event::TreeTagged(path("/z/import"))]);
+        assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/run"]), []);
+        assert_eq!(avu(&["add", "-u", "alice", "import", "on"]), []);
+        assert_eq!(avu(&["add", "-d", "/z/a", "other", "on"]), []);
+    }
+
+    #[test]
+    fn the_avu_that_says_that_data_is_complete_is_an_event_where_it_is_waited_for() {
+        let whole = [Event::Completed(path("/z/watched/run"))];
+        assert_eq!(avu(&["add", "-C", "/z/watched/run", "done", "yes"]), whole);
+        assert_eq!(avu(&["mod", "-C", "/z/watched/run", "x", "y", "n:done"]), whole);
+        assert_eq!(
+            avu(&["cp", "-C", "-C", "/z/x", "/z/watched/done"]),
+            [Event::Completed(path("/z/watched/done"))]
+        );
+        assert_eq!(avu(&["rm", "-C", "/z/watched/run", "done", "yes"]), []);
+        assert_eq!(avu(&["add", "-C", "/z/other/run", "done", "yes"]), []);
+        assert_eq!(avu(&["add", "-d", "/z/watched/a", "done", "yes"]), []);
+    }
+
+    #[test]
+    fn every_operation_of_an_atomic_request_counts() {
+        let request = |operations: serde_json::Value| {
+            let json = serde_json::json!({"entity_name": "/z/run", "entity_type": "collection",
+                "operations": operations})
+            .to_string();
+            let mut open = OpenObjects::default();
+            open.read(Pep::AtomicMetadataPost, Argument::Json(json.as_bytes()), &world(0)).unwrap()
+        };
+        let one = |operation: &str, attribute: &str, value: &str| serde_json::json!({"operation": operation, "attribute": attribute, "value": value});
+        let both = serde_json::json!([one("remove", "import", "on"), one("add", "import", "Dataset:name:x")]);
+        assert_eq!(request(both), [Event::Untagged(path("/z/run")), Event::TreeTagged(path("/z/run"))]);
+        assert_eq!(request(serde_json::json!([one("add", "x", "y")])), []);
+        assert_eq!(request(serde_json::json!("nothing")), []);
     }
 
     #[test]

@@ -1,0 +1,299 @@
+//! Every way data arrives in an iRODS zone or leaves it: what a client does, by which PEPs we hear it, what is looked at
+//! then, and the test that plays it. The table in `docs/events.md` is made of this.
+
+use super::Pep;
+use std::fmt::Write;
+
+/// One thing that clients do.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// What a client does.
+    pub does: &'static str,
+    /// A command that does it.
+    pub example: &'static str,
+    /// The PEPs by which we hear it; none where we do not.
+    pub heard: &'static [Pep],
+    /// What is looked at then.
+    pub looked_at: &'static str,
+    /// The tests that play it, each `file::name`.
+    pub tests: &'static [&'static str],
+}
+
+const COLLECTION: &str = "its collection";
+const CLOSED: &str = "its collection, when it is closed";
+const TREE: &str = "the collection and all below it";
+const REMOVED: &str = "records of data in the trash: what waited for its import is `gone`";
+const TAGGED: &str = "the collection and all below it, at once; for a data object its collection";
+
+/// All of them.
+pub const MATRIX: &[Row] = &[
+    Row {
+        does: "puts a data object",
+        example: "`iput a.tif`",
+        heard: &[Pep::PutPost],
+        looked_at: COLLECTION,
+        tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
+    },
+    Row {
+        does: "puts a large one in parallel, through the portal",
+        example: "`iput large.tif`",
+        heard: &[Pep::PutPost],
+        looked_at: COLLECTION,
+        tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
+    },
+    Row {
+        does: "overwrites a data object",
+        example: "`iput -f a.tif`",
+        heard: &[Pep::PutPost],
+        looked_at: COLLECTION,
+        tests: &[
+            "routes::an_overwrite_of_imported_data_is_reported_stale",
+            "sets::under_reimport_an_overwrite_makes_new_images_beside_the_old",
+        ],
+    },
+    Row {
+        does: "puts a directory, file by file",
+        example: "`iput -r run`",
+        heard: &[Pep::PutPost],
+        looked_at: "each collection",
+        tests: &["routes::a_recursive_put_is_imported"],
+    },
+    Row {
+        does: "puts a directory in bulk; the server names the uppermost collection only",
+        example: "`iput -b -r run`",
+        heard: &[Pep::BulkPutPost],
+        looked_at: TREE,
+        tests: &["routes::a_bulk_put_names_the_collection_only_and_is_imported_with_all_below_it"],
+    },
+    Row {
+        does: "puts a data object together with a tag",
+        example: "`iput --metadata 'irods::omero::import;on;' a.tif`",
+        heard: &[Pep::PutPost],
+        looked_at: "its collection, watched or not",
+        tests: &["routes::a_tag_put_along_with_data_imports_just_that_object"],
+    },
+    Row {
+        does: "opens or creates, writes, closes",
+        example: "Python client, WebDAV, NFSRODS",
+        heard: &[Pep::OpenPost, Pep::CreatePost, Pep::ClosePre, Pep::ClosePost],
+        looked_at: CLOSED,
+        tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
+    },
+    Row {
+        does: "writes one replica by one stream",
+        example: "`istream write`",
+        heard: &[Pep::ReplicaOpenPost, Pep::ReplicaClosePre, Pep::ReplicaClosePost],
+        looked_at: CLOSED,
+        tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
+    },
+    Row {
+        does: "writes one replica by several streams, in one connection or several",
+        example: "Python client (large file), S3 API",
+        heard: &[
+            Pep::OpenPost,
+            Pep::ReplicaOpenPost,
+            Pep::ReplicaClosePre,
+            Pep::ReplicaClosePost,
+            Pep::ClosePre,
+            Pep::ClosePost,
+        ],
+        looked_at: "its collection, when the last stream is closed: a close with `\"update_status\": false` is not the last",
+        tests: &[
+            "routes::data_put_or_streamed_in_any_way_is_imported_once",
+            "routes::only_the_close_that_finalises_ends_a_parallel_write",
+        ],
+    },
+    Row {
+        does: "dies while it writes",
+        example: "",
+        heard: &[],
+        looked_at: "nothing; the leftover keeps its collection waiting for `max_wait_in_seconds` at most",
+        tests: &["routes::a_client_that_dies_midway_imports_nothing_and_holds_up_nobody_for_ever"],
+    },
+    Row {
+        does: "makes an empty data object, or sets a time",
+        example: "`itouch a.tif`",
+        heard: &[],
+        looked_at: "nothing; what is empty is never imported, and that is no failure",
+        tests: &["routes::a_touched_object_is_empty_and_never_imported"],
+    },
+    Row {
+        does: "copies a data object; `icp -r` one after the other",
+        example: "`icp a.tif b.tif`",
+        heard: &[Pep::CopyPost],
+        looked_at: "the copy's collection",
+        tests: &["routes::a_copy_into_a_watched_collection_is_imported"],
+    },
+    Row {
+        does: "synchronises within iRODS; to and from a disk it is a put or a get",
+        example: "`irsync i:a.tif i:b.tif`",
+        heard: &[Pep::RsyncPost],
+        looked_at: "the target's collection",
+        tests: &["routes::a_synchronisation_within_irods_is_imported"],
+    },
+    Row {
+        does: "moves a data object into a watched collection, or from one to another",
+        example: "`imv a.tif run/a.tif`",
+        heard: &[Pep::RenamePost],
+        looked_at: "the collection where it is now",
+        tests: &[
+            "routes::an_object_moved_into_a_watched_collection_is_imported",
+            "routes::data_moved_within_watched_collections_is_imported_once",
+        ],
+    },
+    Row {
+        does: "moves a collection into a watched one, or from one to another",
+        example: "`imv run scope/run`",
+        heard: &[Pep::RenamePost],
+        looked_at: TREE,
+        tests: &[
+            "routes::a_collection_moved_into_a_watched_one_is_imported_with_all_below_it",
+            "routes::data_moved_within_watched_collections_is_imported_once",
+        ],
+    },
+    Row {
+        does: "moves a data object or a collection out of a watched one",
+        example: "`imv run/a.tif elsewhere`",
+        heard: &[Pep::RenamePost],
+        looked_at: "where it is now: what waited for its import is `gone`",
+        tests: &["routes::data_moved_out_before_its_import_is_gone_and_comes_back"],
+    },
+    Row {
+        does: "registers a file",
+        example: "`ireg /data/a.tif a.tif`",
+        heard: &[Pep::PhyPathRegPost, Pep::RegisterPhysicalPathPost],
+        looked_at: COLLECTION,
+        tests: &["routes::a_registered_file_and_a_registered_replica_are_imported_where_they_lie"],
+    },
+    Row {
+        does: "registers a directory; the server names the uppermost collection only",
+        example: "`ireg -r /data/run run`",
+        heard: &[Pep::PhyPathRegPost, Pep::RegisterPhysicalPathPost],
+        looked_at: TREE,
+        tests: &["routes::a_registered_tree_is_imported_where_it_lies"],
+    },
+    Row {
+        does: "registers a file as a further replica",
+        example: "`ireg --repl /data/a.tif a.tif`",
+        heard: &[Pep::PhyPathRegPost, Pep::RegisterPhysicalPathPost],
+        looked_at: "its collection: OMERO may see the data now",
+        tests: &["routes::a_registered_file_and_a_registered_replica_are_imported_where_they_lie"],
+    },
+    Row {
+        does: "extracts an archive",
+        example: "`ibun -x run.tar run`",
+        heard: &[Pep::StructFilePost],
+        looked_at: TREE,
+        tests: &["routes::an_extracted_tar_is_imported"],
+    },
+    Row {
+        does: "replicates",
+        example: "`irepl -R visible a.tif`",
+        heard: &[Pep::ReplPost],
+        looked_at: "its collection: OMERO may see the data now",
+        tests: &[
+            "routes::a_new_replica_where_omero_can_see_it_makes_skipped_data_imported",
+            "routes::replicating_imported_data_imports_nothing_new",
+        ],
+    },
+    Row {
+        does: "moves a replica",
+        example: "`iphymv -R visible a.tif`",
+        heard: &[Pep::PhymvPost],
+        looked_at: "its collection: OMERO may see the data now",
+        tests: &["routes::a_replica_moved_to_where_omero_sees_it_is_imported_once"],
+    },
+    Row {
+        does: "removes a data object, for good or into the trash, or unregisters it",
+        example: "`irm -f a.tif`, `irm a.tif`, `iunreg a.tif`",
+        heard: &[Pep::UnlinkPost],
+        looked_at: REMOVED,
+        tests: &[
+            "routes::data_removed_before_its_import_leaves_nothing_pending",
+            "routes::a_registered_file_and_a_registered_replica_are_imported_where_they_lie",
+        ],
+    },
+    Row {
+        does: "removes a collection, for good or into the trash",
+        example: "`irm -rf run`, `irm -r run`",
+        heard: &[Pep::RmCollPost],
+        looked_at: REMOVED,
+        tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
+    },
+    Row {
+        does: "takes data out of the trash again",
+        example: "`imv /tempZone/trash/home/alice/a.tif run/a.tif`",
+        heard: &[Pep::RenamePost],
+        looked_at: "where it is now",
+        tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
+    },
+    Row {
+        does: "tags a collection or a data object",
+        example: "`imeta add -C run irods::omero::import on`, `set`, `mod`, `cp`",
+        heard: &[Pep::ModAvuPost],
+        looked_at: TAGGED,
+        tests: &[
+            "routes::a_tag_set_by_any_operation_imports_what_is_there",
+            "routes::a_tag_on_one_object_imports_just_that_one",
+            "routes::of_two_tags_the_nearest_wins_and_off_ends_inheritance",
+        ],
+    },
+    Row {
+        does: "tags by an atomic request",
+        example: "Python client, `apply_atomic_operations`",
+        heard: &[Pep::AtomicMetadataPost],
+        looked_at: TAGGED,
+        tests: &["routes::a_tag_set_by_any_operation_imports_what_is_there"],
+    },
+    Row {
+        does: "removes a tag, or sets it to `off`",
+        example: "`imeta rm -C run irods::omero::import on`",
+        heard: &[Pep::ModAvuPost, Pep::AtomicMetadataPost],
+        looked_at: "what waited for its import is `gone`; nothing is removed from OMERO",
+        tests: &["routes::removing_a_tag_stops_imports_and_removes_nothing"],
+    },
+    Row {
+        does: "sets the AVU of `complete_marker: avu:NAME` on a collection",
+        example: "`imeta add -C run NAME yes`",
+        heard: &[Pep::ModAvuPost, Pep::AtomicMetadataPost],
+        looked_at: TREE,
+        tests: &["routes::the_avu_that_says_that_data_is_complete_makes_its_collection_due"],
+    },
+    Row {
+        does: "changes who an iRODS user is in OMERO, by an AVU on the user, a group or a collection",
+        example: "`imeta add -u alice irods::omero::user a.smith`",
+        heard: &[Pep::ModAvuPost, Pep::AtomicMetadataPost],
+        looked_at: "all data that was skipped",
+        tests: &[
+            "identity::avus_on_users_and_groups_and_a_service_accounts_persons_decide_as_whom_data_is_imported",
+        ],
+    },
+    Row {
+        does: "changes permissions",
+        example: "`ichmod read bob a.tif`, `ichmod -r ...`",
+        heard: &[],
+        looked_at: "nothing: whose the images are in OMERO does not depend on it",
+        tests: &["routes::permissions_are_no_event"],
+    },
+];
+
+/// The table of `docs/events.md`, in Markdown: the rows, and what only the guard hears.
+pub fn table() -> String {
+    let mut text = String::from("| a client ... | for example | heard by | looked at |\n|---|---|---|---|\n");
+    for row in MATRIX {
+        let heard = if row.heard.is_empty() { "not heard".to_owned() } else { names(row.heard) };
+        let _ = writeln!(text, "| {} | {} | {heard} | {} |", row.does, row.example, row.looked_at);
+    }
+    let guards: Vec<Pep> = Pep::ALL.iter().map(|(pep, _)| *pep).filter(|pep| pep.is_guarded()).collect();
+    let _ = write!(
+        text,
+        "\nHeard by the guard only, which refuses our reserved attributes before they are written: {}.\n",
+        names(&guards)
+    );
+    text
+}
+
+fn names(peps: &[Pep]) -> String {
+    let name = |pep: &Pep| Pep::ALL.iter().find(|(p, _)| p == pep).map(|(_, name)| format!("`{name}`"));
+    peps.iter().filter_map(name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,259 @@
+//! The policy enforcement points of the server that we ask for.
+
+/// `METADATA_INCLUDED_KW`: AVUs along with data.
+const METADATA_INCLUDED: &str = "metadataIncluded";
+
+/// The PEPs we ask for. Nothing below the event knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pep {
+    /// `pep_api_data_obj_put_post`
+    PutPost,
+    /// `pep_api_data_obj_open_post`
+    OpenPost,
+    /// `pep_api_data_obj_create_post`
+    CreatePost,
+    /// `pep_api_replica_open_post`
+    ReplicaOpenPost,
+    /// `pep_api_data_obj_close_pre`
+    ClosePre,
+    /// `pep_api_data_obj_close_post`
+    ClosePost,
+    /// `pep_api_replica_close_pre`
+    ReplicaClosePre,
+    /// `pep_api_replica_close_post`
+    ReplicaClosePost,
+    /// `pep_api_phy_path_reg_post`
+    PhyPathRegPost,
+    /// `pep_api_register_physical_path_post`
+    RegisterPhysicalPathPost,
+    /// `pep_api_data_obj_copy_post`
+    CopyPost,
+    /// `pep_api_data_obj_rename_post`
+    RenamePost,
+    /// `pep_api_bulk_data_obj_put_post`
+    BulkPutPost,
+    /// `pep_api_struct_file_ext_and_reg_post`
+    StructFilePost,
+    /// `pep_api_data_obj_repl_post`
+    ReplPost,
+    /// `pep_api_data_obj_phymv_post`
+    PhymvPost,
+    /// `pep_api_data_obj_rsync_post`
+    RsyncPost,
+    /// `pep_api_data_obj_unlink_post`
+    UnlinkPost,
+    /// `pep_api_rm_coll_post`
+    RmCollPost,
+    /// `pep_api_data_obj_put_pre`
+    PutPre,
+    /// `pep_api_mod_avu_metadata_pre`
+    ModAvuPre,
+    /// `pep_api_atomic_apply_metadata_operations_pre`
+    AtomicMetadataPre,
+    /// `pep_api_data_obj_open_pre`
+    OpenPre,
+    /// `pep_api_data_obj_create_pre`
+    CreatePre,
+    /// `pep_api_data_obj_open_and_stat_pre`
+    OpenAndStatPre,
+    /// `pep_api_data_obj_create_and_stat_pre`
+    CreateAndStatPre,
+    /// `pep_api_data_obj_get_pre`
+    GetPre,
+    /// `pep_api_replica_open_pre`
+    ReplicaOpenPre,
+    /// `pep_api_data_obj_copy_pre`
+    CopyPre,
+    /// `pep_api_data_obj_repl_pre`
+    ReplPre,
+    /// `pep_api_data_obj_phymv_pre`
+    PhymvPre,
+    /// `pep_api_data_obj_rsync_pre`
+    RsyncPre,
+    /// `pep_api_struct_file_bundle_pre`
+    BundlePre,
+    /// `pep_api_struct_file_ext_and_reg_pre`
+    StructFilePre,
+    /// `acPreProcForModifyAVUMetadata`
+    StaticModAvuPre,
+    /// `pep_api_mod_avu_metadata_post`
+    ModAvuPost,
+    /// `pep_api_atomic_apply_metadata_operations_post`
+    AtomicMetadataPost,
+}
+
+impl Pep {
+    /// Every PEP we ask for, with its name in the server.
+    pub const ALL: [(Self, &'static str); 37] = [
+        (Self::PutPost, "pep_api_data_obj_put_post"),
+        (Self::OpenPost, "pep_api_data_obj_open_post"),
+        (Self::CreatePost, "pep_api_data_obj_create_post"),
+        (Self::ReplicaOpenPost, "pep_api_replica_open_post"),
+        (Self::ClosePre, "pep_api_data_obj_close_pre"),
+        (Self::ClosePost, "pep_api_data_obj_close_post"),
+        (Self::ReplicaClosePre, "pep_api_replica_close_pre"),
+        (Self::ReplicaClosePost, "pep_api_replica_close_post"),
+        (Self::PhyPathRegPost, "pep_api_phy_path_reg_post"),
+        (Self::RegisterPhysicalPathPost, "pep_api_register_physical_path_post"),
+        (Self::CopyPost, "pep_api_data_obj_copy_post"),
+        (Self::RenamePost, "pep_api_data_obj_rename_post"),
+        (Self::BulkPutPost, "pep_api_bulk_data_obj_put_post"),
+        (Self::StructFilePost, "pep_api_struct_file_ext_and_reg_post"),
+        (Self::ReplPost, "pep_api_data_obj_repl_post"),
+        (Self::PhymvPost, "pep_api_data_obj_phymv_post"),
+        (Self::RsyncPost, "pep_api_data_obj_rsync_post"),
+        (Self::UnlinkPost, "pep_api_data_obj_unlink_post"),
+        (Self::RmCollPost, "pep_api_rm_coll_post"),
+        (Self::PutPre, "pep_api_data_obj_put_pre"),
+        (Self::ModAvuPre, "pep_api_mod_avu_metadata_pre"),
+        (Self::AtomicMetadataPre, "pep_api_atomic_apply_metadata_operations_pre"),
+        (Self::OpenPre, "pep_api_data_obj_open_pre"),
+        (Self::CreatePre, "pep_api_data_obj_create_pre"),
+        (Self::OpenAndStatPre, "pep_api_data_obj_open_and_stat_pre"),
+        (Self::CreateAndStatPre, "pep_api_data_obj_create_and_stat_pre"),
+        (Self::GetPre, "pep_api_data_obj_get_pre"),
+        (Self::ReplicaOpenPre, "pep_api_replica_open_pre"),
+        (Self::CopyPre, "pep_api_data_obj_copy_pre"),
+        (Self::ReplPre, "pep_api_data_obj_repl_pre"),
+        (Self::PhymvPre, "pep_api_data_obj_phymv_pre"),
+        (Self::RsyncPre, "pep_api_data_obj_rsync_pre"),
+        (Self::BundlePre, "pep_api_struct_file_bundle_pre"),
+        (Self::StructFilePre, "pep_api_struct_file_ext_and_reg_pre"),
+        (Self::StaticModAvuPre, "acPreProcForModifyAVUMetadata"),
+        (Self::ModAvuPost, "pep_api_mod_avu_metadata_post"),
+        (Self::AtomicMetadataPost, "pep_api_atomic_apply_metadata_operations_post"),
+    ];
+
+    /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
+    /// operation. The compiler turns the match into a comparison of lengths and one of bytes.
+    #[inline]
+    pub fn of(name: &[u8]) -> Option<Self> {
+        /// Bit n is set if one of our names has n bytes.
+        const LENGTHS: u64 = {
+            let (mut lengths, mut i) = (0, 0);
+            while i < Pep::ALL.len() {
+                lengths |= 1 << Pep::ALL[i].1.len();
+                i += 1;
+            }
+            lengths
+        };
+        if name.len() >= 64 || LENGTHS >> name.len() & 1 == 0 {
+            return None;
+        }
+        Some(match name {
+            b"pep_api_data_obj_put_post" => Self::PutPost,
+            b"pep_api_data_obj_open_post" => Self::OpenPost,
+            b"pep_api_data_obj_create_post" => Self::CreatePost,
+            b"pep_api_replica_open_post" => Self::ReplicaOpenPost,
+            b"pep_api_data_obj_close_pre" => Self::ClosePre,
+            b"pep_api_data_obj_close_post" => Self::ClosePost,
+            b"pep_api_replica_close_pre" => Self::ReplicaClosePre,
+            b"pep_api_replica_close_post" => Self::ReplicaClosePost,
+            b"pep_api_phy_path_reg_post" => Self::PhyPathRegPost,
+            b"pep_api_register_physical_path_post" => Self::RegisterPhysicalPathPost,
+            b"pep_api_data_obj_copy_post" => Self::CopyPost,
+            b"pep_api_data_obj_rename_post" => Self::RenamePost,
+            b"pep_api_bulk_data_obj_put_post" => Self::BulkPutPost,
+            b"pep_api_struct_file_ext_and_reg_post" => Self::StructFilePost,
+            b"pep_api_data_obj_repl_post" => Self::ReplPost,
+            b"pep_api_data_obj_phymv_post" => Self::PhymvPost,
+            b"pep_api_data_obj_rsync_post" => Self::RsyncPost,
+            b"pep_api_data_obj_unlink_post" => Self::UnlinkPost,
+            b"pep_api_rm_coll_post" => Self::RmCollPost,
+            b"pep_api_data_obj_put_pre" => Self::PutPre,
+            b"pep_api_mod_avu_metadata_pre" => Self::ModAvuPre,
+            b"pep_api_atomic_apply_metadata_operations_pre" => Self::AtomicMetadataPre,
+            b"pep_api_data_obj_open_pre" => Self::OpenPre,
+            b"pep_api_data_obj_create_pre" => Self::CreatePre,
+            b"pep_api_data_obj_open_and_stat_pre" => Self::OpenAndStatPre,
+            b"pep_api_data_obj_create_and_stat_pre" => Self::CreateAndStatPre,
+            b"pep_api_data_obj_get_pre" => Self::GetPre,
+            b"pep_api_replica_open_pre" => Self::ReplicaOpenPre,
+            b"pep_api_data_obj_copy_pre" => Self::CopyPre,
+            b"pep_api_data_obj_repl_pre" => Self::ReplPre,
+            b"pep_api_data_obj_phymv_pre" => Self::PhymvPre,
+            b"pep_api_data_obj_rsync_pre" => Self::RsyncPre,
+            b"pep_api_struct_file_bundle_pre" => Self::BundlePre,
+            b"pep_api_struct_file_ext_and_reg_pre" => Self::StructFilePre,
+            b"acPreProcForModifyAVUMetadata" => Self::StaticModAvuPre,
+            b"pep_api_mod_avu_metadata_post" => Self::ModAvuPost,
+            b"pep_api_atomic_apply_metadata_operations_post" => Self::AtomicMetadataPost,
+            _ => return None,
+        })
+    }
+
+    /// The words of the argument's conditions we want to know.
+    pub fn keyword(self) -> Option<&'static str> {
+        match self {
+            Self::PhyPathRegPost | Self::RegisterPhysicalPathPost => Some("collection"),
+            Self::RsyncPost => Some("rsyncDestPath"),
+            Self::PutPost
+            | Self::PutPre
+            | Self::OpenPre
+            | Self::CreatePre
+            | Self::OpenAndStatPre
+            | Self::CreateAndStatPre
+            | Self::GetPre
+            | Self::ReplicaOpenPre
+            | Self::CopyPre
+            | Self::ReplPre
+            | Self::PhymvPre
+            | Self::RsyncPre
+            | Self::BundlePre
+            | Self::StructFilePre => Some(METADATA_INCLUDED),
+            Self::OpenPost
+            | Self::CreatePost
+            | Self::ReplicaOpenPost
+            | Self::ClosePre
+            | Self::ClosePost
+            | Self::ReplicaClosePre
+            | Self::ReplicaClosePost
+            | Self::CopyPost
+            | Self::RenamePost
+            | Self::BulkPutPost
+            | Self::StructFilePost
+            | Self::ReplPost
+            | Self::PhymvPost
+            | Self::UnlinkPost
+            | Self::RmCollPost
+            | Self::ModAvuPre
+            | Self::AtomicMetadataPre
+            | Self::StaticModAvuPre
+            | Self::ModAvuPost
+            | Self::AtomicMetadataPost => None,
+        }
+    }
+
+    /// Whether the operation is about to set AVUs that are given along with it. The server does so whenever it closes a data
+    /// object, whatever that was opened for, reading included (`irods::apply_metadata_from_cond_input` of 5.0.2).
+    pub fn carries_metadata(self) -> bool {
+        self != Self::PutPost && self.keyword() == Some(METADATA_INCLUDED)
+    }
+
+    /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
+    pub fn is_guarded(self) -> bool {
+        self.carries_metadata()
+            || matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
+    }
+
+    /// A regular expression that names just our PEPs, for the server's own filter.
+    pub fn regex() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|(_, name)| *name).collect();
+        format!("({})", names.join("|"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_and_no_other() {
+        for (pep, name) in Pep::ALL {
+            assert_eq!(Pep::of(name.as_bytes()), Some(pep));
+            assert_eq!(Pep::of(&name.as_bytes()[1..]), None);
+            assert!(Pep::regex().contains(name));
+        }
+        assert_eq!(Pep::of(b""), None);
+    }
+}

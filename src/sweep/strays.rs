@@ -1,0 +1,116 @@
+//! Records of data that is no longer watched: it went to the trash, or elsewhere, before its import. Its former
+//! collection's due mark says nothing about where it is now, so it is looked for by the records themselves.
+
+use super::{Report, Sweeper};
+use crate::catalog::{CatalogError, Kind, Which};
+use crate::due;
+use crate::names::{CollectionId, DataId, LogicalPath};
+use crate::record::{self, Details, Entry, Record, State};
+use crate::watch::is_trash;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+/// The states of data that an import may still be expected for, or that it is said of what to do for one.
+const OPEN: [State; 4] = [State::Pending, State::Importing, State::Failed, State::Skipped];
+
+/// Which of the data objects in a collection are let go.
+pub(super) type IsLeft<'a> = &'a dyn Fn(DataId) -> bool;
+
+impl Sweeper<'_> {
+    /// Marks the collections in which a record waits although nobody is to look there, so that the sweep says what
+    /// became of it: what is `pending` without a due mark anywhere, and what has not been imported in the trash.
+    /// Gives how many were marked.
+    pub(super) fn mark_strays(&self) -> Result<usize, CatalogError> {
+        let (catalog, names) = (self.catalog, &self.config.attributes);
+        // The records before the marks: a sweep that writes one has its mark, and leaves one.
+        let pending = catalog.collections_with(&names.state, State::Pending.as_str())?;
+        let trash = catalog
+            .collections_in_trash(&names.state, &[State::Failed, State::Skipped].map(State::as_str))?;
+        let marked = catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
+        let Some(user) = catalog.client() else { return Ok(0) };
+        let mut new = 0;
+        for id in pending.union(&trash).filter(|id| !marked.contains(id)) {
+            let Some(path) = catalog.collection_path(*id)? else { continue };
+            // Below a collection that somebody called so there is other data too.
+            if pending.contains(id) || is_trash(path.as_bytes()) {
+                let (now, wait) = (self.clock.now(), Duration::from_secs(1));
+                let set = due::mark(catalog, &names.due, &path, &user, now, wait)?;
+                new += usize::from(set == due::Marked::New);
+            }
+        }
+        Ok(new)
+    }
+
+    /// The collections in which there are records of data that has not been imported, whether it is watched or not.
+    pub(super) fn with_open_records(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let mut all = BTreeSet::new();
+        for state in OPEN {
+            all.extend(self.catalog.collections_with(&self.config.attributes.state, state.as_str())?);
+        }
+        Ok(all)
+    }
+
+    /// Writes `gone` on what was to be imported but is no longer watched: it was moved, or the tag was removed. Of the
+    /// data objects with a record only those for which `is_left` holds.
+    pub(super) fn let_go(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        is_left: IsLeft<'_>,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let names = &self.config.attributes;
+        let mut waiting: BTreeMap<DataId, Record> = BTreeMap::new();
+        self.catalog.object_avus(id, Which::All, &names.record(), &mut |id, triple| {
+            if is_left(id) {
+                waiting.entry(id).or_default().triples.push(triple);
+            }
+        })?;
+        waiting.retain(|_, record| record.state(names).is_some_and(|s| OPEN.contains(&s)));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut paths: HashSet<(DataId, Vec<u8>)> = HashSet::new();
+        self.catalog.replicas(id, Which::All, &mut |replica| {
+            if waiting.contains_key(&replica.data_id) {
+                paths.insert((replica.data_id, replica.name));
+            }
+        })?;
+        for (id, name) in paths {
+            let (Some(record), Ok(path)) = (waiting.get(&id), collection.join(&name)) else { continue };
+            self.write_gone(Kind::DataObject, &path, record, report)?;
+        }
+        Ok(())
+    }
+
+    /// The same of a directory that is one image.
+    pub(super) fn let_unit_go(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let record = self.catalog.collection_record(id)?;
+        let is_open = record.state(&self.config.attributes).is_some_and(|s| OPEN.contains(&s));
+        if is_open { self.write_gone(Kind::Collection, collection, &record, report) } else { Ok(()) }
+    }
+
+    fn write_gone(
+        &self,
+        kind: Kind,
+        path: &LogicalPath,
+        record: &Record,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let names = &self.config.attributes;
+        let reason = match (record.state(names), record.reason(names)) {
+            (Some(State::Failed), Some(why)) => format!("it left the watched collection unimported: {why}"),
+            _ => "it was no longer in a watched collection when its turn came".to_owned(),
+        };
+        let (gone, previous) = (Entry::Gone(reason), record.previous(names));
+        let details = Details { attempts: record.attempts(names), previous: &previous, ..Details::default() };
+        self.catalog.replace(kind, path, &record.triples, &record::triples(names, &gone, &details))?;
+        report.count(&gone);
+        Ok(())
+    }
+}

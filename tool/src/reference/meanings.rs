@@ -1,0 +1,194 @@
+//! What each key means, and what is an error beside a value of the wrong type. In the order of the documents.
+
+/// What holds without a key that has to be there.
+pub const NEEDED: &str = "needed";
+
+/// What a value is where the reader's own word for it says too little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// As the reader says.
+    AsRead,
+    /// A list of texts.
+    Texts,
+    /// A list of objects.
+    Objects,
+    /// A list of texts or objects.
+    TextsOrObjects,
+    /// A text, or a list of texts.
+    TextOrTexts,
+    /// An object of texts.
+    MapOfTexts,
+    /// An object of texts or objects.
+    MapOfTextsOrObjects,
+    /// A text.
+    Text,
+    /// A whole number that may be negative.
+    Integer(i64, i64),
+}
+
+/// The description of one key.
+#[derive(Debug, Clone)]
+pub struct Meaning {
+    /// Its pointer below `plugin_specific_configuration`, with `*` for a place in a list or a word of the site.
+    pub key: String,
+    /// What its value is.
+    pub shape: Shape,
+    /// What holds without it, where the reader does not say; [`NEEDED`] where it has to be there.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: String,
+    /// What is an error beside a value of another type.
+    pub error: &'static str,
+}
+
+impl From<&Row> for Meaning {
+    fn from(&(key, shape, default, meaning, error): &Row) -> Self {
+        Self { key: key.to_owned(), shape, default, meaning: meaning.to_owned(), error }
+    }
+}
+
+/// Key, shape, default, meaning, error.
+pub type Row = (&'static str, Shape, &'static str, &'static str, &'static str);
+
+use Shape::{
+    AsRead, Integer, MapOfTexts, MapOfTextsOrObjects, Objects, Text, TextOrTexts, Texts, TextsOrObjects,
+};
+
+/// Every key but those of `attributes`.
+#[rustfmt::skip]
+pub const MEANINGS: &[Row] = &[
+    ("/watch", TextsOrObjects, "empty", "collections whose data is imported: patterns, or objects with options of their own", "no absolute path, a pattern for the zone"),
+    ("/tags", AsRead, "", "whether collections and data objects may be tagged to be imported, where `omero`, `importer` and `visibility` are configured", ""),
+    ("/tag_cache_in_seconds", AsRead, "", "how long a connection remembers whether a collection is watched", ""),
+    ("/target", AsRead, "`Dataset:name:{collection[-1]}`", "the container in OMERO", "another form, an unknown field, an empty name"),
+    ("/plate_target", AsRead, "none", "the screen for plates", "no screen; a `target` that is one"),
+    ("/quiet_period_in_seconds", AsRead, "", "data counts as complete when nothing in its collection has changed for this long", ""),
+    ("/complete_marker", AsRead, "none", "name pattern of a file, or `avu:NAME`: what shows that a collection is complete", "a `/` in it"),
+    ("/include", Texts, "all but dot files, thumbnails, logs, checksums and temporary files", "only files of such names are data", "a `/` in it"),
+    ("/exclude", Texts, "empty", "files of such names are no data", "a `/` in it"),
+    ("/on_overwrite", AsRead, "", "what happens when imported data is overwritten", "another word"),
+    ("/directory_formats", Texts, "`[\"*.zarr\", \"*.ome.zarr\"]`", "collections that are one image with all below them", "a `/` in it"),
+    ("/multi_file_formats", Texts, "`*.companion.ome`, `*.mvd2`, `*.nd` and others", "files that hold a set of several files together", "a `/` in it"),
+    ("/max_wait_in_seconds", AsRead, "", "what has been quiet itself for this long is imported even if its collection never settles; what has been half written for this long is left out", ""),
+    ("/max_files_per_sweep", AsRead, "", "at most this many data objects go to OMERO in one sweep; the rest follow in the next", ""),
+    ("/max_queued_sweeps", AsRead, "", "at most this many sweeps wait in the queue when a whole tree is looked at", ""),
+    ("/sweep_expiry_in_seconds", AsRead, "", "a sweep that has given no sign of life for this long is dead, and its collection is taken over", ""),
+    ("/sweep_all_interval_in_seconds", AsRead, "", "how often collections are looked for whose sweep was lost", ""),
+    ("/retry_wait_in_seconds", AsRead, "", "the first wait before an import is tried again while OMERO is away; it doubles up to an hour", ""),
+    ("/retry_max_age_in_seconds", AsRead, "", "for how long an import that cannot be done for now is tried again; 0 means for ever", ""),
+    ("/users", AsRead, "needed with a `watch`", "iRODS user → OMERO user", ""),
+    ("/visibility", AsRead, "needed with a `watch`", "replica → path the importer can read", ""),
+    ("/omero", AsRead, "needed with a `watch`", "the OMERO server", ""),
+    ("/importer", AsRead, "needed with a `watch`", "how imports are run", ""),
+    ("/attributes", AsRead, "as in [attributes.md](attributes.md)", "names of the AVUs", "two of one name"),
+
+    ("/watch/*/collection", AsRead, NEEDED, "the pattern", "no absolute path, a pattern for the zone"),
+    ("/watch/*/target", AsRead, "as above", "for this watch", "as above"),
+    ("/watch/*/plate_target", AsRead, "as above", "for this watch", "as above"),
+    ("/watch/*/quiet_period_in_seconds", AsRead, "as above", "for this watch", ""),
+    ("/watch/*/complete_marker", AsRead, "as above", "for this watch", "as above"),
+    ("/watch/*/include", Texts, "as above", "for this watch; replaces the list above", "as above"),
+    ("/watch/*/exclude", Texts, "as above", "for this watch; replaces the list above", "as above"),
+    ("/watch/*/on_overwrite", AsRead, "as above", "for this watch", "as above"),
+
+    ("/users/sources", Texts, "`[\"avu\", \"table\", \"rules\", \"ldap\", \"same_name\"]`", "the sources in the order in which they are asked", "an unknown word, one that is there twice, one that is not configured; a configured one left out"),
+    ("/users/table", MapOfTextsOrObjects, "none", "`\"name#zone\"` → the OMERO user, or an object", "a name without zone, an OMERO user that is denied"),
+    ("/users/table/*/user", AsRead, NEEDED, "the OMERO user", "what cannot be a name in OMERO"),
+    ("/users/table/*/group", AsRead, "that user's default group", "the OMERO group", "what cannot be a name in OMERO"),
+    ("/users/table_file", AsRead, "none", "a file with such an object, read again when it changes", "no absolute path"),
+    ("/users/rules", Objects, "none", "regular expressions, the first that matches counts", ""),
+    ("/users/rules/*/match", AsRead, NEEDED, "has to match the whole of `name#zone`", "no expression, or one that is too large"),
+    ("/users/rules/*/user", AsRead, NEEDED, "the OMERO user; `$1` for a capture", "a capture that does not exist"),
+    ("/users/rules/*/group", AsRead, "that user's default group", "the OMERO group; `$1` for a capture", "a capture that does not exist"),
+    ("/users/ldap", AsRead, "none", "the site's directory", ""),
+    ("/users/same_name", Texts, "none", "the users of these zones have the same name in OMERO", "what cannot be a zone's name"),
+    ("/users/on_behalf_of", Objects, "empty", "for whom a service account puts data", ""),
+    ("/users/on_behalf_of/*/account", AsRead, NEEDED, "the service account, `name#zone`", "no zone"),
+    ("/users/on_behalf_of/*/from", AsRead, NEEDED, "where the person is named", "another word"),
+    ("/users/on_behalf_of/*/element", Integer(-64, 64), "none", "with `path`: which element of the collection's path; `-1` is the last, `0` the first below the watched collection", "with `path`: neither this nor `below`, or both"),
+    ("/users/on_behalf_of/*/below", AsRead, "none", "with `path`: the first element below this collection", "no logical path"),
+    ("/users/on_behalf_of/*/zone", Text, "the account's; needed with `path`", "the zone of a person who is named without one", "what cannot be a zone's name"),
+    ("/users/on_behalf_of/*/attribute", AsRead, "the one of `attributes`", "with `collection_avu`: the attribute", "any but the reserved one"),
+    ("/users/denied", Texts, "empty", "OMERO users nobody is mapped to, beside `root`, `guest` and `omero/sudo_user`", "what cannot be a name in OMERO"),
+    ("/users/default_group", AsRead, "the user's own default group", "OMERO group of those for whom nothing else names one", "what cannot be a name in OMERO"),
+    ("/users/recheck_skipped_in_seconds", AsRead, "", "how often skipped data is looked at again by itself; 0 means never", ""),
+
+    ("/users/ldap/url", TextOrTexts, NEEDED, "the servers, tried in their order", "neither `ldap://HOST[:PORT]` nor `ldaps://HOST[:PORT]`"),
+    ("/users/ldap/base", AsRead, NEEDED, "where the search begins", "fields in braces"),
+    ("/users/ldap/filter", AsRead, NEEDED, "what is searched for, with `{user}` and `{zone}`", "no filter (RFC 4515), no `{user}`, another field"),
+    ("/users/ldap/zones", Texts, "all", "users of which zones are in the directory", "missing, if the filter does not ask for `{zone}`"),
+    ("/users/ldap/user_attribute", AsRead, NEEDED, "the attribute with the OMERO user", ""),
+    ("/users/ldap/group_attribute", AsRead, "none", "the attribute with the OMERO group", ""),
+    ("/users/ldap/bind_dn", AsRead, "anonymous", "who asks", "without `bind_password_file`; in the clear to another host"),
+    ("/users/ldap/bind_password_file", AsRead, "anonymous", "the file with the password, as `omero/password_file`", "without `bind_dn`"),
+    ("/users/ldap/starttls", AsRead, "", "secures an `ldap://` connection", ""),
+    ("/users/ldap/ca_file", AsRead, "the system's", "certificates that vouch for the server's", ""),
+    ("/users/ldap/timeout_in_seconds", AsRead, "", "connecting, binding, searching, each", ""),
+    ("/users/ldap/cache_in_seconds", AsRead, "", "how long a process remembers an answer", ""),
+
+    ("/visibility/vaults", Objects, "empty", "replicas whose physical path is below `prefix`", ""),
+    ("/visibility/vaults/*/prefix", AsRead, NEEDED, "the vault (or registered directory) on the iRODS server", "`.` or `..` in it; `/`"),
+    ("/visibility/vaults/*/importer_prefix", AsRead, "as `prefix`", "the same place as the importer and the OMERO server see it", "`.` or `..` in it; `/`"),
+    ("/visibility/vaults/*/resource", AsRead, "any", "only replicas on this resource, or below it in a hierarchy", ""),
+    ("/visibility/mounts", Objects, "empty", "collections mounted on the importer's host, as NFSRODS does", ""),
+    ("/visibility/mounts/*/zone_prefix", AsRead, NEEDED, "the collection", "no logical path"),
+    ("/visibility/mounts/*/mount", AsRead, NEEDED, "where it is mounted", "`.` or `..` in it; `/`"),
+    ("/visibility/stage_to", AsRead, "none", "the (root) resource to which data is copied, checksum verified, that is visible neither way; the copy is imported", "a hierarchy; no `vaults`"),
+
+    ("/omero/server", AsRead, NEEDED, "host name, or `wss://` URL", "`@` or a blank in it"),
+    ("/omero/port", AsRead, "", "its port", ""),
+    ("/omero/sudo_user", AsRead, NEEDED, "a restricted administrator with the privilege `Sudo`", "what cannot be a name in OMERO"),
+    ("/omero/password_file", AsRead, NEEDED, "its password, one line; a regular file of mode 0600 that belongs to the service account (or root), or a systemd credential", "a `password` in the configuration"),
+    ("/omero/annotation_namespace", AsRead, "", "namespace of the map annotation on what was imported", ""),
+
+    ("/importer/mode", AsRead, "", "`command`: the `omero` command on the iRODS server", "another word"),
+    ("/importer/command", AsRead, NEEDED, "the `omero` command", "no absolute path"),
+    ("/importer/jars", AsRead, "what the command finds by itself", "directory of OMERO's Java client jars", "without `logback`"),
+    ("/importer/logback", AsRead, "what the command finds by itself", "a logback file that logs to standard error, such as `packaging/logback-import.xml`", ""),
+    ("/importer/timeout_in_seconds", AsRead, "", "one importer run", ""),
+    ("/importer/command_timeout_in_seconds", AsRead, "", "any other `omero` command", ""),
+    ("/importer/transfer", AsRead, "", "how the bytes get into OMERO's repository", "another word"),
+    ("/importer/options", Texts, "empty", "further importer options, each as `--name=value`: `--skip`, `--checksum-algorithm`, `--parallel-upload`, `--parallel-fileset`, `--depth`, `--encrypted`, `--readers`", "any other"),
+    ("/importer/java_options", AsRead, "none", "`JAVA_OPTS` of the importer", ""),
+    ("/importer/environment", MapOfTexts, "empty", "further environment of the `omero` command", "a variable that is ours to set, such as `OMERO_PASSWORD`"),
+    ("/importer/work_directory", AsRead, "`/var/lib/irods/omero`", "sessions and temporary files of running imports (made with mode 0700)", "no absolute path"),
+];
+
+/// One AVU: its key in `attributes`, what bears it, value, units, meaning.
+pub type Attribute = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+/// Every AVU the plugin reads or writes.
+#[rustfmt::skip]
+pub const ATTRIBUTES: &[Attribute] = &[
+    ("import", "collection, data object", "`on`, `off`, or a target", "options, such as `quiet=60`", "the tag: whether and how data here and below is imported"),
+    ("state", "data object; collection of a directory format", "`pending`, `importing`, `imported`, `failed`, `skipped`, `stale` or `gone`", "number of the attempt", "what became of the data"),
+    ("reason", "with `state`", "a sentence", "", "why, when it is not `imported`"),
+    ("fileset", "with `state`", "id in OMERO", "the OMERO server", "the fileset"),
+    ("image", "with `state`", "id in OMERO", "the OMERO server", "an image; one AVU each"),
+    ("plate", "with `state`", "id in OMERO", "the OMERO server", "a plate; one AVU each"),
+    ("member_of", "the other files of a set of several files", "id in OMERO", "the OMERO server", "the fileset that the file belongs to"),
+    ("owner", "with `state`", "OMERO user", "OMERO group", "whose the images are"),
+    ("mapped_by", "with `state`", "the source, such as `table`", "the iRODS user whose mapping it is", "how that OMERO user was found"),
+    ("version", "with `state`", "modify time and size, `1700000000:1024`", "checksum, if one is registered", "which state of the bytes the record is about"),
+    ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
+    ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
+    ("ignored", "with `state`", "`name#zone`", "", "who asked that the data is left alone"),
+    ("due", "collection", "`name#zone`", "", "something in the collection is to be looked at"),
+    ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
+    ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
+    ("recurring", "the zone's collection", "`sweep_all`", "", "the look for collections whose sweep was lost goes on for ever"),
+    ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
+    ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),
+    ("on_behalf_of", "collection", "`name` or `name#zone`", "", "for whom a service account puts data"),
+];
+
+/// The descriptions of the keys of `attributes`.
+pub fn of_attributes() -> impl Iterator<Item = Meaning> {
+    ATTRIBUTES.iter().map(|(key, bearer, _, _, meaning)| Meaning {
+        key: format!("/attributes/{key}"),
+        shape: Shape::AsRead,
+        default: "",
+        meaning: format!("on {bearer}: {meaning}"),
+        error: "",
+    })
+}
