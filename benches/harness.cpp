@@ -5,7 +5,11 @@
 //
 //   harness LIBRARY CONFIG_DIRECTORY CASE COUNT
 //
-// prints one line of JSON: case, calls, nanoseconds for each, allocations, server calls.
+// prints one line of JSON: case, calls, nanoseconds for each, allocations, server calls, what was marked and queued,
+// and the most memory the process had, less what it had before the case.
+//
+// The cases `burst` and `connections` are COUNT puts into one watched collection, by one connection or by a hundred;
+// `sweep` is one sweep of a collection of COUNT new data objects, which the server lists in its pages of 256 rows.
 #include "irods_uninstalled.hpp"
 
 #include <irods/dataObjInpOut.h>
@@ -17,6 +21,7 @@
 #include <irods/rcMisc.h>
 #include <irods/rodsErrorTable.h>
 #include <irods/rodsKeyWdDef.h>
+#include <irods/rodsGenQuery.h>
 #include <irods/rsGenQuery.hpp>
 #include <irods/rsModAVUMetadata.hpp>
 #include <irods/rs_atomic_apply_metadata_operations.hpp>
@@ -24,15 +29,20 @@
 #include <irods/rs_get_file_descriptor_info.hpp>
 
 #include <dlfcn.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 static long allocations = 0;
 static long server_calls = 0;
+// Of these: looks whether a collection is marked, marks set, sweeps queued, records written, pages of data objects.
+static long looks = 0, marks = 0, sweeps = 0, records = 0, pages = 0;
 static std::string config_directory;
 
 // ---- allocations
@@ -111,37 +121,139 @@ RuleExistsHelper* RuleExistsHelper::Instance()
 }
 void RuleExistsHelper::registerRuleRegex(const std::string&) {}
 
+// The state of the one collection there is.
+static const std::string due_attribute = "irods::omero::due";
+static const std::string collection_path = "/tempZone/home/alice/microscopy/run1";
+static std::string due_mark;
+static long data_objects = 0;
+static std::vector<std::pair<std::string, long>> delayed; // rule text, time
+
 int rs_genquery2(RsComm*, Genquery2Input* input, char** answer)
 {
     ++server_calls;
-    const bool ids = std::strstr(input->query_string, "select COLL_ID") != nullptr;
-    *answer = strdup(ids ? "[[\"100\"]]" : "[]");
+    const std::string query = input->query_string;
+    const auto has = [&query](const std::string& text) { return query.find(text) != std::string::npos; };
+    std::string rows;
+    if (has("select COLL_ID")) {
+        rows = "[\"100\"]";
+    }
+    else if (has("META_COLL_ATTR_VALUE") && has("'" + due_attribute + "'")) {
+        ++looks;
+        rows = due_mark.empty() ? "" : "[\"" + due_mark + "\"]";
+    }
+    else if (has("DELAY_RULE_EXE_TIME where")) {
+        for (const auto& [text, time] : delayed) {
+            if (has("'" + text + "'")) {
+                rows += (rows.empty() ? "[\"" : ",[\"") + std::to_string(time) + "\"]";
+            }
+        }
+    }
+    *answer = strdup(("[" + rows + "]").c_str());
     return 0;
 }
-int rsGenQuery(RsComm*, GenQueryInp*, GenQueryOut**)
+
+static std::string cell(int column, long id)
 {
-    ++server_calls;
-    return CAT_NO_ROWS_FOUND;
+    const std::string name = "image" + std::to_string(id) + ".tif";
+    switch (column) {
+        case COL_D_DATA_ID: return std::to_string(id);
+        case COL_DATA_NAME: return name;
+        case COL_DATA_REPL_NUM: return "0";
+        case COL_D_REPL_STATUS: return "1";
+        case COL_DATA_SIZE: return "1048576";
+        case COL_D_MODIFY_TIME: return "01600000000";
+        case COL_D_DATA_PATH: return "/var/lib/irods/Vault/home/alice/microscopy/run1/" + name;
+        case COL_D_RESC_HIER: return "demoResc";
+        case COL_D_DATA_CHECKSUM: return "sha2:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        case COL_D_OWNER_NAME: return "nobody";
+        case COL_D_OWNER_ZONE: return "tempZone";
+        default: return collection_path;
+    }
 }
-int rsModAVUMetadata(RsComm*, modAVUMetadataInp_t*)
+
+int rsGenQuery(RsComm*, GenQueryInp* input, GenQueryOut** answer)
 {
     ++server_calls;
+    long first = 1;
+    long last = 1;
+    const auto selects = [input](int column) {
+        const int* const end = input->selectInp.inx + input->selectInp.len;
+        return std::find(static_cast<const int*>(input->selectInp.inx), end, column) != end;
+    };
+    if (selects(COL_D_DATA_PATH)) {
+        last = data_objects;
+        for (int i = 0; i < input->sqlCondInp.len; ++i) {
+            std::sscanf(input->sqlCondInp.value[i], "between '%ld' '%ld'", &first, &last);
+        }
+        first = std::max<long>(first, input->continueInx);
+        ++pages;
+    }
+    else if (!selects(COL_COLL_NAME)) {
+        return CAT_NO_ROWS_FOUND;
+    }
+    if (first > last || input->maxRows == 0) {
+        return CAT_NO_ROWS_FOUND;
+    }
+    auto* page = static_cast<GenQueryOut*>(std::calloc(1, sizeof(GenQueryOut)));
+    page->rowCnt = static_cast<int>(std::min<long>(last - first + 1, MAX_SQL_ROWS));
+    page->attriCnt = input->selectInp.len;
+    page->continueInx = first + page->rowCnt <= last ? static_cast<int>(first) + page->rowCnt : 0;
+    for (int c = 0; c < page->attriCnt; ++c) {
+        constexpr int width = 128;
+        auto& column = page->sqlResult[c];
+        column.attriInx = input->selectInp.inx[c];
+        column.len = width;
+        column.value = static_cast<char*>(std::calloc(static_cast<std::size_t>(page->rowCnt), width));
+        for (int r = 0; r < page->rowCnt; ++r) {
+            std::strncpy(column.value + r * width, cell(column.attriInx, first + r).c_str(), width - 1);
+        }
+    }
+    *answer = page;
+    return 0;
+}
+extern "C" int freeGenQueryOut(genQueryOut_t** page)
+{
+    for (int c = 0; c < (*page)->attriCnt; ++c) {
+        std::free((*page)->sqlResult[c].value);
+    }
+    std::free(*page);
+    *page = nullptr;
+    return 0;
+}
+int rsModAVUMetadata(RsComm*, modAVUMetadataInp_t* input)
+{
+    ++server_calls;
+    if (due_attribute == input->arg3 && std::strcmp(input->arg0, "add") == 0) {
+        if (!due_mark.empty()) {
+            return CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME;
+        }
+        due_mark = input->arg4;
+        ++marks;
+    }
     return 0;
 }
 extern "C" int rs_atomic_apply_metadata_operations(RsComm*, const char*, char**)
 {
     ++server_calls;
+    ++records;
+    return 0;
+}
+int _delayExec(const char* text, const char*, const char* conditions, ruleExecInfo_t*)
+{
+    ++server_calls;
+    long seconds = 0;
+    const char* plus = std::strstr(conditions, "<PLUSET>");
+    if (plus) {
+        std::sscanf(plus, "<PLUSET>%ld", &seconds);
+    }
+    delayed.emplace_back(text, std::time(nullptr) + seconds);
+    sweeps += std::strstr(text, "\"sweep\"") != nullptr;
     return 0;
 }
 extern "C" int rs_get_file_descriptor_info(RsComm*, const char*, char**)
 {
     ++server_calls;
     return -1;
-}
-int _delayExec(const char*, const char*, const char*, ruleExecInfo_t*)
-{
-    ++server_calls;
-    return 0;
 }
 extern "C" char* getValByKey(const keyValPair_t*, const char*)
 {
@@ -152,10 +264,6 @@ extern "C" int addKeyVal(keyValPair_t*, const char*, const char*)
     return 0;
 }
 extern "C" int clearKeyVal(keyValPair_t*)
-{
-    return 0;
-}
-extern "C" int freeGenQueryOut(genQueryOut_t**)
 {
     return 0;
 }
@@ -185,7 +293,16 @@ using life_t = std::function<irods::error(context_t&, const std::string&)>;
 using exists_t = std::function<irods::error(context_t&, const std::string&, bool&)>;
 using exec_t =
     std::function<irods::error(context_t&, const std::string&, std::list<boost::any>&, irods::callback)>;
+using expression_t =
+    std::function<irods::error(context_t&, const std::string&, msParamArray_t*, irods::callback)>;
 using manager_t = irods::rule_engine_context_manager<irods::unit, ruleExecInfo_t*, irods::AUDIT_RULE>;
+
+static long memory_in_kib()
+{
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
 
 int main(int argc, char** argv)
 {
@@ -239,6 +356,8 @@ int main(int argc, char** argv)
     bool found = false;
     long wrong = 0;
     allocations = server_calls = 0;
+    looks = marks = sweeps = 0;
+    const long memory_before = memory_in_kib();
     const auto start = std::chrono::steady_clock::now();
     if (which == "rule_exists_hit" || which == "rule_exists_miss") {
         for (long i = 0; i < count; ++i) {
@@ -250,6 +369,22 @@ int main(int argc, char** argv)
         for (long i = 0; i < count; ++i) {
             wrong += exec(context, put, arguments, callback).code() != RULE_ENGINE_CONTINUE;
         }
+    }
+    else if (which == "burst" || which == "connections") {
+        const long connections = which == "burst" ? 1 : 100;
+        for (long i = 0; i < count; ++i) {
+            if (i % (count / connections) == 0) {
+                reach::operation<life_t>(*engine, "start")(context, instance);
+            }
+            wrong += exec(context, put, arguments, callback).code() != RULE_ENGINE_CONTINUE;
+        }
+    }
+    else if (which == "sweep") {
+        data_objects = count;
+        const std::string sweep = R"({"operation":"sweep","collection":"100"})";
+        auto& run = reach::operation<expression_t>(*engine, "exec_rule_expression");
+        wrong += !run(context, sweep, nullptr, callback).ok();
+        wrong += records != count;
     }
     else if (which == "setup") {
         for (long i = 0; i < count; ++i) {
@@ -265,7 +400,9 @@ int main(int argc, char** argv)
     }
     const double nanoseconds =
         std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
-    std::printf("{\"case\": \"%s\", \"calls\": %ld, \"ns\": %.2f, \"allocations\": %ld, \"server_calls\": %ld}\n",
-                which.c_str(), count, nanoseconds / static_cast<double>(count), allocations, server_calls);
+    std::printf("{\"case\": \"%s\", \"calls\": %ld, \"ns\": %.2f, \"allocations\": %ld, \"server_calls\": %ld, "
+                "\"looks\": %ld, \"marks\": %ld, \"sweeps\": %ld, \"records\": %ld, \"pages\": %ld, \"kib\": %ld}\n",
+                which.c_str(), count, nanoseconds / static_cast<double>(count), allocations, server_calls, looks, marks,
+                sweeps, records, pages, memory_in_kib() - memory_before);
     return wrong ? 1 : 0;
 }

@@ -5,13 +5,13 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, Sight, TreeReplica,
-    UnixTime, UserTag, Which,
+    Catalog, CatalogError, Changed, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, Sight,
+    TreeReplica, UnixTime, UserTag, Which,
 };
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
-use crate::record::{Record, Triple};
+use crate::record::{Record, Triple, Version};
 use crate::watch::RawTag;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -560,6 +560,67 @@ impl Catalog for IrodsCatalog<'_> {
         }
     }
 
+    fn changed_since(
+        &self,
+        roots: &[LogicalPath],
+        since: UnixTime,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<Vec<Changed>, CatalogError> {
+        let subject = "changed data";
+        let after = after.map_or_else(|| "0".to_owned(), |id| id.to_string());
+        let within = roots.iter().map(|root| {
+            [
+                b"COLL_NAME = ".as_slice(),
+                &quoted(root.as_bytes()),
+                b" or COLL_NAME like ",
+                &quoted(&below(root)),
+            ]
+            .concat()
+        });
+        let within = within.collect::<Vec<_>>().join(b" or ".as_slice());
+        let query = |name: &str| {
+            [
+                format!("select distinct DATA_ID, DATA_REPL_NUM, COLL_ID, DATA_MODIFY_TIME, DATA_SIZE{name} where (")
+                    .as_bytes(),
+                &within,
+                // Times are texts of eleven digits.
+                format!(
+                    ") and (DATA_MODIFY_TIME >= '{since:011}' or DATA_CREATE_TIME >= '{since:011}') \
+                     and DATA_REPL_STATUS = '1' and DATA_SIZE > '0' and DATA_ID > '{after}' \
+                     order by DATA_ID limit {limit}"
+                )
+                .as_bytes(),
+            ]
+            .concat()
+        };
+        // One name that is not UTF-8 fails them all: then none is asked for.
+        let rows = self.rows(&query(", DATA_NAME"), subject).or_else(|_| self.rows(&query(""), subject))?;
+        rows.iter()
+            .map(|row| changed_of(row).map_err(|why| unreadable("rs_genquery2", subject, &why)))
+            .collect()
+    }
+
+    fn data_values(
+        &self,
+        attribute: &str,
+        first: DataId,
+        last: DataId,
+    ) -> Result<Vec<(DataId, String)>, CatalogError> {
+        let query = [
+            b"select distinct DATA_ID, META_DATA_ATTR_VALUE where META_DATA_ATTR_NAME = ".as_slice(),
+            &quoted(attribute.as_bytes()),
+            format!(" and DATA_ID >= '{first}' and DATA_ID <= '{last}' limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows(&query, "records")?;
+        let pair = |row: Vec<String>| {
+            let [id, value]: [String; 2] = row.try_into().ok()?;
+            Some((DataId::parse(&id).ok()?, value))
+        };
+        Ok(rows.into_iter().filter_map(pair).collect())
+    }
+
     fn replace(
         &self,
         kind: Kind,
@@ -707,6 +768,19 @@ fn range_of(which: Which) -> Option<(String, String)> {
         Which::All => None,
         Which::Between(first, last) => Some((first.to_string(), last.to_string())),
     }
+}
+
+fn changed_of(row: &[String]) -> Result<Changed, String> {
+    let [id, _, collection, modified, size, name @ ..] = row else {
+        return Err(format!("{} columns instead of 5 or 6", row.len()));
+    };
+    let number = |what: &str, text: &String| text.parse::<u64>().map_err(|_| format!("{what} '{text}'"));
+    Ok(Changed {
+        data_id: DataId::parse(id).map_err(|e| e.to_string())?,
+        collection: CollectionId::parse(collection).map_err(|e| e.to_string())?,
+        name: name.first().map(|name| name.clone().into_bytes()),
+        version: Version { modify_time: number("modify time", modified)?, size: number("size", size)? },
+    })
 }
 
 fn tree_replica_of(row: &[String]) -> Result<TreeReplica, String> {

@@ -6,7 +6,7 @@ pub mod irods;
 pub use inquiry::{Inquiry, Item, Level, Sight};
 
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
-use crate::record::{Record, Triple};
+use crate::record::{Record, Triple, Version};
 use crate::watch::RawTag;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -137,6 +137,19 @@ pub struct TreeReplica {
     pub physical_path: Vec<u8>,
     /// Name of the resource it is on, the leaf of its hierarchy.
     pub resource: String,
+}
+
+/// A good replica that has been made or changed lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Which data object.
+    pub data_id: DataId,
+    /// The collection that directly holds it.
+    pub collection: CollectionId,
+    /// Name of the data object; `None` where the catalog cannot say it (it may not be UTF-8).
+    pub name: Option<Vec<u8>>,
+    /// Time of its last modification and size.
+    pub version: Version,
 }
 
 /// A job of ours in the delay queue.
@@ -302,6 +315,24 @@ pub trait Catalog: Metadata {
     /// Calls `visit` for every replica in a collection and at any depth below it, read in pages; those of one data
     /// object follow each other.
     fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError>;
+
+    /// The good replicas that are not empty, in or anywhere below some collections, that have been made or changed
+    /// since then, in the order of the data objects' ids: at most `limit` of those whose id comes after `after`.
+    fn changed_since(
+        &self,
+        roots: &[LogicalPath],
+        since: UnixTime,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<Vec<Changed>, CatalogError>;
+
+    /// The values of one attribute on the data objects with an id from the first to the last, wherever they are.
+    fn data_values(
+        &self,
+        attribute: &str,
+        first: DataId,
+        last: DataId,
+    ) -> Result<Vec<(DataId, String)>, CatalogError>;
 
     /// Replaces AVUs of a data object or collection in one step.
     fn replace(

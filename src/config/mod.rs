@@ -129,6 +129,8 @@ pub struct Attributes {
     pub due_tree: String,
     /// Lock of the sweep that is at work in a collection.
     pub sweeping: String,
+    /// Until when changes of the catalog have been looked at, on the zone's collection.
+    pub noticed: String,
     /// What became of a data object.
     pub state: String,
     /// Why, in a sentence.
@@ -171,6 +173,7 @@ impl Default for Attributes {
             due: name("due"),
             due_tree: name("due_tree"),
             sweeping: name("sweeping"),
+            noticed: name("noticed"),
             state: name("state"),
             reason: name("reason"),
             fileset: name("fileset"),
@@ -194,7 +197,8 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let marks = [&self.due, &self.due_tree, &self.sweeping, &self.recurring].map(String::as_str);
+        let marks =
+            [&self.due, &self.due_tree, &self.sweeping, &self.noticed, &self.recurring].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }
@@ -652,6 +656,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("due", &mut names.due),
         ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
+        ("noticed", &mut names.noticed),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -671,7 +676,8 @@ fn attributes(form: Form<'_>) -> Attributes {
     ] {
         *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.recurring];
+    let mut all =
+        vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed, &names.recurring];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

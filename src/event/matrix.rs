@@ -275,6 +275,35 @@ pub const MATRIX: &[Row] = &[
         looked_at: "nothing: whose the images are in OMERO does not depend on it",
         tests: &["routes::permissions_are_no_event"],
     },
+    Row {
+        does: "lets a microservice, a policy or another plugin write, copy or register data",
+        example: "`msiDataObjCopy`",
+        heard: &[],
+        looked_at: "by the recurring `sweep_all`: collections in which data without a record has been made or changed",
+        tests: &[
+            "routes::data_a_microservice_brings_is_found_by_the_recurring_sweep",
+            "routes::data_a_microservice_brings_into_a_tagged_collection_is_found_too",
+        ],
+    },
+    Row {
+        does: "lets one of these move or remove data before its import",
+        example: "`msiDataObjRename`",
+        heard: &[],
+        looked_at: "by the recurring `sweep_all`: records that wait where no mark is",
+        tests: &["routes::what_a_microservice_moves_out_before_its_import_is_gone"],
+    },
+    Row {
+        does: "does any of this at a catalog consumer, which forwards it",
+        example: "`iput`, `imv`, `imeta`, `irm`",
+        heard: &[Pep::PutPost, Pep::RenamePost, Pep::ModAvuPost, Pep::UnlinkPost],
+        looked_at: "as above, once: both servers hear it, and the mark is the same",
+        tests: &[
+            "routes::data_put_through_a_consumer_is_imported_once",
+            "routes::renames_and_copies_through_a_consumer_have_one_effect",
+            "routes::tags_set_and_removed_through_a_consumer_have_one_effect",
+            "routes::data_removed_through_a_consumer_leaves_nothing_pending",
+        ],
+    },
 ];
 
 /// The table of `docs/events.md`, in Markdown: the rows, and what only the guard hears.

@@ -7,6 +7,7 @@
 //! remember a mark that is removed here, so there is one more sweep when none can any longer.
 
 mod explain;
+mod notice;
 mod plan;
 mod run;
 mod spread;
@@ -163,6 +164,9 @@ impl Sweeper<'_> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
         self.mark_strays()?;
+        if let Err(error) = self.notice() {
+            log::error!("act=notice failed=\"{error}\"");
+        }
         let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
         if marked.is_empty() && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
@@ -348,7 +352,7 @@ impl Sweeper<'_> {
     ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         for mark in self.catalog.marks(id, &names.due)? {
-            if mark != LAST_LOOK {
+            if mark != LAST_LOOK && !spread::is_of_tree(&mark) {
                 hold.removed_mark.set(true);
             }
             self.catalog.remove_mark(collection, &names.due, &mark)?;

@@ -10,6 +10,15 @@ use std::time::Duration;
 /// The start of the value of a tree's due mark while its collections are being marked.
 const SPREADING: &str = "spreading ";
 
+/// The start of the value of a due mark that is set here, for `alice#tempZone`. It is no user's name, so no agent
+/// takes it for its own and remembers it.
+const OF_TREE: &str = "of a tree for ";
+
+/// Whether a due mark was set for a tree.
+pub(super) fn is_of_tree(mark: &str) -> bool {
+    mark.starts_with(OF_TREE)
+}
+
 /// How long a tree waits for room in the queue.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 
@@ -96,7 +105,9 @@ impl Sweeper<'_> {
         }
         let due = &self.config.attributes.due;
         // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
-        if self.catalog.marks(id, due)?.is_empty() && self.catalog.set_mark(path, due, user)? {
+        if self.catalog.marks(id, due)?.is_empty()
+            && self.catalog.set_mark(path, due, &format!("{OF_TREE}{user}"))?
+        {
             due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
         }
         Ok(())

@@ -2,11 +2,11 @@
 
 use super::run::{NOT_THERE, retry_wait};
 use super::*;
-use crate::catalog::{Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
+use crate::catalog::{Changed, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
 use crate::due::Memory;
 use crate::importer::{Batch, FileOutcome, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
-use crate::record::{Imported, Record, State, Triple};
+use crate::record::{Imported, Record, State, Triple, Version};
 use crate::watch::RawTag;
 use serde_json::json;
 use std::cell::RefCell;
@@ -55,6 +55,10 @@ struct TestCatalog {
     admin: Cell<bool>,
     /// Whether data is being copied.
     copying: Cell<bool>,
+    /// The paths of data that is there no longer.
+    left: RefCell<BTreeSet<LogicalPath>>,
+    /// Whether it tells what has changed. Usually not: no test of the marks must lean on that.
+    tells_changes: Cell<bool>,
 }
 
 type Interrupt = Box<dyn FnMut(usize, &TestCatalog) -> Result<(), CatalogError> + Send>;
@@ -74,6 +78,8 @@ impl TestCatalog {
             gone: Cell::new(false),
             admin: Cell::new(false),
             copying: Cell::new(false),
+            left: RefCell::default(),
+            tells_changes: Cell::new(false),
         }
     }
 
@@ -237,7 +243,8 @@ impl Catalog for TestCatalog {
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
         let others = self.others.borrow();
         let other = others.iter().find(|(_, (p, _))| p == path).map(|(id, _)| id.to_string());
-        Ok(other.map_or_else(|| Some(id()), |id| CollectionId::parse(&id).ok()))
+        let usual = || (path.parent().is_some()).then(id);
+        Ok(other.map_or_else(usual, |id| CollectionId::parse(&id).ok()))
     }
     fn object_path(&self, data_id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
         self.step()?;
@@ -419,6 +426,49 @@ impl Catalog for TestCatalog {
         }
         Ok(())
     }
+    fn changed_since(
+        &self,
+        roots: &[LogicalPath],
+        since: UnixTime,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<Vec<Changed>, CatalogError> {
+        self.step()?;
+        if !self.tells_changes.get() {
+            return Ok(Vec::new());
+        }
+        let ids = self.others.borrow().keys().copied().collect::<Vec<_>>();
+        let all = ids.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
+        let mut found = Vec::new();
+        for collection in all {
+            let path = self.path_of(collection).unwrap();
+            let above = std::iter::successors(Some(path), LogicalPath::parent).collect::<Vec<_>>();
+            for r in self.within(collection).into_iter().filter(|r| r.modify_time >= since && r.size > 0) {
+                if above.iter().any(|a| roots.contains(a)) && after.is_none_or(|a| r.data_id > a) {
+                    let version = Version { modify_time: r.modify_time, size: r.size };
+                    found.push(Changed { data_id: r.data_id, collection, name: Some(r.name), version });
+                }
+            }
+        }
+        found.sort_by_key(|c| c.data_id);
+        found.truncate(limit);
+        Ok(found)
+    }
+    fn data_values(
+        &self,
+        attribute: &str,
+        first: DataId,
+        last: DataId,
+    ) -> Result<Vec<(DataId, String)>, CatalogError> {
+        let ids = self.others.borrow().keys().copied().collect::<Vec<_>>();
+        let all = ids.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
+        let mut values = Vec::new();
+        for collection in all {
+            let which = Which::Between(first, last);
+            self.object_avus(collection, which, &[attribute], &mut |id, t| values.push((id, t.value)))?;
+        }
+        Ok(values)
+    }
     fn replace(
         &self,
         _: Kind,
@@ -427,6 +477,10 @@ impl Catalog for TestCatalog {
         add: &[Triple],
     ) -> Result<(), CatalogError> {
         self.step()?;
+        if self.left.borrow().contains(path) {
+            let (call, subject) = ("rs_atomic_apply_metadata_operations", path.to_string());
+            return Err(CatalogError::Call { call, subject, code: NOT_THERE[0] });
+        }
         let mut avus = self.avus.borrow_mut();
         let triples = avus.entry(path.as_bytes().to_vec()).or_default();
         for triple in remove {
@@ -1031,6 +1085,7 @@ fn decided(w: &World) -> Vec<Planned> {
 
 mod hostile;
 mod identities;
+mod leaving;
 mod races;
 mod rules;
 mod sizes;

@@ -90,6 +90,11 @@ impl CollectionPattern {
         }
     }
 
+    /// The collection, as the bytes of a path, that all collections the pattern names are, or lie below.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.text

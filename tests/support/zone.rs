@@ -194,10 +194,20 @@ impl TestZone {
     }
 
     /// Waits until a condition holds.
-    pub fn wait_until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+    pub fn wait_until(&self, what: &str, condition: impl FnMut(&Self) -> bool) {
+        self.wait_patiently_until(what, PATIENCE, condition);
+    }
+
+    /// The same for what takes long.
+    pub fn wait_patiently_until(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) {
         let start = Instant::now();
         while !condition(self) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 let log = self.log();
                 let told: Vec<&str> = log.lines().filter(|l| !l.contains("act=setup")).collect();
                 panic!("waited in vain until {what}\n{}", told.join("\n"));

@@ -197,8 +197,12 @@ impl Thread {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut writing =
                 Writing { connection: &transaction, memory: &mut self.memory, settings: &self.settings };
+            let before = writing.memory.change;
             let value = act(&mut writing)?;
-            writing.close()?;
+            // A transaction that writes nothing costs no waiting for the disk.
+            if writing.memory.change != before {
+                writing.close()?;
+            }
             transaction.commit()?;
             Ok(value)
         })();

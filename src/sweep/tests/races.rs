@@ -434,6 +434,23 @@ impl Catalog for Process<'_> {
     fn tree(&self, path: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {
         self.call()?.tree(path, visit)
     }
+    fn changed_since(
+        &self,
+        roots: &[LogicalPath],
+        since: UnixTime,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<Vec<Changed>, CatalogError> {
+        self.call()?.changed_since(roots, since, after, limit)
+    }
+    fn data_values(
+        &self,
+        attribute: &str,
+        first: DataId,
+        last: DataId,
+    ) -> Result<Vec<(DataId, String)>, CatalogError> {
+        self.call()?.data_values(attribute, first, last)
+    }
     fn replace(
         &self,
         kind: Kind,

@@ -1,0 +1,142 @@
+//! Data that leaves before its import or while it runs, and data that comes without anybody's telling.
+
+use super::*;
+
+const ELSEWHERE: u64 = 200;
+
+/// Moves a data object with its AVUs from the usual collection to another.
+fn move_to(catalog: &TestCatalog, name: &str, to: u64) {
+    let mut replicas = catalog.replicas.borrow_mut();
+    let at = replicas.iter().position(|r| r.name == name.as_bytes()).unwrap();
+    let replica = replicas.remove(at);
+    catalog.left.borrow_mut().insert(collection().join(name.as_bytes()).unwrap());
+    let mut others = catalog.others.borrow_mut();
+    let (path, there) = others.get_mut(&to).unwrap();
+    there.push(replica);
+    let mut avus = catalog.avus.borrow_mut();
+    let moved = avus.remove(format!("{COLLECTION}/{name}").as_bytes()).unwrap_or_default();
+    avus.insert(format!("{path}/{name}").into_bytes(), moved);
+}
+
+fn state_at(w: &World, path: &str) -> Option<State> {
+    let avus = w.catalog.avus_of(path.as_bytes());
+    avus.iter().find(|t| t.attribute.ends_with("::state")).and_then(|t| State::parse(&t.value))
+}
+
+#[test]
+fn data_moved_during_its_import_gets_its_record_where_it_is() {
+    let w = world();
+    w.catalog.make(ELSEWHERE, "/z/home/alice/elsewhere");
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    *w.catalog.interrupt.borrow_mut() = Some(Box::new(|_, catalog| {
+        if catalog.state("a.tif") == Some(State::Importing) {
+            move_to(catalog, "a.tif", ELSEWHERE);
+        }
+        Ok(())
+    }));
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.gone), (1, 0));
+    assert_eq!(state_at(&w, "/z/home/alice/elsewhere/a.tif"), Some(State::Imported));
+    assert_eq!(w.catalog.state("a.tif"), None);
+}
+
+#[test]
+fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_watched() {
+    let w = world();
+    let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
+    for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif")] {
+        w.catalog.put(number, name, "alice");
+        let state = Triple::new("irods::omero::state", name.strip_suffix(".tif").unwrap(), "1");
+        let reason = Triple::new("irods::omero::reason", "no reader", "");
+        let path = format!("{COLLECTION}/{name}").into_bytes();
+        w.catalog.avus.borrow_mut().insert(path, [state, reason].into_iter().collect());
+        move_to(&w.catalog, name, ELSEWHERE);
+    }
+    w.sweeper().sweep_all().unwrap();
+    let queued: Vec<String> = w.catalog.queued.borrow().iter().map(|j| j.text.clone()).collect();
+    assert!(queued.contains(&due::sweep_text(trash)), "{queued:?}");
+    let report = w.sweeper().sweep(trash).unwrap();
+    assert_eq!(report.gone, 2);
+    let at = |name: &str| state_at(&w, &format!("/z/trash/home/alice/{name}"));
+    assert_eq!([at("pending.tif"), at("failed.tif")], [Some(State::Gone); 2]);
+    assert_eq!(at("imported.tif"), Some(State::Imported));
+    let failed = w.catalog.avus_of(b"/z/trash/home/alice/failed.tif");
+    assert!(failed.iter().any(|t| t.value.contains("no reader")), "what failed keeps its reason: {failed:?}");
+}
+
+/// A world whose catalog tells what has changed, and holds the zone's collection.
+fn telling_world(change: impl FnOnce(&mut serde_json::Value)) -> World {
+    let mut config = json!({
+        "watch": ["/z/home/alice"],
+        "quiet_period_in_seconds": QUIET,
+        "users": {"same_name": ["z"]},
+        "visibility": {"vaults": [{"prefix": "/vault"}]},
+        "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
+        "importer": {"mode": "command", "command": "/usr/bin/omero"},
+    });
+    change(&mut config);
+    let w = World { config: Config::parse(&config).unwrap(), ..world() };
+    w.catalog.tells_changes.set(true);
+    w.catalog.make(1, "/z");
+    w
+}
+
+#[test]
+fn data_nobody_told_of_is_noticed_imported_and_not_noticed_again() {
+    let w = telling_world(|_| {});
+    w.catalog.make(ELSEWHERE, "/z/home/bob");
+    w.catalog.put_into(ELSEWHERE, 9, "not_watched.tif");
+    w.catalog.put(1, "a.tif", "alice");
+    w.catalog.put(2, "thumbs.db", "alice");
+    assert_eq!(w.sweeper().sweep_all().unwrap(), 0, "it queues its sweep itself");
+    assert_eq!((w.catalog.sweeps(), w.catalog.has_mark("::due")), (1, true));
+    run_queue(&w);
+    assert_eq!((w.catalog.state("a.tif"), w.filesets()), (Some(State::Imported), 1));
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!((w.catalog.sweeps(), w.catalog.has_mark("::due")), (0, false));
+}
+
+#[test]
+fn what_was_overwritten_without_anybodys_telling_is_noticed() {
+    let w = telling_world(|_| {});
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    run_queue(&w);
+    w.catalog.replicas.borrow_mut()[0].modify_time = w.clock.now();
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.sweeps(), 1);
+}
+
+#[test]
+fn a_directory_format_is_noticed_as_a_whole_until_it_is_in_omero() {
+    let w = telling_world(|_| {});
+    let unit = w.catalog.make(300, "/z/home/alice/x.zarr");
+    w.catalog.make(301, "/z/home/alice/x.zarr/0");
+    w.catalog.put_into(300, 1, ".zattrs");
+    w.catalog.put_into(301, 2, "0.0");
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.queued_for(&due::sweep_text(unit)).unwrap().len(), 1);
+    assert_eq!(w.catalog.sweeps(), 1);
+    run_queue(&w);
+    assert_eq!(w.filesets(), 1);
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.sweeps(), 0);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_noticed_by_a_later_look() {
+    let w = telling_world(|c| c["max_queued_sweeps"] = json!(2));
+    for number in 0..5 {
+        w.catalog.make(300 + number, &format!("/z/home/alice/{number}"));
+        w.catalog.put_into(300 + number, 1 + number, "a.tif");
+    }
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.sweeps(), 2);
+    for _ in 0..3 {
+        w.wait(3_600);
+        run_queue(&w);
+        w.sweeper().sweep_all().unwrap();
+    }
+    assert_eq!(w.filesets(), 5);
+}
