@@ -425,7 +425,9 @@ fn a_delayed_job_about_what_is_gone_ends_well_and_one_that_is_misspelt_is_logged
 
 #[test]
 fn on_a_consumer_what_writes_is_left_to_the_provider_with_the_users_rights() {
-    let zone = zone_with_file();
+    // Nothing is imported meanwhile.
+    let zone = TestZone::with(|c| c["quiet_period_in_seconds"] = json!(3_600));
+    zone.does("alice", &["put", &zone.image("a.tif"), FILE]);
     zone.add_consumer("edge");
     let asked =
         json!({"operation": "ignore", "path": FILE, "reason": "$objPath is out of focus"}).to_string();
