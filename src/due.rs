@@ -5,7 +5,7 @@
 //! whose look at the data says that all is quiet (a file that was moved keeps its old time). So whoever removes a mark
 //! looks once more when nobody can remember it any longer.
 
-use crate::catalog::{Catalog, CatalogError, UnixTime};
+use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Attributes, Config};
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
@@ -211,6 +211,23 @@ pub fn queue_sweep_skipped(catalog: &dyn Catalog, now: UnixTime) -> Result<(), C
     }
 }
 
+/// Makes sure that somebody asks the agents what they have done: one such job waits in the queue, or is at work. One
+/// that is over its time by more than `overdue` died with its process.
+pub fn ensure_collect(
+    catalog: &dyn Catalog,
+    now: UnixTime,
+    text: &str,
+    delay: Duration,
+    overdue: Duration,
+) -> Result<(), CatalogError> {
+    let waits = |job: &QueuedJob| job.due_at.saturating_add(overdue.as_secs()) > now;
+    if catalog.queued()?.iter().filter(|job| job.text.starts_with(COLLECT)).any(waits) {
+        Ok(())
+    } else {
+        catalog.queue(text, delay)
+    }
+}
+
 /// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
 /// read it, and no path can be taken for something else in it.
 pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> Result<(), CatalogError> {
@@ -257,6 +274,9 @@ pub fn is_sweep(text: &str) -> bool {
 
 /// The rule text that looks for marks without a sweep.
 pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
+
+/// The start of the rule text that asks the agents what they have done.
+pub const COLLECT: &str = r#"{"operation":"collect""#;
 
 /// The rule text that looks at skipped data again.
 pub const SWEEP_SKIPPED: &str = r#"{"operation":"sweep_skipped"}"#;

@@ -9,8 +9,8 @@ use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
 use crate::identity;
-use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
+use crate::importer::{Importing, agent_client};
 use crate::names::LogicalPath;
 use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
@@ -328,8 +328,12 @@ impl Plugin {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let roots = config.visibility.roots();
         let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
-        let importer = importer.as_ref().map(|i| i as &dyn Importer);
-        let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
+        let agents = config.agents.as_ref().map(agent_client::all);
+        let importing = match &agents {
+            Some(agents) => Some(Importing::ByAgents(agents)),
+            None => importer.as_ref().map(|i| Importing::Here(i)),
+        };
+        let sweeper = Sweeper { config, catalog: &catalog, importing, clock: &SystemClock };
         let on_provider = self.on_provider.get();
         request.answer(&Context { config, catalog: &catalog, sweeper: &sweeper, on_provider })
     }

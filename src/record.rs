@@ -3,7 +3,7 @@
 use crate::catalog::UnixTime;
 use crate::config::Attributes;
 use crate::identity::OmeroIdentity;
-use crate::names::{IrodsUser, OmeroId};
+use crate::names::{IrodsUser, OmeroId, OmeroName};
 use std::fmt;
 
 /// One AVU.
@@ -153,6 +153,24 @@ impl Record {
         self.value(&names.ignored).map(|t| t.value.as_str())
     }
 
+    /// The job in which an agent imports it now.
+    pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
+        let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
+        Some(JobName { key: &job.value, agent: &job.units })
+    }
+
+    /// As whom it is imported.
+    pub fn owner(&self, names: &Attributes) -> Option<OmeroIdentity> {
+        let owner = self.value(&names.owner)?;
+        let user = OmeroName::parse(&owner.value).ok()?;
+        Some(OmeroIdentity { user, group: OmeroName::parse(&owner.units).ok() })
+    }
+
+    /// By which source, and for which iRODS user.
+    pub fn mapped_by(&self, names: &Attributes) -> Option<&Triple> {
+        self.value(&names.mapped_by)
+    }
+
     /// The filesets of versions before.
     pub fn previous(&self, names: &Attributes) -> Vec<OmeroId> {
         let previous = self.triples.iter().filter(|t| t.attribute == names.previous);
@@ -293,6 +311,17 @@ pub struct Details<'a> {
     pub retry: Option<Retry>,
     /// The filesets of versions before.
     pub previous: &'a [OmeroId],
+    /// The job in which an agent imports it.
+    pub job: Option<JobName<'a>>,
+}
+
+/// Names a job of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobName<'a> {
+    /// The key it was submitted with.
+    pub key: &'a str,
+    /// The agent that has it.
+    pub agent: &'a str,
 }
 
 /// Longest AVU value that is written, in bytes; the column holds 2,700 characters.
@@ -326,6 +355,9 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
     if matches!(entry, Entry::Pending(_) | Entry::Importing) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
+    }
+    if let (Entry::Importing, Some(job)) = (entry, details.job) {
+        triples.push(Triple::new(&names.job, job.key, job.agent));
     }
     triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
     triples
@@ -444,6 +476,17 @@ mod tests {
         assert_eq!(twice.triples.len(), alone.triples.len());
         let again = Record { triples: alone.asked_again(&names, "") };
         assert_eq!(again.ignored_by(&names), None);
+    }
+
+    #[test]
+    fn only_what_is_being_imported_names_its_job() {
+        let names = Attributes::default();
+        let job = Some(JobName { key: "k", agent: "a1" });
+        let details = Details { job, ..Details::default() };
+        let importing = Record { triples: triples(&names, &Entry::Importing, &details) };
+        assert_eq!(importing.job(&names), job);
+        let pending = Record { triples: triples(&names, &Entry::Pending("x".to_owned()), &details) };
+        assert_eq!(pending.job(&names), None);
     }
 
     #[test]

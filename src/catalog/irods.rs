@@ -650,7 +650,7 @@ impl Catalog for IrodsCatalog<'_> {
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
         let query = format!(
             "select distinct DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \
-             limit {MAX_ROWS}"
+             or DELAY_RULE_NAME like '{{\"operation\":\"collect%' limit {MAX_ROWS}"
         );
         let rows = self.rows(query.as_bytes(), "the delay queue")?;
         Ok(rows

@@ -25,7 +25,7 @@ use crate::catalog::{CatalogError, Inquiry};
 use crate::config::Config;
 use crate::due;
 use crate::names::{CollectionId, LogicalPath};
-use crate::sweep::Sweeper;
+use crate::sweep::{Bookmarks, Sweeper};
 use serde_json::{Value, json};
 
 /// What a rule text asks for.
@@ -64,6 +64,8 @@ pub enum Operation {
     },
     /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
     SweepAll,
+    /// Ask the agents what they have done. Anybody may ask, as above.
+    Collect(Bookmarks),
     /// Look at skipped data again. Anybody may ask, as above.
     SweepSkipped,
 }
@@ -182,6 +184,10 @@ impl Request {
                 json!({"collection": collection.to_string()})
             }
             Operation::SweepAll => json!({"queued": sweeper.sweep_all()?}),
+            Operation::Collect(marks) => {
+                let collected = sweeper.collect(marks)?;
+                json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
+            }
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
         })
     }

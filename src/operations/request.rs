@@ -5,6 +5,7 @@ use super::{Explain, Ignore, Import, Operation, Retry, Verify, Who};
 use crate::config::form::{Form, Problems};
 use crate::config::suggestion;
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
+use crate::sweep::Bookmarks;
 use serde_json::Value;
 
 /// The version of the requests that is understood.
@@ -32,6 +33,7 @@ const OPERATIONS: &[&str] = &[
     "sweep_stage",
     "mark",
     "sweep_all",
+    "collect",
     "sweep_skipped",
 ];
 
@@ -106,7 +108,7 @@ pub fn read_json(value: &Value) -> Reading {
         if form.value("version").is_some_and(|v| v.as_u64() != Some(VERSION)) {
             form.problem("version", format_args!("must be the number {VERSION}: no other version is known"));
         }
-        let operation = operation(name, &form);
+        let operation = operation(name, value, &form);
         form.close();
         Some(Request { operation: operation?, format, json: value.clone() })
     });
@@ -124,7 +126,7 @@ fn example() -> &'static str {
 }
 
 /// What is asked for by that name; what is wrong is noted in the form.
-fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
+fn operation(name: &str, json: &Value, form: &Form<'_>) -> Option<Operation> {
     Some(match name {
         "status" => Operation::Status,
         "install_recurring" => Operation::InstallRecurring,
@@ -165,6 +167,12 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             Operation::Mark { collection: collection(form)?, tree }
         }
         "sweep_all" => Operation::SweepAll,
+        "collect" => {
+            // What cannot be read of these costs no more than a look at every record.
+            form.value("agents");
+            form.value("checked");
+            Operation::Collect(Bookmarks::read(json))
+        }
         _ => Operation::SweepSkipped,
     })
 }
@@ -294,6 +302,7 @@ mod tests {
             json!({"operation": "sweep_stage", "collection": "10"}),
             json!({"operation": "mark", "collection": "10", "tree": true}),
             json!({"operation": "sweep_all"}),
+            json!({"operation": "collect"}),
             json!({"operation": "sweep_skipped"}),
         ]
     }

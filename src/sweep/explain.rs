@@ -82,8 +82,8 @@ impl Sweeper<'_> {
             return Ok(Explanation { outlook: Outlook::Waits(survey.again_in, why), steps });
         }
         if !survey.todo.contains(&object) {
-            let why =
-                "its record is final for these bytes: they would have to change, or somebody to ask for it";
+            let why = "its import is at work, or its record is final: its bytes would have to change, or somebody to \
+                       ask for it";
             return Ok(Explanation::nothing(steps, why.to_owned()));
         }
         let place = Place { collection, root: scope.root };

@@ -6,10 +6,12 @@
 //! and look once more for `due`: an event's sweep that found the collection taken has left it to us. An agent may
 //! remember a mark that is removed here, so there is one more sweep when none can any longer.
 
+mod collect;
 mod explain;
 mod notice;
 mod plan;
 mod run;
+mod scribe;
 mod spread;
 mod stage;
 mod strays;
@@ -17,6 +19,7 @@ mod survey;
 mod unit;
 mod watched;
 
+pub use collect::{Bookmarks, Collected};
 pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
@@ -25,7 +28,7 @@ use crate::catalog::{Catalog, CatalogError, UnixTime, Which};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::due;
-use crate::importer::{Importer, Subject};
+use crate::importer::{Importing, Subject};
 use crate::names::{CollectionId, DataId, LogicalPath};
 use crate::record::{self, Entry, State};
 use crate::watch::{self, Place, Tag, Watching};
@@ -79,6 +82,19 @@ impl Report {
         self.again_in = Some(self.again_in.map_or(wait, |w| w.min(wait)));
     }
 
+    /// Adds what another did.
+    fn add(&mut self, other: &Self) {
+        self.imported += other.imported;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.pending += other.pending;
+        self.stale += other.stale;
+        self.gone += other.gone;
+        if let Some(wait) = other.again_in {
+            self.again(wait);
+        }
+    }
+
     fn count(&mut self, entry: &Entry) {
         match entry {
             Entry::Imported(_) => self.imported += 1,
@@ -125,7 +141,7 @@ pub struct Sweeper<'a> {
     /// The catalog.
     pub catalog: &'a dyn Catalog,
     /// What imports; `None` where the configuration names none.
-    pub importer: Option<&'a dyn Importer>,
+    pub importing: Option<Importing<'a>>,
     /// The time.
     pub clock: &'a dyn Clock,
 }
@@ -168,7 +184,11 @@ impl Sweeper<'_> {
             log::error!("act=notice failed=\"{error}\"");
         }
         let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
-        if marked.is_empty() && !due::is_recurring(self.catalog, names)? {
+        let is_with_agents = self.is_any_with_an_agent()?;
+        if is_with_agents {
+            self.ensure_collect()?;
+        }
+        if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
         }
         let queued = self.catalog.queued()?;

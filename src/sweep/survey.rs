@@ -44,6 +44,7 @@ struct Known {
     is_member: bool,
     previous: Option<OmeroId>,
     is_ignored: bool,
+    has_job: bool,
 }
 
 /// What the catalog says of a data object, in short.
@@ -77,7 +78,14 @@ impl Known {
             self.previous = self.previous.max(id());
         } else if attribute == names.ignored {
             self.is_ignored = true;
+        } else if attribute == names.job {
+            self.has_job = true;
         }
+    }
+
+    /// Whether an agent has it: what came of it is collected, and nothing else is done before.
+    fn is_with_an_agent(&self) -> bool {
+        self.has_job && self.state == Some(State::Importing)
     }
 }
 
@@ -149,7 +157,11 @@ impl Reading<'_> {
         }
         survey.may_join = set_of.is_some() && known.values().any(|k| k.fileset.is_some());
         survey.renewed = self.renewed(&survey, &briefs, &known);
-        let hold = self.hold(&briefs, marker, is_marked, set_of.as_deref());
+        let mut hold = self.hold(&briefs, marker, is_marked, set_of.as_deref());
+        let waits_for_agent = set_of.is_some() && known.values().any(Known::is_with_an_agent);
+        if waits_for_agent {
+            hold.wait_for_agent(self.config.retry_wait);
+        }
         survey.again_in = hold.unsettled;
         for (id, brief) in &briefs {
             let known = known.get(id);
@@ -178,8 +190,9 @@ impl Reading<'_> {
                 (Some(_), _) => drop(survey.later.insert(*id)),
             }
         }
-        if hold.is_for_a_marker && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
-            survey.again_in = None; // the marker's own event comes when there is something to mark
+        let is_waiting = hold.is_for_a_marker || waits_for_agent;
+        if is_waiting && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
+            survey.again_in = None; // new data or the marker is an event, which brings a sweep of its own
         }
         survey.waits_for = hold.reason;
         Ok(survey)
@@ -187,8 +200,8 @@ impl Reading<'_> {
 
     fn known(&self) -> Result<HashMap<DataId, Known>, CatalogError> {
         let names = &self.config.attributes;
-        let Attributes { state, version, retry, fileset, member_of, previous, ignored, .. } = names;
-        let wanted = [state, version, retry, fileset, member_of, previous, ignored];
+        let Attributes { state, version, retry, fileset, member_of, previous, ignored, job, .. } = names;
+        let wanted = [state, version, retry, fileset, member_of, previous, ignored, job];
         let mut known: HashMap<DataId, Known> = HashMap::new();
         self.catalog.object_avus(self.id, Which::All, &wanted.map(String::as_str), &mut |id, triple| {
             known.entry(id).or_default().add(names, triple);
@@ -236,6 +249,7 @@ impl Reading<'_> {
                         renewed.extend(known.fileset);
                     }
                 }
+                Some(State::Importing) if known.has_job => {}
                 Some(State::Pending | State::Importing) => renewed.extend(known.previous),
                 Some(State::Failed | State::Skipped | State::Gone) | None => {}
             }
@@ -313,10 +327,21 @@ struct Hold {
     is_for_a_marker: bool,
 }
 
+impl Hold {
+    /// What may belong together with files that an agent is importing waits for the end of that.
+    fn wait_for_agent(&mut self, wait: Duration) {
+        self.unsettled = self.unsettled.max(Some(wait));
+        self.reason = Some(
+            "waits for the import that is under way in this collection: its files may belong together"
+                .to_owned(),
+        );
+    }
+}
+
 /// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.
 fn needs_work(brief: &Brief, known: Option<&Known>) -> bool {
     let Some(known) = known else { return true };
-    if known.is_ignored {
+    if known.is_ignored || known.is_with_an_agent() {
         return false;
     }
     match known.state {

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The stanza's place in the configurations here.
 const STANZA: &str = "/plugin_configuration/rule_engines/0/plugin_specific_configuration";
 
+/// The plugin's library in a site.
+const LIBRARY: &str = "lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so";
+
 /// A server's files, all of them right. Run by root, the server's account is `nobody`.
 struct Site {
     dir: tempfile::TempDir,
@@ -26,11 +29,14 @@ impl Site {
         let as_root = rustix::process::geteuid().is_root();
         let mut site = Self { dir, config: Value::Null, as_root };
         site.mode("", 0o755);
-        for directory in ["plugins/rule_engines", "vault", "jars", "mount/home", "work"] {
+        for directory in ["lib/irods/plugins/rule_engines", "vault", "jars", "mount/home", "work"] {
             fs::create_dir_all(site.path(directory)).unwrap();
         }
-        let library = "plugins/rule_engines/libirods_rule_engine_plugin-omero.so";
-        fs::copy(std::env::current_exe().unwrap(), site.path(library)).unwrap();
+        // A program of this machine that ends as the library does.
+        let mut library = fs::read("/bin/true").unwrap();
+        library.extend_from_slice(b"irods_rule_engine_plugin-omero built for iRODS 5.0.2\n");
+        fs::write(site.path(LIBRARY), library).unwrap();
+        fs::write(site.path("lib/libirods_common.so.5.0.2"), "").unwrap();
         for (name, text, mode) in [
             ("omero.password", "secret\n", 0o600),
             ("ldap.password", "secret\n", 0o600),
@@ -102,7 +108,7 @@ impl Site {
         if !config.exists() {
             fs::write(&config, self.config.to_string()).unwrap();
         }
-        let (config, plugins) = (self.text("server_config.json"), self.text("plugins"));
+        let (config, plugins) = (self.text("server_config.json"), self.text("lib/irods/plugins"));
         let mut line = vec!["check", "--config", &config, "--plugin-dir", &plugins];
         if self.as_root {
             line.extend(["--account", "nobody"]);
@@ -338,15 +344,24 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
     ),
     (
         "no library",
-        |s| fs::remove_dir_all(s.path("plugins")).unwrap(),
+        |s| fs::remove_dir_all(s.path("lib/irods")).unwrap(),
         "library",
-        "@/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
+        "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
+    ),
+    (
+        "a library for another iRODS",
+        |s| {
+            fs::rename(s.path("lib/libirods_common.so.5.0.2"), s.path("lib/libirods_common.so.5.0.1"))
+                .unwrap()
+        },
+        "library-version",
+        "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
     ),
     (
         "a library that is none",
-        |s| s.file("plugins/rule_engines/libirods_rule_engine_plugin-omero.so", "x", 0o755),
+        |s| s.file(LIBRARY, "x", 0o755),
         "library",
-        "@/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
+        "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
     ),
 ];
 

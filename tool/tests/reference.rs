@@ -7,7 +7,9 @@
 mod line;
 
 use irods_omero_tool::check::PATHS;
-use irods_omero_tool::reference::{attribute_table, examples, key_table, keys, meanings, parsed, schema};
+use irods_omero_tool::reference::{
+    attribute_table, code_table, examples, key_table, keys, meanings, parsed, schema,
+};
 use irods_rule_engine_plugin_omero::config::{Attributes, Config, Kind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -108,6 +110,13 @@ fn the_documents_show_the_avus_as_the_code_names_them() {
     let all: BTreeSet<&str> = names.reserved().into_iter().chain([names.import.as_str()]).collect();
     let shown: BTreeSet<&str> = table.lines().skip(2).map(|line| line.split('`').nth(3).unwrap()).collect();
     assert_eq!(shown, all);
+}
+
+#[test]
+fn the_documents_show_everything_that_check_can_find() {
+    let names =
+        generated("docs/troubleshooting.md", "end of codes", |name| (name == "codes").then(code_table));
+    assert_eq!(names, ["codes"]);
 }
 
 /// Compares what stands between `<!-- NAME -->` and `<!-- END -->` with what is to stand there, or writes it. Gives the
