@@ -3,6 +3,7 @@
 //! The stanza is read by the plugin's own reader. What it points at is looked at as the server's service account would
 //! see it, so the command is to be run as that account or as root.
 
+mod agents;
 mod files;
 mod importer;
 mod library;

@@ -72,6 +72,7 @@ codes! {
     MountEmpty "mount-empty" Warning "A mount with nothing in it."
     Command "command" Error "The `omero` command is not there or cannot be run."
     CommandVersion "command-version" Error "`omero version` does not answer with a version."
+    AgentSocket "agent-socket" Error "The socket of an agent on this host is not there or may not be used."
     LibraryVersion "library-version" Error "The plugin's library is for another iRODS than the one installed."
     Library "library" Error "The plugin's library is not there or is none."
 }

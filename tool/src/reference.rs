@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 pub const EXAMPLE: &str = include_str!("../../packaging/example.json");
 
 /// The same for imports by agents, as far as it is another.
-const AGENT_EXAMPLE: &str = include_str!("../../packaging/example-agent.json");
+pub const AGENT_EXAMPLE: &str = include_str!("../../packaging/example-agent.json");
 
 /// One key of the configuration.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use irods_omero_tool::Answer;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// The stanza's place in the configurations here.
@@ -117,19 +118,24 @@ impl Site {
         line::ask(&line)
     }
 
-    /// Code and place of every finding, and the exit code.
+    /// Code and place of every finding, and the exit code, where everything can be looked at.
     fn found(&self) -> (Vec<(String, String)>, u8) {
+        let (found, unchecked, code) = self.report();
+        assert_eq!(unchecked, json!([]));
+        (found, code)
+    }
+
+    fn report(&self) -> (Vec<(String, String)>, Value, u8) {
         let answer = self.check(&["--json"]);
         let text = String::from_utf8(answer.output).unwrap();
         let report: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
         assert!(!text.contains("secret\\n") && !text.contains("hunter2"), "{text}");
-        assert_eq!(report["unchecked"], json!([]), "everything can be looked at");
         let findings = report["findings"].as_array().unwrap().iter().map(|finding| {
             let part = |key: &str| finding[key].as_str().unwrap().to_owned();
             assert!(!part("remedy").is_empty() && part("sentence").len() > 10, "{finding}");
             (part("code"), part("place").replace(self.dir.path().to_str().unwrap(), "@"))
         });
-        (findings.collect(), answer.code)
+        (findings.collect(), report["unchecked"].clone(), answer.code)
     }
 }
 
@@ -352,7 +358,7 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
         "a library for another iRODS",
         |s| {
             fs::rename(s.path("lib/libirods_common.so.5.0.2"), s.path("lib/libirods_common.so.5.0.1"))
-                .unwrap()
+                .unwrap();
         },
         "library-version",
         "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
@@ -424,4 +430,58 @@ fn a_configuration_that_cannot_be_read_ends_with_2() {
     let site = Site::new();
     fs::create_dir(site.path("server_config.json")).unwrap();
     assert_eq!(site.found(), (vec![("config-unreadable".to_owned(), "@/server_config.json".to_owned())], 2));
+}
+
+/// The site, with an agent on this host instead of the command.
+fn with_an_agent() -> (Site, UnixListener) {
+    let mut site = Site::new();
+    for (name, mode) in [("agent.token", 0o600), ("agent.pem", 0o644), ("agent.key", 0o600)] {
+        site.file(name, "secret\n", mode);
+    }
+    let socket = UnixListener::bind(site.path("agent.sock")).unwrap();
+    site.own("agent.sock", 0o600);
+    let agent = json!({"name": "a1", "url": format!("unix:{}", site.text("agent.sock")),
+        "token_file": site.text("agent.token"), "ca_file": site.text("ca.pem"),
+        "cert_file": site.text("agent.pem"), "key_file": site.text("agent.key")});
+    site.stanza()["importer"] = json!({"mode": "agent", "agents": [agent]});
+    site.stanza()["omero"] = json!({"server": "omero.example.org"});
+    (site, socket)
+}
+
+#[test]
+fn what_an_agent_needs_is_looked_at() {
+    let (site, _socket) = with_an_agent();
+    assert_eq!(site.found(), (Vec::new(), 0));
+    let broken: &[(Break, &str, &str)] = &[
+        (|s| fs::remove_file(s.path("agent.sock")).unwrap(), "agent-socket", "url"),
+        (
+            |s| s.stanza()["importer"]["agents"][0]["url"] = json!(format!("unix:{}", s.text("omero"))),
+            "agent-socket",
+            "url",
+        ),
+        (
+            |s| s.stanza()["importer"]["agents"][0]["url"] = json!("http://omero.example.org"),
+            "key-wrong",
+            "url",
+        ),
+        (|s| s.mode("agent.token", 0o644), "secret-file", "token_file"),
+        (|s| s.mode("agent.key", 0o640), "secret-file", "key_file"),
+        (|s| fs::remove_file(s.path("agent.pem")).unwrap(), "file", "cert_file"),
+    ];
+    for (break_it, code, key) in broken {
+        let (mut site, _socket) = with_an_agent();
+        break_it(&mut site);
+        let place = format!("{STANZA}/importer/agents/0/{key}");
+        assert_eq!(site.report().0, [((*code).to_owned(), place)], "{code} {key}");
+    }
+}
+
+#[test]
+fn what_an_agent_elsewhere_sees_is_not_looked_for_here() {
+    let (mut site, _socket) = with_an_agent();
+    site.stanza()["importer"]["agents"][0]["url"] = json!("https://omero.example.org:4443");
+    site.stanza()["visibility"]["vaults"][0]["importer_prefix"] = json!("/nowhere");
+    let (found, unchecked, code) = site.report();
+    assert_eq!((found, code), (Vec::new(), 0));
+    assert!(unchecked[0].as_str().unwrap().contains("irods-omero agent --check"), "{unchecked}");
 }

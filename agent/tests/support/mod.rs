@@ -173,6 +173,11 @@ impl TestAgent {
             .unwrap()
     }
 
+    /// Starts the agent; the test waits for it itself.
+    pub fn start_unattended(&mut self) {
+        self.child = Some(self.spawn());
+    }
+
     /// Starts the agent and waits until it answers.
     pub fn start(&mut self) {
         self.child = Some(self.spawn());

@@ -1,6 +1,6 @@
 //! Everything on this host that the stanza points at, as the service account sees it.
 
-use super::importer;
+use super::{agents, importer};
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
 use crate::server_config::join;
@@ -77,13 +77,19 @@ pub struct Look<'a> {
 impl Look<'_> {
     /// Looks at every path.
     pub fn at_all(&self, report: &mut Report) {
+        let agents = agents::Agents::of(self.stanza);
         for (pattern, kind) in PATHS {
+            // Where agents import, their hosts see the files.
+            if agents.are_elsewhere() && matches!(kind, Kind::Vault | Kind::Directory | Kind::Mount) {
+                continue;
+            }
             for (pointer, path) in self.paths(pattern) {
                 self.at(&pointer, Path::new(path), *kind, report);
             }
         }
+        agents.look(self.pointer, self.account, report);
         let work = "/importer/work_directory";
-        let is_here = self.stanza.get("importer").is_some_and(|i| i.get("mode") != Some(&"agent".into()));
+        let is_here = self.stanza.get("importer").is_some() && agents.is_none();
         if is_here && self.stanza.pointer(work).is_none_or(Value::is_null) {
             self.at(work, Path::new(WORK_DIRECTORY), Kind::Work, report);
         }
@@ -171,7 +177,7 @@ impl Look<'_> {
     ) {
         let who = &self.account.name;
         let remedy = format!(
-            "sudo install -o {who} -m 0600 /dev/stdin {}, and type the password and the end of input",
+            "write it anew: 'sudo install -o {who} -m 0600 /dev/stdin {}', then the secret and the end of input",
             path.display()
         );
         match checked {

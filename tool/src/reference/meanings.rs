@@ -3,6 +3,9 @@
 /// What holds without a key that has to be there.
 pub const NEEDED: &str = "needed";
 
+/// The same where the importer is the `omero` command on the iRODS server.
+pub const NEEDED_WITH_COMMAND: &str = "needed with `command`";
+
 /// What a value is where the reader's own word for it says too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -134,14 +137,14 @@ pub const MEANINGS: &[Row] = &[
     ("/visibility/mounts/*/mount", AsRead, NEEDED, "where it is mounted", "`.` or `..` in it; `/`"),
     ("/visibility/stage_to", AsRead, "none", "the (root) resource to which data is copied, checksum verified, that is visible neither way; the copy is imported", "a hierarchy; no `vaults`"),
 
-    ("/omero/server", AsRead, NEEDED, "host name, or `wss://` URL", "`@` or a blank in it"),
+    ("/omero/server", AsRead, NEEDED_WITH_COMMAND, "host name, or `wss://` URL", "`@` or a blank in it"),
     ("/omero/port", AsRead, "", "its port", ""),
-    ("/omero/sudo_user", AsRead, NEEDED, "a restricted administrator with the privilege `Sudo`", "what cannot be a name in OMERO"),
-    ("/omero/password_file", AsRead, NEEDED, "its password, one line; a regular file of mode 0600 that belongs to the service account (or root), or a systemd credential", "a `password` in the configuration"),
+    ("/omero/sudo_user", AsRead, NEEDED_WITH_COMMAND, "a restricted administrator with the privilege `Sudo`", "what cannot be a name in OMERO"),
+    ("/omero/password_file", AsRead, NEEDED_WITH_COMMAND, "its password, one line; a regular file of mode 0600 that belongs to the service account (or root), or a systemd credential", "a `password` in the configuration"),
     ("/omero/annotation_namespace", AsRead, "", "namespace of the map annotation on what was imported", ""),
 
     ("/importer/mode", AsRead, "", "`command`: the `omero` command on the iRODS server; `agent`: programs beside OMERO, with their own keys, which come last here", "another word"),
-    ("/importer/command", AsRead, NEEDED, "the `omero` command", "no absolute path"),
+    ("/importer/command", AsRead, NEEDED_WITH_COMMAND, "the `omero` command", "no absolute path"),
     ("/importer/jars", AsRead, "what the command finds by itself", "directory of OMERO's Java client jars", "without `logback`"),
     ("/importer/logback", AsRead, "what the command finds by itself", "a logback file that logs to standard error, such as `packaging/logback-import.xml`", ""),
     ("/importer/timeout_in_seconds", AsRead, "", "one importer run; with agents one request to one, 1 to 600, `30`", ""),
@@ -181,7 +184,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
     ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
     ("job", "with the state `importing`", "key of the job", "the agent's name", "the job in which an agent imports it"),
-    ("due", "collection", "`name#zone`", "", "something in the collection is to be looked at"),
+    ("due", "collection", "`name#zone`; `of a tree for name#zone`; `last look`", "", "something in the collection is to be looked at"),
     ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
     ("noticed", "collection", "seconds since 1970-01-01 UTC", "", "on the zone's collection: until when the catalog has been asked for data that no PEP told of"),
