@@ -17,6 +17,8 @@ const MAX_REMEMBERED: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Memory {
     marked: HashMap<LogicalPath, Instant>,
+    /// When a look for records of data that is no longer watched was queued.
+    strays: Option<Instant>,
 }
 
 /// How long an agent remembers a mark.
@@ -42,6 +44,29 @@ impl Memory {
             self.marked.clear();
         }
         self.marked.insert(collection, now);
+    }
+
+    /// Queues a look for records of data that is no longer watched, a quiet period from now, unless there is one to
+    /// come: a burst of removals costs one.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub fn look_for_strays(
+        &mut self,
+        catalog: &dyn Catalog,
+        now: UnixTime,
+        quiet: Duration,
+        moment: Instant,
+    ) -> Result<(), CatalogError> {
+        if self.strays.is_some_and(|since| moment.duration_since(since) < memory_of(quiet)) {
+            return Ok(());
+        }
+        let wanted = now.saturating_add(memory_of(quiet).as_secs())..=now.saturating_add(quiet.as_secs());
+        if !catalog.queued_for(SWEEP_ALL)?.iter().any(|due_at| wanted.contains(due_at)) {
+            catalog.queue(SWEEP_ALL, quiet)?;
+        }
+        self.strays = Some(moment);
+        Ok(())
     }
 }
 
@@ -118,16 +143,6 @@ pub fn ensure_sweep_all(catalog: &dyn Catalog, now: UnixTime, within: Duration) 
         }
     }
     Ok(())
-}
-
-/// Queues a look for marks, and for records of data that is no longer watched, unless one is about to begin by then.
-pub fn queue_sweep_all(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
-    let latest = now.saturating_add(delay.as_secs().max(1));
-    if catalog.queued_for(SWEEP_ALL)?.iter().any(|due_at| (now..=latest).contains(due_at)) {
-        Ok(())
-    } else {
-        catalog.queue(SWEEP_ALL, delay)
-    }
 }
 
 /// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at

@@ -3,7 +3,7 @@
 use crate::catalog::irods::IrodsCatalog;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Problem};
+use crate::config::{Attributes, Config, Problem};
 use crate::due::{self, Memory};
 use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
@@ -164,24 +164,34 @@ impl Plugin {
             return guard::check(&config.attributes, &catalog, pep, argument);
         }
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-        if matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost)
-            && self.on_provider.get()
+        let on_provider = self.on_provider.get();
+        let is_static = pep == Pep::StaticModAvuPost;
+        if on_provider
+            && (is_static || pep == Pep::AtomicMetadataPost)
             && identity::is_change(&config.attributes, &argument)
             && let Err(error) = due::queue_sweep_skipped(&catalog, SystemClock.now())
         {
             log::error!("act=mapping_changed failed=\"{error}\"");
         }
+        // The static PEP tells the provider of all that the API's does, and of what microservices do; and of our own
+        // marks.
+        if on_provider && pep == Pep::ModAvuPost || is_static && is_our_own(&config.attributes, argument) {
+            return None;
+        }
+        // What is written by another server's catalog is heard there too.
+        let is_heard_twice = !on_provider && matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost);
         let mut agent = self.agent.try_borrow_mut().ok()?;
         let Agent { open, memory, watches } = &mut *agent;
-        let on_provider = self.on_provider.get();
-        let around = Around { config, session, catalog: &catalog, watches, on_provider };
+        let around = Around { config, session, catalog: &catalog, watches };
         match open.read(pep, argument, &around) {
             Ok(events) => {
                 for event in events {
                     if event.changes_watching() {
                         around.forget();
                     }
-                    self.event(&around, memory, &event);
+                    if !is_heard_twice {
+                        self.event(&around, memory, &event);
+                    }
                 }
             }
             Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),
@@ -192,9 +202,9 @@ impl Plugin {
     fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
         let Some(place) = event.place() else { return };
         let Around { config, catalog, .. } = *around;
-        // What concerns data that is not watched is a call that a consumer forwards: the provider hears it too.
-        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_) | Place::Strays);
-        if anyway && !self.on_provider.get() {
+        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_));
+        // A consumer forwards what takes data away, so the provider hears it too.
+        if matches!(place, Place::Abandoned(_) | Place::Strays) && !self.on_provider.get() {
             return;
         }
         let (collection, tree) = match place {
@@ -212,9 +222,10 @@ impl Plugin {
                 }
             },
             Place::Strays => {
-                let (now, delay) = (SystemClock.now(), config.defaults.quiet_period);
-                if let Err(error) = due::queue_sweep_all(catalog, now, delay) {
-                    log::error!("act=look_for_strays failed=\"{error}\"");
+                let quiet = config.defaults.quiet_period;
+                match memory.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now()) {
+                    Ok(()) => {}
+                    Err(error) => log::error!("act=look_for_strays failed=\"{error}\""),
                 }
                 return;
             }
@@ -399,6 +410,16 @@ fn interest(
     Ok(of_interest.then(|| watching.quiet_period(otherwise)))
 }
 
+/// Whether a metadata operation is about one of the attributes that nobody but us, and administrators, writes.
+fn is_our_own(names: &Attributes, argument: Argument<'_>) -> bool {
+    match argument {
+        Argument::Avu([b"add" | b"rm", _, _, attribute, ..]) => {
+            names.reserved().iter().any(|name| name.as_bytes() == attribute)
+        }
+        _ => false,
+    }
+}
+
 /// What a server is in its zone (`catalog_service_role`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -443,7 +464,6 @@ struct Around<'a> {
     session: &'a Session<'a>,
     catalog: &'a dyn Catalog,
     watches: &'a RefCell<watch::Memory>,
-    on_provider: bool,
 }
 
 impl Around<'_> {
@@ -495,17 +515,16 @@ impl Surroundings for Around<'_> {
     }
 
     fn tag(&self) -> Option<&str> {
-        // Where a call is forwarded the provider hears it too.
-        (self.config.tags && self.on_provider).then_some(&self.config.attributes.import)
+        self.config.tags.then_some(&self.config.attributes.import)
     }
 
     fn marker(&self, collection: &[u8]) -> Option<String> {
         match &*self.watching(collection) {
-            Watching::Yes { rules, .. } if self.on_provider => match &rules.complete_marker {
+            Watching::Yes { rules, .. } => match &rules.complete_marker {
                 Some(Marker::Avu(attribute)) => Some(attribute.clone()),
                 Some(Marker::File(_)) | None => None,
             },
-            Watching::Yes { .. } | Watching::No | Watching::Unclear(_) => None,
+            Watching::No | Watching::Unclear(_) => None,
         }
     }
 

@@ -168,6 +168,9 @@ impl Limits {
     }
 }
 
+/// The most imports at once that can be configured.
+const MAX_IMPORTS: u64 = 256;
+
 /// Users nothing is ever imported as.
 const ALWAYS_DENIED: [&str; 2] = ["root", "guest"];
 
@@ -443,8 +446,8 @@ fn limits(form: Form<'_>) -> Limits {
     let small = |key, default, range| u32::try_from(form.number(key, default, range)).unwrap_or(u32::MAX);
     let size = |key, default, range| usize::try_from(form.number(key, default, range)).unwrap_or(usize::MAX);
     let limits = Limits {
-        imports: small("imports", 4, 1..=256),
-        imports_per_user: small("imports_per_user", 2, 1..=256),
+        imports: small("imports", 4, 1..=MAX_IMPORTS),
+        imports_per_user: small("imports_per_user", 2, 1..=MAX_IMPORTS),
         large_files: small("large_files", 1_000, 1..=100_000),
         retention: form.seconds("retention_in_days", 30, 1..=3_650) * 86_400,
         retry_wait: form.seconds("retry_wait_in_seconds", 15, 1..=3_600),
@@ -502,9 +505,9 @@ mod tests {
             assert_eq!(users.check(fine), Ok(()));
         }
         for (bad, why) in [
-            ("root", "never"),
-            ("importer", "never"),
-            ("lab0", "never"),
+            ("root", "is ever"),
+            ("importer", "is ever"),
+            ("lab0", "is ever"),
             ("xlab1", "[users]"),
             ("lab1\n", "[users]"),
         ] {

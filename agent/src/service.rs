@@ -21,6 +21,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 /// The time between two removals of jobs that ended long ago.
 const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 
+/// The most threads for what waits for a disk: one for each import there may be (256), and some for reading
+/// the queue.
+const BLOCKING_THREADS: usize = 320;
+
 /// How much longer than the imports everything else may take to end.
 const STOP_SLACK: Duration = Duration::from_secs(30);
 
@@ -32,8 +36,7 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<(), String> {
     refuse_root()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Runs, reads, and whatever else waits for a disk.
-        .max_blocking_threads(loaded.config.limits.imports as usize + 64)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|e| format!("no threads can be started: {e}"))?;
     let done = runtime.block_on(serve(path, loaded));

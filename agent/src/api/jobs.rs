@@ -27,8 +27,8 @@ type Asked<T> = Result<Query<T>, QueryRejection>;
 /// Larger bodies are read on a thread of their own.
 const LARGE_BODY: usize = 256 << 10;
 
-/// A page of the feed ends with the job whose outcomes make it so long, in bytes.
-const MAX_FEED_BYTES: usize = 32 << 20;
+/// A page of the feed ends before the job whose outcomes would make it longer, in bytes.
+const MAX_FEED_BYTES: usize = 8 << 20;
 
 /// The longest a question for changes waits, in seconds.
 const MAX_WAIT: u64 = 60;
@@ -318,16 +318,17 @@ pub async fn changes(
 }
 
 async fn page_of_changes(app: &App, cursor: u64, jobs: Vec<Job>) -> Result<Changes, Problem> {
-    let (mut shown_jobs, mut bytes) = (Vec::new(), 0);
+    let (mut shown_jobs, mut bytes, mut last) = (Vec::new(), 0, 0);
     for job in jobs {
         let change = job.change;
         let outcomes = outcomes_of(app, &job).await?;
         bytes += outcomes.as_ref().map_or(0, Vec::len);
+        if bytes > MAX_FEED_BYTES && !shown_jobs.is_empty() {
+            return Ok(Changes { cursor: last, jobs: shown_jobs });
+        }
         let outcomes = read_outcomes(outcomes).await?;
         shown_jobs.push(show(app, job, outcomes)?);
-        if bytes > MAX_FEED_BYTES {
-            return Ok(Changes { cursor: change, jobs: shown_jobs });
-        }
+        last = change;
     }
     Ok(Changes { cursor, jobs: shown_jobs })
 }
