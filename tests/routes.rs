@@ -190,6 +190,8 @@ fn replicating_imported_data_imports_nothing_new() {
     assert_imported_once(&zone, &[path]);
     zone.does("alice", &["repl", "-R", "otherResc", path]);
     assert_imported_once(&zone, &[path]);
+    zone.does("alice", &["trim", "-n", "1", path]);
+    assert_imported_once(&zone, &[path]);
 }
 
 #[test]
@@ -382,6 +384,8 @@ fn data_removed_before_its_import_leaves_nothing_pending() {
     zone.does("alice", &["put", zone.path("run.done").to_str().unwrap(), &watched("run.done")]);
     zone.does("alice", &["mv", &format!("{trash}/trash.tif"), &paths[1]]);
     zone.wait_until("it is imported", |z| state(z, &paths[1]).as_deref() == Some("imported"));
+    zone.does("alice", &["rmtrash"]);
+    zone.wait_until_nothing_is_due();
     assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
 }
 

@@ -204,6 +204,13 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::a_replica_moved_to_where_omero_sees_it_is_imported_once"],
     },
     Row {
+        does: "trims a replica",
+        example: "`itrim a.tif`",
+        heard: &[],
+        looked_at: "nothing: no data has come, and the data object is still there",
+        tests: &["routes::replicating_imported_data_imports_nothing_new"],
+    },
+    Row {
         does: "removes a data object, for good or into the trash, or unregisters it",
         example: "`irm -f a.tif`, `irm a.tif`, `iunreg a.tif`",
         heard: &[Pep::UnlinkPost],
@@ -225,6 +232,13 @@ pub const MATRIX: &[Row] = &[
         example: "`imv /tempZone/trash/home/alice/a.tif run/a.tif`",
         heard: &[Pep::RenamePost],
         looked_at: "where it is now",
+        tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
+    },
+    Row {
+        does: "empties the trash",
+        example: "`irmtrash`",
+        heard: &[Pep::UnlinkPost, Pep::RmCollPost],
+        looked_at: "nothing: the trash is not watched",
         tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
     },
     Row {
