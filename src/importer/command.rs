@@ -17,7 +17,7 @@
 use super::containers::{Containers, Contents, NoContainer};
 use super::files::{self, Expected, Identity, Wrong};
 use super::outcome::{self, Missing};
-use super::process::{self, Finished};
+use super::process::{self, Finished, Nobody, Observer};
 use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
 use crate::catalog::UnixTime;
 use crate::config::{ImporterCommand, Omero, Server};
@@ -59,6 +59,7 @@ pub struct CommandImporter<'a> {
     command: &'a ImporterCommand,
     /// The directories below which the files have to be; unchecked without.
     roots: Option<&'a [PathBuf]>,
+    observer: &'a dyn Observer,
 }
 
 /// A fileset in OMERO, as far as it concerns one batch.
@@ -75,7 +76,7 @@ struct Fileset {
 impl<'a> CommandImporter<'a> {
     /// An importer as configured.
     pub fn new(omero: &'a Omero) -> Self {
-        Self { server: &omero.server, command: &omero.importer, roots: None }
+        Self { server: &omero.server, command: &omero.importer, roots: None, observer: &Nobody }
     }
 
     /// The same, giving the importer only what lies below these directories, without a link below them, and is what
@@ -83,6 +84,12 @@ impl<'a> CommandImporter<'a> {
     #[must_use]
     pub fn within(self, roots: &'a [PathBuf]) -> Self {
         Self { roots: Some(roots), ..self }
+    }
+
+    /// The same, with somebody who looks on and may end it: what was begun then is found at the next import.
+    #[must_use]
+    pub fn observed(self, observer: &'a dyn Observer) -> Self {
+        Self { observer, ..self }
     }
 
     /// The words after `omero` that open the session.
@@ -178,7 +185,12 @@ impl<'a> CommandImporter<'a> {
         };
         let stdin = start().map_err(what)?;
         let prepare = |command: &mut Command| self.prepare(command, place, password);
-        process::run(&program, words, stdin, limit, prepare, alive).map_err(what)
+        let done =
+            process::run(&program, words, stdin, limit, prepare, alive, self.observer).map_err(what)?;
+        if self.observer.stop() {
+            return Err(ImporterError::WillPass("the import was ended".to_owned()));
+        }
+        Ok(done)
     }
 
     fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
@@ -486,7 +498,10 @@ impl<'a> CommandImporter<'a> {
 
     fn log_out(&self, place: &Workplace) {
         let limit = self.command.command_timeout;
-        if place.has_session() && self.run(place, &Self::logout_words(), "", None, limit, &mut || {}).is_err()
+        // An import that is ended has its session ended all the same.
+        let unobserved = Self { observer: &Nobody, ..*self };
+        if place.has_session()
+            && unobserved.run(place, &Self::logout_words(), "", None, limit, &mut || {}).is_err()
         {
             log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
         }

@@ -191,7 +191,8 @@ impl Zone {
             }
             let crashes = Some(self.crashes.load(Ordering::Relaxed));
             let agent = Process { zone: self, me, skew, calls: Cell::new(0), dies_after, crashes };
-            let sweeper = Sweeper { config, catalog: &agent, importer: Some(&agent), clock: &agent };
+            let sweeper =
+                Sweeper { config, catalog: &agent, importing: Some(Importing::Here(&agent)), clock: &agent };
             // What fails is logged, and the job is over.
             let _ = match job.text.as_str() {
                 due::SWEEP_ALL => sweeper.sweep_all().map(drop),
@@ -482,20 +483,20 @@ impl Catalog for Process<'_> {
     }
 }
 
-/// How the clocks of two executors may differ from the right one: not at all, or by up to three minutes.
-fn skews(dice: &mut Dice) -> [i64; 2] {
-    match dice.roll(3) {
-        0 => [0, 0],
-        1 => [0, 180],
-        _ => [-90, 90],
-    }
+/// How much two executors' clocks and the two of the servers that clients use are ahead, in seconds.
+#[derive(Clone, Copy)]
+struct Clocks {
+    executors: [i64; 2],
+    clients: [i64; 2],
 }
+
+const RIGHT: Clocks = Clocks { executors: [0, 0], clients: [0, 0] };
 
 #[test]
 fn of_two_sweeps_of_one_collection_at_a_time_one_imports() {
     for seed in 0..400 {
         let mut dice = Dice(seed);
-        let zone = Zone::new(seed, 0, &skews(&mut dice));
+        let zone = Zone::new(seed, 0, if seed % 2 == 0 { &[0, 0] } else { &[-90, 90] });
         {
             let catalog = zone.catalog.lock().unwrap();
             for n in 1..=dice.within(1..=3) {
@@ -513,8 +514,7 @@ fn of_two_sweeps_of_one_collection_at_a_time_one_imports() {
 }
 
 /// A client that puts data, moves data in that is old, and removes some, at random times.
-fn client(zone: &Zone, me: usize, acts: &mut Dice) {
-    let skew = if acts.roll(3) == 0 { 600 * i64::try_from(acts.roll(3)).unwrap() - 600 } else { 0 };
+fn client(zone: &Zone, me: usize, skew: i64, acts: &mut Dice) {
     let process = Process::of_client(zone, me, skew);
     let (config, mut memory) = (world().config, Memory::default());
     let mut number = 100 * (me as u64 + 1);
@@ -543,14 +543,15 @@ fn client(zone: &Zone, me: usize, acts: &mut Dice) {
 }
 
 /// Runs two clients and two executors with each of many seeds.
-fn clients_and_sweeps(seeds: std::ops::Range<u64>, deadly: bool) {
+fn clients_and_sweeps(seeds: std::ops::Range<u64>, clocks: Clocks, deadly: bool) {
     for seed in seeds {
-        let mut dice = Dice(seed);
-        let zone = Zone::new(seed, 2, &skews(&mut dice));
+        let zone = Zone::new(seed, 2, &clocks.executors);
         if deadly {
             zone.next_death.store(NOW, Ordering::Relaxed);
         }
-        let act = |zone: &Zone, me: usize| client(zone, me, &mut Dice(seed.rotate_left(7) ^ me as u64));
+        let act = |zone: &Zone, me: usize| {
+            client(zone, me, clocks.clients[me], &mut Dice(seed.rotate_left(7) ^ me as u64));
+        };
         zone.run(&[&act, &act]);
         zone.assert_all_imported_once(seed);
     }
@@ -558,10 +559,29 @@ fn clients_and_sweeps(seeds: std::ops::Range<u64>, deadly: bool) {
 
 #[test]
 fn whatever_clients_do_while_sweeps_are_at_work_is_imported_once_and_leaves_nothing_behind() {
-    clients_and_sweeps(0..1_000, false);
+    clients_and_sweeps(0..1_000, RIGHT, false);
 }
 
 #[test]
 fn whatever_clients_do_while_sweeps_die_is_imported_once_and_leaves_nothing_behind() {
-    clients_and_sweeps(10_000..10_500, true);
+    clients_and_sweeps(10_000..10_500, RIGHT, true);
+}
+
+#[test]
+fn servers_whose_clocks_differ_by_minutes_lose_nothing_and_import_nothing_twice() {
+    let hour = 3_600;
+    for (n, (executors, clients)) in [
+        ([0, 0], [-600, 600]),
+        ([0, 0], [-hour, hour]),
+        ([0, 180], [0, 0]),
+        ([-90, 90], [-600, -600]),
+        ([180, 0], [300, -300]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let first = 20_000 + 1_000 * n as u64;
+        clients_and_sweeps(first..first + 100, Clocks { executors, clients }, false);
+        clients_and_sweeps(first + 500..first + 550, Clocks { executors, clients }, true);
+    }
 }
