@@ -206,6 +206,23 @@ fn a_touched_object_is_empty_and_never_imported() {
 }
 
 #[test]
+fn a_new_time_of_imported_data_is_noticed_and_the_checksum_proves_that_nothing_changed() {
+    let zone = zone();
+    let path = watched("a.tif");
+    put_all(&zone, &[&path]);
+    zone.does("alice", &["chksum", &path]);
+    let _delay = zone.delay_server();
+    assert_imported_once(&zone, &[&path]);
+    let before = zone.value(&path, "version");
+    zone.does("alice", &["touch", &path]);
+    assert_eq!(marks(&zone, WATCHED), Vec::<String>::new());
+    sweep_all(&zone);
+    zone.wait_until("its new time is recorded", |z| z.value(&path, "version") != before);
+    assert_imported_once(&zone, &[&path]);
+    assert_eq!(state(&zone, &path).as_deref(), Some("imported"));
+}
+
+#[test]
 fn an_overwrite_of_imported_data_is_reported_stale() {
     let zone = zone();
     let image = zone.image("a.tif");
