@@ -221,8 +221,8 @@ impl Agent for Client<'_> {
 impl Connection {
     fn open(agent: &config::Agent, timeout: Duration) -> Result<Self, String> {
         let token = agent.token_file.as_deref().map(secret::read).transpose().map_err(|e| e.to_string())?;
-        if token.as_ref().is_some_and(|t| t.bytes().any(|b| !b.is_ascii_graphic())) {
-            return Err("the token in token_file holds more than letters, digits and signs".to_owned());
+        if token.as_ref().is_some_and(|t| t.bytes().any(|b| !b.is_ascii_graphic() && b != b' ')) {
+            return Err("the token in token_file holds more than printable ASCII".to_owned());
         }
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)

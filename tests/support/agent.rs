@@ -130,7 +130,7 @@ impl StandInAgent {
             let Some((name, value)) = line.trim().split_once(": ") else { break };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.parse().unwrap(),
-                "authorization" => token = value.trim_start_matches("Bearer ").to_owned(),
+                "authorization" => value.trim_start_matches("Bearer ").clone_into(&mut token),
                 _ => {}
             }
         }
