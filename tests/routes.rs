@@ -680,6 +680,22 @@ fn data_a_microservice_brings_into_a_tagged_collection_is_found_too() {
 }
 
 #[test]
+fn once_installed_the_recurring_sweep_finds_it_by_itself() {
+    let zone = TestZone::with(|c| {
+        c["watch"] = json!([WATCHED]);
+        c["sweep_all_interval_in_seconds"] = json!(1);
+    });
+    zone.does("alice", &["mkdir", WATCHED]);
+    let source = format!("{HOME}/a.tif");
+    put_all(&zone, &[&source]);
+    zone.does("rods", &["rule", "-r", INSTANCE, r#"{"operation":"install_recurring"}"#]);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["microservice", "copy", &source, &watched("a.tif")]);
+    zone.wait_until("it is imported", |z| state(z, &watched("a.tif")).as_deref() == Some("imported"));
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
+}
+
+#[test]
 fn a_tag_that_a_microservice_sets_imports_what_is_there() {
     let zone = untagged_zone();
     let (run, object) = (format!("{HOME}/run"), format!("{HOME}/c.tif"));

@@ -307,6 +307,7 @@ pub const MATRIX: &[Row] = &[
         tests: &[
             "routes::data_a_microservice_brings_is_found_by_the_recurring_sweep",
             "routes::data_a_microservice_brings_into_a_tagged_collection_is_found_too",
+            "routes::once_installed_the_recurring_sweep_finds_it_by_itself",
         ],
     },
     Row {
