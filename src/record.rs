@@ -148,7 +148,7 @@ impl Record {
         self.id(&names.fileset).or_else(|| self.id(&names.member_of))
     }
 
-    /// The job in which an agent imports it now.
+    /// The job in which an agent imports it now, or imported it until agents were given up.
     pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
         let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
         Some(JobName { key: &job.value, agent: &job.units })
