@@ -6,7 +6,10 @@
 //! looks once more when nobody can remember it any longer.
 
 use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Attributes, Config};
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
+use crate::watch;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -111,6 +114,59 @@ pub fn mark(
     }
     queue_sweep(catalog, id, delay)?;
     Ok(Marked::New)
+}
+
+/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
+///
+/// # Errors
+/// The catalog failed.
+pub fn set(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    tree: bool,
+    user: &IrodsUser,
+    quiet: Duration,
+) -> Result<(), CatalogError> {
+    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+    let now = SystemClock.now();
+    let marked = announce(catalog, attribute, collection, user, now, quiet, config.sweep_all_interval)?;
+    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
+    Ok(())
+}
+
+/// The quiet period of a collection, or of a tree, in which there may be something to do.
+///
+/// # Errors
+/// The catalog failed.
+pub fn interest(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    id: CollectionId,
+    tree: bool,
+) -> Result<Option<Duration>, CatalogError> {
+    let watching = watch::watching(config, catalog, collection)?;
+    let otherwise = config.defaults.quiet_period;
+    let of_interest = watching.is_of_interest()
+        || if tree {
+            watch::reaches(config, catalog, collection)?
+        } else {
+            config.tags && !catalog.tagged_objects(id, &config.attributes.import)?.is_empty()
+        };
+    Ok(of_interest.then(|| watching.quiet_period(otherwise)))
+}
+
+/// The value of the mark, on the zone's collection, that says that the look for marks without a sweep goes on for
+/// ever.
+pub const RECURRING: &str = "sweep_all";
+
+/// Whether the look for marks without a sweep is to go on for ever.
+///
+/// # Errors
+/// The catalog failed.
+pub fn is_recurring(catalog: &dyn Catalog, names: &Attributes) -> Result<bool, CatalogError> {
+    Ok(!catalog.marked(&[&names.recurring])?.is_empty())
 }
 
 /// What an event does: makes sure that somebody looks for marks whose process died, then marks.

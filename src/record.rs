@@ -3,7 +3,7 @@
 use crate::catalog::UnixTime;
 use crate::config::Attributes;
 use crate::identity::OmeroIdentity;
-use crate::names::{OmeroId, OmeroName};
+use crate::names::{IrodsUser, OmeroId, OmeroName};
 use std::fmt;
 
 /// One AVU.
@@ -148,6 +148,11 @@ impl Record {
         self.id(&names.fileset).or_else(|| self.id(&names.member_of))
     }
 
+    /// Who asked that it is left alone.
+    pub fn ignored_by(&self, names: &Attributes) -> Option<&str> {
+        self.value(&names.ignored).map(|t| t.value.as_str())
+    }
+
     /// The job in which an agent imports it now, or imported it until agents were given up.
     pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
         let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
@@ -170,6 +175,39 @@ impl Record {
     pub fn previous(&self, names: &Attributes) -> Vec<OmeroId> {
         let previous = self.triples.iter().filter(|t| t.attribute == names.previous);
         previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
+    }
+
+    /// The record of what somebody asked to be tried again: at once, and as if for the first time. What is in OMERO
+    /// already is a version before.
+    pub fn asked_again(&self, names: &Attributes, reason: &str) -> Vec<Triple> {
+        let mut triples = vec![
+            Triple::new(&names.state, State::Pending.as_str(), 0),
+            Triple::new(&names.reason, sentence(reason), ""),
+        ];
+        let in_omero = [&names.fileset, &names.member_of, &names.previous];
+        for triple in &self.triples {
+            if triple.attribute == names.version {
+                triples.push(triple.clone());
+            } else if in_omero.contains(&&triple.attribute) {
+                triples.push(Triple { attribute: names.previous.clone(), ..triple.clone() });
+            }
+        }
+        triples.sort();
+        triples.dedup();
+        triples
+    }
+
+    /// The record of what somebody asked to be left alone. What names images in OMERO is kept.
+    pub fn left_alone(&self, names: &Attributes, by: &IrodsUser, reason: &str) -> Vec<Triple> {
+        let replaced = [&names.state, &names.reason, &names.retry, &names.ignored];
+        let kept = self.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned();
+        let reason = format!("ignored by {by}: {reason}");
+        kept.chain([
+            Triple::new(&names.state, State::Skipped.as_str(), 0),
+            Triple::new(&names.reason, sentence(&reason), ""),
+            Triple::new(&names.ignored, by, ""),
+        ])
+        .collect()
     }
 }
 
@@ -405,6 +443,39 @@ mod tests {
         assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
         let failed = Record { triples: triples(&names, &Entry::Failed("no".to_owned()), &details) };
         assert_eq!(failed.retry(&names), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_starts_anew_and_remembers_what_is_in_omero() {
+        let names = Attributes::default();
+        let version = Version { modify_time: 1, size: 2 };
+        let retry = Some(Retry { next: 200, since: 100 });
+        let details =
+            Details { attempts: 3, version: Some(version), retry, server: "o", ..Details::default() };
+        let waits = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        let again = Record { triples: waits.asked_again(&names, "alice asked") };
+        assert_eq!((again.state(&names), again.attempts(&names)), (Some(State::Pending), 0));
+        assert_eq!((again.retry(&names), again.version(&names)), (None, Some(version)));
+        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let again = Record { triples: late.asked_again(&names, "alice asked") };
+        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5")]));
+        assert!(again.triples.contains(&Triple::new(&names.previous, "5", "o")));
+    }
+
+    #[test]
+    fn what_is_left_alone_says_who_asked_and_keeps_what_names_images() {
+        let names = Attributes::default();
+        let by = IrodsUser::parse("alice#z").unwrap();
+        let details = Details { server: "o", ..Details::default() };
+        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let alone = Record { triples: late.left_alone(&names, &by, "out of focus") };
+        assert_eq!((alone.state(&names), alone.ignored_by(&names)), (Some(State::Skipped), Some("alice#z")));
+        assert_eq!(alone.reason(&names), Some("ignored by alice#z: out of focus"));
+        assert_eq!(alone.fileset(&names), Some(id("5")));
+        let twice = Record { triples: alone.left_alone(&names, &by, "still") };
+        assert_eq!(twice.triples.len(), alone.triples.len());
+        let again = Record { triples: alone.asked_again(&names, "") };
+        assert_eq!(again.ignored_by(&names), None);
     }
 
     #[test]

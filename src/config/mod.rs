@@ -52,6 +52,8 @@ pub struct Config {
     pub attributes: Attributes,
     /// A `sweeping` mark older than this belongs to a sweep that died.
     pub sweep_expiry: Duration,
+    /// How often marks without a sweep are looked for.
+    pub sweep_all_interval: Duration,
     /// What has been quiet for this long is imported even if its collection never settles.
     pub max_wait: Duration,
     /// The first wait before an import is tried again while OMERO is away; it doubles up to an hour.
@@ -157,6 +159,10 @@ pub struct Attributes {
     pub retry: String,
     /// The fileset of the version before.
     pub previous: String,
+    /// Who asked that it is left alone.
+    pub ignored: String,
+    /// Note, on the zone's collection, that the look for marks without a sweep never ends.
+    pub recurring: String,
     /// Key of the job, and name of the agent that has it.
     pub job: String,
     /// OMERO user, on an iRODS user or group.
@@ -187,6 +193,8 @@ impl Default for Attributes {
             version: name("version"),
             retry: name("retry"),
             previous: name("previous"),
+            ignored: name("ignored"),
+            recurring: name("recurring"),
             job: name("job"),
             user: name("user"),
             group: name("group"),
@@ -198,13 +206,14 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let marks = [&self.due, &self.due_tree, &self.sweeping, &self.noticed].map(String::as_str);
+        let marks =
+            [&self.due, &self.due_tree, &self.sweeping, &self.noticed, &self.recurring].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }
 
     /// The attributes that together are the record of a data object.
-    pub fn record(&self) -> [&str; 12] {
+    pub fn record(&self) -> [&str; 13] {
         [
             &self.state,
             &self.reason,
@@ -217,6 +226,7 @@ impl Attributes {
             &self.version,
             &self.retry,
             &self.previous,
+            &self.ignored,
             &self.job,
         ]
     }
@@ -360,6 +370,7 @@ fn read(form: Form<'_>) -> Config {
     let directory_formats = names("directory_formats", DIRECTORY_FORMATS);
     let multi_file_formats = names("multi_file_formats", MULTI_FILE_FORMATS);
     let sweep_expiry = form.seconds("sweep_expiry_in_seconds", 300, 10..=86_400);
+    let sweep_all_interval = form.seconds("sweep_all_interval_in_seconds", 300, 1..=86_400);
     let max_wait = form.seconds("max_wait_in_seconds", 3_600, 1..=2_592_000);
     let retry_wait = form.seconds("retry_wait_in_seconds", 60, 1..=3_600);
     let retry_max_age = form.seconds("retry_max_age_in_seconds", 604_800, 0..=31_536_000);
@@ -401,6 +412,7 @@ fn read(form: Form<'_>) -> Config {
         agents,
         attributes,
         sweep_expiry,
+        sweep_all_interval,
         max_wait,
         retry_wait,
         retry_max_age,
@@ -692,6 +704,8 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("version", &mut names.version),
         ("retry", &mut names.retry),
         ("previous", &mut names.previous),
+        ("ignored", &mut names.ignored),
+        ("recurring", &mut names.recurring),
         ("job", &mut names.job),
         ("user", &mut names.user),
         ("group", &mut names.group),
@@ -699,7 +713,8 @@ fn attributes(form: Form<'_>) -> Attributes {
     ] {
         *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed];
+    let mut all =
+        vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed, &names.recurring];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

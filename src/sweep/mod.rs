@@ -7,6 +7,7 @@
 //! remember a mark that is removed here, so there is one more sweep when none can any longer.
 
 mod collect;
+mod explain;
 mod notice;
 mod plan;
 mod run;
@@ -19,6 +20,7 @@ mod unit;
 mod watched;
 
 pub use collect::{Bookmarks, Collected};
+pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
 
@@ -122,6 +124,16 @@ enum Taken {
     Others { for_at_most: Duration },
 }
 
+/// What is to be done with a directory that is one image.
+enum UnitPlan {
+    /// Nothing, or nothing new is to be said.
+    Nothing,
+    /// It is not complete: for how long at least, and which marker it waits for.
+    Unsettled(Duration, Option<String>),
+    /// It has been decided on.
+    Settled(Box<Planned>),
+}
+
 /// Sweeps collections.
 pub struct Sweeper<'a> {
     /// The plugin's configuration.
@@ -161,8 +173,9 @@ impl Sweeper<'_> {
         self.finish(id, &collection, &hold, swept, user)
     }
 
-    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any.
-    /// Gives how many were queued. This is what finds the marks whose sweep died with its process.
+    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any or it
+    /// is to go on for ever ([`due::is_recurring`]). Gives how many were queued. This is what finds the marks whose
+    /// sweep died with its process.
     pub fn sweep_all(&self) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
@@ -175,7 +188,7 @@ impl Sweeper<'_> {
         if is_with_agents {
             self.ensure_collect()?;
         }
-        if marked.is_empty() && !is_with_agents {
+        if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
         }
         let queued = self.catalog.queued()?;
@@ -187,7 +200,8 @@ impl Sweeper<'_> {
         let sweeps = waiting.iter().filter(|text| due::is_sweep(text)).count();
         let room = self.config.max_queued_sweeps.saturating_sub(sweeps);
         // First of all the next look, which comes sooner where there is no room for all.
-        let next = if without.len() > room { expiry.min(NEXT_LOOK_WHEN_FULL) } else { expiry };
+        let interval = self.config.sweep_all_interval;
+        let next = if without.len() > room { interval.min(NEXT_LOOK_WHEN_FULL) } else { interval };
         due::ensure_sweep_all(self.catalog, self.clock.now(), next)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
@@ -454,27 +468,49 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, collection)?.filter(|s| s.covers_all) else {
             return self.let_unit_go(id, collection, report);
         };
+        match self.plan_unit(id, collection, &scope)? {
+            UnitPlan::Nothing => Ok(()),
+            UnitPlan::Unsettled(wait, _) => {
+                report.again(wait);
+                Ok(())
+            }
+            UnitPlan::Settled(planned) => {
+                let mut run = Run::new(self, id, collection, hold, report, false);
+                run.take(*planned)?;
+                run.import_all()
+            }
+        }
+    }
+
+    /// What is to be done with a directory that is one image.
+    fn plan_unit(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+    ) -> Result<UnitPlan, CatalogError> {
         let unit = Unit::read(self.catalog, id, collection)?;
         if unit.newest == 0 {
-            return Ok(()); // nothing in it yet
+            return Ok(UnitPlan::Nothing); // nothing in it yet
         }
         let marker = match &scope.rules.complete_marker {
-            Some(marker) if !self.is_marked(id, collection, &scope)? => Some(marker.describe()),
+            Some(marker) if !self.is_marked(id, collection, scope)? => Some(marker.describe()),
             Some(_) | None => None,
         };
-        if let Some(wait) = unit.unsettled(self.clock.now(), &scope, self.config.max_wait, marker.is_some()) {
-            report.again(wait);
-            return Ok(());
+        if let Some(wait) = unit.unsettled(self.clock.now(), scope, self.config.max_wait, marker.is_some()) {
+            return Ok(UnitPlan::Unsettled(wait, marker));
         }
         let record = self.catalog.collection_record(id)?;
+        if record.ignored_by(&self.config.attributes).is_some() {
+            return Ok(UnitPlan::Nothing);
+        }
         let survey = Survey::default();
         // It lies in the collection above it, as a file would, unless it is itself what is watched.
         let parent = collection.parent().filter(|p| p.elements().count() >= scope.root);
         let place = Place { collection: parent.as_ref().unwrap_or(collection), root: scope.root };
-        let mut run = Run::new(self, id, collection, hold, report, false);
         let subject = Subject::Collection(id);
         let planned = match unit.object {
-            Ok(object) => Decider::new(self.config, self.catalog, &scope, &survey, place)
+            Ok(object) => Decider::new(self.config, self.catalog, scope, &survey, place)
                 .planned(subject, collection, &object, record)?,
             Err(why) => {
                 let version = record::Version { modify_time: unit.newest, size: 0 };
@@ -491,10 +527,7 @@ impl Sweeper<'_> {
                 })
             }
         };
-        if let Some(planned) = planned {
-            run.take(planned)?;
-        }
-        run.import_all()
+        Ok(planned.map_or(UnitPlan::Nothing, |planned| UnitPlan::Settled(Box::new(planned))))
     }
 
     /// Whether the marker that a directory format waits for is there: an AVU on it or above it, or a file in it.
@@ -533,7 +566,8 @@ fn is_lock(mark: &str) -> bool {
     !mark.starts_with(ALIVE)
 }
 
-fn sign_of_life(mark: &str) -> Option<UnixTime> {
+/// The time in a mark that is a sweep's sign of life.
+pub fn sign_of_life(mark: &str) -> Option<UnixTime> {
     mark.strip_prefix(ALIVE)?.parse().ok()
 }
 

@@ -185,6 +185,9 @@ impl<'a> Decider<'a> {
             Subject::DataObject(id) => (survey.tagged.get(&id), survey.waiting.contains(&id)),
             Subject::Collection(_) => (None, false),
         };
+        if record.ignored_by(names).is_some() {
+            return Ok(None);
+        }
         let rules = scope.rules_of(tag);
         let state = record.state(names);
         if self.config.is_with_an_agent(record) {
@@ -275,6 +278,29 @@ impl<'a> Decider<'a> {
         let (target, plate_target) = self.targets(&mapping, rules, replica.modify_time)?;
         let import = Import { mapping, target, plate_target, importer_path, owner, previous };
         Ok(Some((replica, Verdict::Import(Box::new(import)))))
+    }
+
+    /// As whom and where to data of somebody would be imported that is not there yet; else what its record would say.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub(super) fn outlook(
+        &mut self,
+        owner: &IrodsUser,
+        now: UnixTime,
+    ) -> Result<Result<(Mapping, Target), Verdict>, CatalogError> {
+        let mapping = match self.mapping(owner)? {
+            Ok(mapping) => mapping,
+            Err(no) if no.will_pass() => return Ok(Err(Verdict::Postpone(no.to_string()))),
+            Err(no) => return Ok(Err(Verdict::Say(Entry::Skipped(no.to_string())))),
+        };
+        let rules = &self.scope.rules;
+        match self.targets(&mapping, rules, now) {
+            Ok((target, _)) => Ok(Ok((mapping, target))),
+            Err(Not::Say(entry)) => Ok(Err(Verdict::Say(entry))),
+            Err(Not::WillPass(why)) => Ok(Err(Verdict::Postpone(why))),
+            Err(Not::Catalog(error)) => Err(error),
+        }
     }
 
     fn mapping(&mut self, owner: &IrodsUser) -> Result<Result<Mapping, NoIdentity>, CatalogError> {

@@ -19,6 +19,8 @@ pub struct Survey {
     pub todo: BTreeSet<DataId>,
     /// Of those, the ones that are only to say what they wait for.
     pub waiting: BTreeSet<DataId>,
+    /// The data objects to decide on later: they change, or their collection does, or their next try is to come.
+    pub later: BTreeSet<DataId>,
     /// What these wait for, as a sentence.
     pub waits_for: Option<String>,
     /// Filesets that are imported anew as a whole, because one of their files has changed.
@@ -41,6 +43,7 @@ struct Known {
     fileset: Option<OmeroId>,
     is_member: bool,
     previous: Option<OmeroId>,
+    is_ignored: bool,
     has_job: bool,
 }
 
@@ -73,6 +76,8 @@ impl Known {
             self.is_member = true;
         } else if attribute == names.previous {
             self.previous = self.previous.max(id());
+        } else if attribute == names.ignored {
+            self.is_ignored = true;
         } else if attribute == names.job {
             self.has_job = true;
         }
@@ -139,12 +144,7 @@ impl Reading<'_> {
             if let Some(tags) = raw_tags.get(&id) {
                 survey.tagged.entry(id).or_insert_with(|| self.judge(&replica.name, tags));
             }
-            let is_data = match survey.tagged.get(&id) {
-                Some(Ok(Tag::Off)) => false,
-                Some(Ok(Tag::On(_)) | Err(_)) => true,
-                None => self.scope.covers_all && self.scope.rules.files.admit(&replica.name),
-            };
-            if is_data {
+            if self.scope.admits(&replica.name, survey.tagged.get(&id)) {
                 if set_of.is_none() && self.config.multi_file_formats.iter().any(|p| p.fits(&replica.name)) {
                     set_of = Some(String::from_utf8_lossy(&replica.name).into_owned());
                 }
@@ -167,10 +167,15 @@ impl Reading<'_> {
             let known = known.get(id);
             let fileset_is_renewed =
                 known.is_some_and(|k| k.fileset.is_some_and(|f| survey.renewed.contains(&f)));
-            if brief.in_flux || !(needs_work(brief, known) || fileset_is_renewed) {
+            if !(needs_work(brief, known) || fileset_is_renewed) {
+                continue;
+            }
+            if brief.in_flux {
+                survey.later.insert(*id);
                 continue;
             }
             if let Some(wait) = self.wait_of_retry(brief, known) {
+                survey.later.insert(*id);
                 survey.again_in = Some(survey.again_in.map_or(wait, |w| w.min(wait)));
                 continue;
             }
@@ -182,7 +187,7 @@ impl Reading<'_> {
                     survey.todo.insert(*id);
                     survey.waiting.insert(*id);
                 }
-                (Some(_), _) => {}
+                (Some(_), _) => drop(survey.later.insert(*id)),
             }
         }
         let is_waiting = hold.is_for_a_marker || waits_for_agent;
@@ -195,15 +200,8 @@ impl Reading<'_> {
 
     fn known(&self) -> Result<HashMap<DataId, Known>, CatalogError> {
         let names = &self.config.attributes;
-        let wanted = [
-            &names.state,
-            &names.version,
-            &names.retry,
-            &names.fileset,
-            &names.member_of,
-            &names.previous,
-            &names.job,
-        ];
+        let Attributes { state, version, retry, fileset, member_of, previous, ignored, job, .. } = names;
+        let wanted = [state, version, retry, fileset, member_of, previous, ignored, job];
         let mut known: HashMap<DataId, Known> = HashMap::new();
         // Where there are no agents any more nobody has a job.
         let wanted = wanted.map(String::as_str);
@@ -346,7 +344,7 @@ impl Hold {
 /// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.
 fn needs_work(brief: &Brief, known: Option<&Known>) -> bool {
     let Some(known) = known else { return true };
-    if known.is_with_an_agent() {
+    if known.is_ignored || known.is_with_an_agent() {
         return false;
     }
     match known.state {

@@ -90,6 +90,7 @@ impl TestZone {
             "quiet_period_in_seconds": 1,
             "retry_wait_in_seconds": 1,
             "sweep_expiry_in_seconds": 10,
+            "sweep_all_interval_in_seconds": 10,
             "users": {"table": {"alice#tempZone": {"user": "alice", "group": "lab"}, "carol#tempZone": "carol"}},
             "visibility": {"vaults": [{"prefix": self.dir.path()}]},
             "omero": self.omero.server_json(),
