@@ -14,7 +14,7 @@ use serde_json::Value;
 /// What a rule text asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
+    /// Sweep one collection. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
     /// Copy what OMERO cannot see in a collection to where it can. Anybody may ask, as above.
     Stage(CollectionId),
