@@ -166,7 +166,7 @@ omero_plugin* omero_plugin_new(const omero_host* host, omero_text instance);
 void omero_plugin_free(omero_plugin* plugin);
 
 /* Reads the configuration from `directory`/server_config.json. Always 0: a plugin whose configuration is wrong
- * loads, says so in the log, and declines every rule. */
+ * loads, says so in the log, and declines every rule; a rule text that is addressed to it ends with an error. */
 int64_t omero_plugin_setup(omero_plugin* plugin, omero_text directory);
 
 /* A new client connection begins, or ends. */
@@ -207,13 +207,15 @@ int64_t omero_plugin_function(omero_plugin* plugin,
                               omero_assign assign,
                               void* context);
 
-/* Rule text sent by a client (irule) or by the delay server. `output` receives what the client is to read; the
- * core calls `write` at most once with it. Gives 0, RULE_ENGINE_CONTINUE where the text is not ours, or a
- * negative code. */
+/* Rule text sent by a client (irule) or by the delay server. `addressed` says whether it is for this instance by name
+ * (`irule -r`, or a job with <INST_NAME>) and not for whoever understands it. `output` receives what the client is to
+ * read; the core calls `write` at most once with it. Gives 0, RULE_ENGINE_CONTINUE where the text is not ours, or a
+ * negative code; a text that is addressed to us and not understood is an error. */
 typedef void (*omero_write)(void* context, omero_text text);
 int64_t omero_plugin_rule_text(omero_plugin* plugin,
                                omero_session* session,
                                omero_text text,
+                               bool addressed,
                                omero_write write,
                                void* context);
 

@@ -5,8 +5,11 @@
 //! whose look at the data says that all is quiet (a file that was moved keeps its old time). So whoever removes a mark
 //! looks once more when nobody can remember it any longer.
 
-use crate::catalog::{Catalog, CatalogError, UnixTime};
+use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Attributes, Config};
 use crate::names::{CollectionId, IrodsUser, LogicalPath};
+use crate::watch;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,8 @@ const MAX_REMEMBERED: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Memory {
     marked: HashMap<LogicalPath, Instant>,
+    /// When a look for records of data that is no longer watched was queued.
+    strays: Option<Instant>,
 }
 
 /// How long an agent remembers a mark.
@@ -42,6 +47,29 @@ impl Memory {
             self.marked.clear();
         }
         self.marked.insert(collection, now);
+    }
+
+    /// Queues a look for records of data that is no longer watched, a quiet period from now, unless there is one to
+    /// come: a burst of removals costs one.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub fn look_for_strays(
+        &mut self,
+        catalog: &dyn Catalog,
+        now: UnixTime,
+        quiet: Duration,
+        moment: Instant,
+    ) -> Result<(), CatalogError> {
+        if self.strays.is_some_and(|since| moment.duration_since(since) < memory_of(quiet)) {
+            return Ok(());
+        }
+        let wanted = now.saturating_add(memory_of(quiet).as_secs())..=now.saturating_add(quiet.as_secs());
+        if !catalog.queued_for(SWEEP_ALL)?.iter().any(|due_at| wanted.contains(due_at)) {
+            catalog.queue(SWEEP_ALL, quiet)?;
+        }
+        self.strays = Some(moment);
+        Ok(())
     }
 }
 
@@ -88,6 +116,59 @@ pub fn mark(
     Ok(Marked::New)
 }
 
+/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
+///
+/// # Errors
+/// The catalog failed.
+pub fn set(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    tree: bool,
+    user: &IrodsUser,
+    quiet: Duration,
+) -> Result<(), CatalogError> {
+    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+    let now = SystemClock.now();
+    let marked = announce(catalog, attribute, collection, user, now, quiet, config.sweep_all_interval)?;
+    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
+    Ok(())
+}
+
+/// The quiet period of a collection, or of a tree, in which there may be something to do.
+///
+/// # Errors
+/// The catalog failed.
+pub fn interest(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+    id: CollectionId,
+    tree: bool,
+) -> Result<Option<Duration>, CatalogError> {
+    let watching = watch::watching(config, catalog, collection)?;
+    let otherwise = config.defaults.quiet_period;
+    let of_interest = watching.is_of_interest()
+        || if tree {
+            watch::reaches(config, catalog, collection)?
+        } else {
+            config.tags && !catalog.tagged_objects(id, &config.attributes.import)?.is_empty()
+        };
+    Ok(of_interest.then(|| watching.quiet_period(otherwise)))
+}
+
+/// The value of the mark, on the zone's collection, that says that the look for marks without a sweep goes on for
+/// ever.
+pub const RECURRING: &str = "sweep_all";
+
+/// Whether the look for marks without a sweep is to go on for ever.
+///
+/// # Errors
+/// The catalog failed.
+pub fn is_recurring(catalog: &dyn Catalog, names: &Attributes) -> Result<bool, CatalogError> {
+    Ok(!catalog.marked(&[&names.recurring])?.is_empty())
+}
+
 /// What an event does: makes sure that somebody looks for marks whose process died, then marks.
 ///
 /// In this order, so that one that dies in between leaves no mark behind that nobody looks for.
@@ -120,16 +201,6 @@ pub fn ensure_sweep_all(catalog: &dyn Catalog, now: UnixTime, within: Duration) 
     Ok(())
 }
 
-/// Queues a look for marks, and for records of data that is no longer watched, unless one is about to begin by then.
-pub fn queue_sweep_all(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
-    let latest = now.saturating_add(delay.as_secs().max(1));
-    if catalog.queued_for(SWEEP_ALL)?.iter().any(|due_at| (now..=latest).contains(due_at)) {
-        Ok(())
-    } else {
-        catalog.queue(SWEEP_ALL, delay)
-    }
-}
-
 /// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at
 /// work, or whose process died, is over its time and does not count.
 pub fn ensure_sweep_skipped(
@@ -152,6 +223,23 @@ pub fn queue_sweep_skipped(catalog: &dyn Catalog, now: UnixTime) -> Result<(), C
         Ok(())
     } else {
         catalog.queue(SWEEP_SKIPPED, Duration::from_secs(1))
+    }
+}
+
+/// Makes sure that somebody asks the agents what they have done: one such job waits in the queue, or is at work. One
+/// that is over its time by more than `overdue` died with its process.
+pub fn ensure_collect(
+    catalog: &dyn Catalog,
+    now: UnixTime,
+    text: &str,
+    delay: Duration,
+    overdue: Duration,
+) -> Result<(), CatalogError> {
+    let waits = |job: &QueuedJob| job.due_at.saturating_add(overdue.as_secs()) > now;
+    if catalog.queued()?.iter().filter(|job| job.text.starts_with(COLLECT)).any(waits) {
+        Ok(())
+    } else {
+        catalog.queue(text, delay)
     }
 }
 
@@ -201,6 +289,9 @@ pub fn is_sweep(text: &str) -> bool {
 
 /// The rule text that looks for marks without a sweep.
 pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
+
+/// The start of the rule text that asks the agents what they have done.
+pub const COLLECT: &str = r#"{"operation":"collect""#;
 
 /// The rule text that looks at skipped data again.
 pub const SWEEP_SKIPPED: &str = r#"{"operation":"sweep_skipped"}"#;

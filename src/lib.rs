@@ -25,8 +25,16 @@ pub mod record;
 pub mod secret;
 pub mod sweep;
 pub mod target;
+pub mod tls;
 pub mod visibility;
 pub mod watch;
 
 /// The iRODS version whose plugin interface this build has.
 pub const BUILT_FOR: &str = env!("OMERO_BUILT_FOR");
+
+/// The words before that version in the library's own bytes, by which a library that is not loaded can be asked.
+pub const BUILT_FOR_MARK: &str = "irods_rule_engine_plugin-omero built for iRODS ";
+
+#[used]
+static MARK: [&str; 1] =
+    [concat!("irods_rule_engine_plugin-omero built for iRODS ", env!("OMERO_BUILT_FOR"), "\n")];

@@ -1,18 +1,18 @@
 //! One configured instance of the plugin: what the shim's calls lead to.
 
+use crate::catalog::Catalog;
 use crate::catalog::irods::IrodsCatalog;
-use crate::catalog::{Catalog, CatalogError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Problem};
+use crate::config::{Attributes, Config, Problem};
 use crate::due::{self, Memory};
 use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
 use crate::identity;
-use crate::importer::Importer;
 use crate::importer::command::CommandImporter;
-use crate::names::{CollectionId, IrodsUser, LogicalPath};
-use crate::operations::{self, Function, Operation, OperationError, Reading};
+use crate::importer::{Importing, agent_client};
+use crate::names::LogicalPath;
+use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
 use crate::watch::{self, Marker, Watching};
 use once_cell::sync::OnceCell;
@@ -20,14 +20,10 @@ use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// `SYS_INVALID_INPUT_PARAM`
-const INVALID_INPUT: i64 = -130_000;
-/// `CAT_INSUFFICIENT_PRIVILEGE_LEVEL`
-const NOT_PRIVILEGED: i64 = -830_000;
-/// `SYS_INTERNAL_ERR`: the delay server starts the job again.
-const INTERNAL_ERROR: i64 = -154_000;
+/// `SYS_INTERNAL_ERR`
+const NOT_CONFIGURED: i64 = -154_000;
 
 /// One instance, from load to unload. The agent factory makes it and sets it up; every agent has a copy.
 pub struct Plugin {
@@ -164,24 +160,34 @@ impl Plugin {
             return guard::check(&config.attributes, &catalog, pep, argument);
         }
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-        if matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost)
-            && self.on_provider.get()
+        let on_provider = self.on_provider.get();
+        let is_static = pep == Pep::StaticModAvuPost;
+        if on_provider
+            && (is_static || pep == Pep::AtomicMetadataPost)
             && identity::is_change(&config.attributes, &argument)
             && let Err(error) = due::queue_sweep_skipped(&catalog, SystemClock.now())
         {
             log::error!("act=mapping_changed failed=\"{error}\"");
         }
+        // The static PEP tells the provider of all that the API's does, and of what microservices do; and of our own
+        // marks.
+        if on_provider && pep == Pep::ModAvuPost || is_static && is_our_own(&config.attributes, argument) {
+            return None;
+        }
+        // What is written by another server's catalog is heard there too.
+        let is_heard_twice = !on_provider && matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost);
         let mut agent = self.agent.try_borrow_mut().ok()?;
         let Agent { open, memory, watches } = &mut *agent;
-        let on_provider = self.on_provider.get();
-        let around = Around { config, session, catalog: &catalog, watches, on_provider };
+        let around = Around { config, session, catalog: &catalog, watches };
         match open.read(pep, argument, &around) {
             Ok(events) => {
                 for event in events {
                     if event.changes_watching() {
                         around.forget();
                     }
-                    self.event(&around, memory, &event);
+                    if !is_heard_twice {
+                        self.event(&around, memory, &event);
+                    }
                 }
             }
             Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),
@@ -192,9 +198,9 @@ impl Plugin {
     fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
         let Some(place) = event.place() else { return };
         let Around { config, catalog, .. } = *around;
-        // What concerns data that is not watched is a call that a consumer forwards: the provider hears it too.
-        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_) | Place::Strays);
-        if anyway && !self.on_provider.get() {
+        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_));
+        // A consumer forwards what takes data away, so the provider hears it too.
+        if matches!(place, Place::Abandoned(_) | Place::Strays) && !self.on_provider.get() {
             return;
         }
         let (collection, tree) = match place {
@@ -212,9 +218,10 @@ impl Plugin {
                 }
             },
             Place::Strays => {
-                let (now, delay) = (SystemClock.now(), config.defaults.quiet_period);
-                if let Err(error) = due::queue_sweep_all(catalog, now, delay) {
-                    log::error!("act=look_for_strays failed=\"{error}\"");
+                let quiet = config.defaults.quiet_period;
+                match memory.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now()) {
+                    Ok(()) => {}
+                    Err(error) => log::error!("act=look_for_strays failed=\"{error}\""),
                 }
                 return;
             }
@@ -240,7 +247,7 @@ impl Plugin {
             return;
         };
         let marked = if self.on_provider.get() {
-            set_mark(config, catalog, &collection, tree, &user, quiet)
+            due::set(config, catalog, &collection, tree, &user, quiet)
         } else {
             // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.
             due::queue_mark(catalog, &collection, tree)
@@ -252,16 +259,25 @@ impl Plugin {
         }
     }
 
-    /// A rule text, from a client or the delay server.
-    pub fn rule_text(&self, session: &Session<'_>, text: &[u8]) -> Answer {
+    /// A rule text, from a client or the delay server. `addressed` says whether it was meant for this instance by name:
+    /// then what is not understood is answered, and else declined quietly.
+    pub fn rule_text(&self, session: &Session<'_>, text: &[u8], addressed: bool) -> Answer {
         let declined = || Answer { code: RULE_ENGINE_CONTINUE, output: None };
-        let Some(config) = self.config() else {
-            return declined();
+        let answer = match (self.config(), operations::read(text)) {
+            (None, _) | (Some(_), Reading::NotOurs(_)) if !addressed => return declined(),
+            (None, _) => told(
+                session,
+                NOT_CONFIGURED,
+                "the plugin's configuration is not valid: see the server's log".to_owned(),
+            ),
+            (Some(config), reading) => self.answer(config, session, reading),
         };
-        match self.answer(config, session, operations::read(text)) {
-            None => declined(),
-            Some(Ok(answer)) => Answer { code: 0, output: Some(format!("{answer}\n")) },
-            Some(Err(Failed { code, sentence })) => Answer { code, output: Some(format!("{sentence}\n")) },
+        match answer {
+            Ok((answer, Format::Json)) => Answer { code: 0, output: Some(format!("{answer}\n")) },
+            Ok((answer, Format::Table)) => {
+                Answer { code: 0, output: Some(format!("{}\n", operations::table(&answer))) }
+            }
+            Err(Failed { code, sentence }) => Answer { code, output: Some(format!("{sentence}\n")) },
         }
     }
 
@@ -280,9 +296,8 @@ impl Plugin {
             Err(sentence) => Reading::Wrong(sentence),
         };
         match self.answer(config, session, reading) {
-            None => RULE_ENGINE_CONTINUE,
-            Some(Err(Failed { code, .. })) => code,
-            Some(Ok(answer)) => {
+            Err(Failed { code, .. }) => code,
+            Ok((answer, _)) => {
                 if let Some((argument, value)) = function.answer(&answer) {
                     assign(argument, &value);
                 }
@@ -291,104 +306,64 @@ impl Plugin {
         }
     }
 
-    /// Does what is asked for; `None` if that is not for us. What fails is told to the client.
+    /// Does what is asked for. What fails is told to the client.
     fn answer(
         &self,
         config: &Config,
         session: &Session<'_>,
         reading: Reading,
-    ) -> Option<Result<Value, Failed>> {
-        let failed = |code, sentence: String| {
-            session.client_message(code, &sentence);
-            Err(Failed { code, sentence })
-        };
-        Some(match reading {
-            Reading::NotOurs => return None,
-            Reading::Wrong(sentence) => failed(INVALID_INPUT, sentence),
-            Reading::Ours(operation) => match self.operate(config, session, &operation) {
-                Ok(answer) => Ok(answer),
-                Err(OperationError::Refused(sentence)) => failed(NOT_PRIVILEGED, sentence),
-                Err(error @ OperationError::Catalog(_)) => {
-                    log::error!("act=operation operation={operation:?} failed=\"{error}\"");
-                    Err(Failed { code: INTERNAL_ERROR, sentence: error.to_string() })
+    ) -> Result<(Value, Format), Failed> {
+        match reading {
+            Reading::NotOurs(sentence) | Reading::Wrong(sentence) => {
+                told(session, operations::INVALID_INPUT, sentence)
+            }
+            Reading::Ours(request) => match self.operate(config, session, &request) {
+                Ok(answer) => Ok((answer, request.format)),
+                Err(error) => {
+                    // A job of the delay queue has no client who would read it.
+                    if let OperationError::Catalog(error) = &error {
+                        log::error!("act=operation operation={:?} failed=\"{error}\"", request.operation);
+                    }
+                    told(session, error.code(), error.to_string())
                 }
             },
-        })
+        }
     }
 
     fn operate(
         &self,
         config: &Config,
         session: &Session<'_>,
-        operation: &Operation,
+        request: &Request,
     ) -> Result<Value, OperationError> {
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let roots = config.visibility.roots();
         let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
-        let importer = importer.as_ref().map(|i| i as &dyn Importer);
-        let sweeper = Sweeper { config, catalog: &catalog, importer, clock: &SystemClock };
-        Ok(match operation {
-            Operation::Sweep(id) => {
-                let report = sweeper.sweep(*id)?;
-                let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
-                serde_json::json!({
-                    "collection": id.to_string(), "imported": report.imported, "failed": report.failed,
-                    "skipped": report.skipped, "pending": report.pending, "stale": report.stale, "gone": report.gone,
-                    "again_in_seconds": again,
-                })
-            }
-            Operation::Stage(id) => {
-                let staged = sweeper.stage(*id)?;
-                serde_json::json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
-            }
-            Operation::Mark { collection, tree } => {
-                if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client())
-                    && let Some(quiet) = interest(config, &catalog, &path, *collection, *tree)?
-                {
-                    set_mark(config, &catalog, &path, *tree, &user, quiet)?;
-                }
-                serde_json::json!({"collection": collection.to_string()})
-            }
-            Operation::SweepAll => serde_json::json!({"queued": sweeper.sweep_all()?}),
-            Operation::SweepSkipped => serde_json::json!({"marked": sweeper.sweep_skipped()?}),
-            Operation::Who(who) => who.answer(config, &catalog)?,
-        })
+        let agents = config.agents.as_ref().map(agent_client::all);
+        let importing = match &agents {
+            Some(agents) => Some(Importing::ByAgents(agents)),
+            None => importer.as_ref().map(|i| Importing::Here(i)),
+        };
+        let sweeper = Sweeper { config, catalog: &catalog, importing, clock: &SystemClock };
+        let on_provider = self.on_provider.get();
+        request.answer(&Context { config, catalog: &catalog, sweeper: &sweeper, on_provider })
     }
 }
 
-/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
-fn set_mark(
-    config: &Config,
-    catalog: &dyn Catalog,
-    collection: &LogicalPath,
-    tree: bool,
-    user: &IrodsUser,
-    quiet: Duration,
-) -> Result<(), CatalogError> {
-    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
-    let now = SystemClock.now();
-    let marked = due::announce(catalog, attribute, collection, user, now, quiet, config.sweep_expiry)?;
-    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
-    Ok(())
+/// Tells the client why something was not done.
+fn told<T>(session: &Session<'_>, code: i64, sentence: String) -> Result<T, Failed> {
+    session.client_message(code, &sentence);
+    Err(Failed { code, sentence })
 }
 
-/// The quiet period of a collection, or of a tree, in which there may be something to do.
-fn interest(
-    config: &Config,
-    catalog: &dyn Catalog,
-    collection: &LogicalPath,
-    id: CollectionId,
-    tree: bool,
-) -> Result<Option<Duration>, CatalogError> {
-    let watching = watch::watching(config, catalog, collection)?;
-    let otherwise = config.defaults.quiet_period;
-    let of_interest = watching.is_of_interest()
-        || if tree {
-            watch::reaches(config, catalog, collection)?
-        } else {
-            config.tags && !catalog.tagged_objects(id, &config.attributes.import)?.is_empty()
-        };
-    Ok(of_interest.then(|| watching.quiet_period(otherwise)))
+/// Whether a metadata operation is about one of the attributes that nobody but us, and administrators, writes.
+fn is_our_own(names: &Attributes, argument: Argument<'_>) -> bool {
+    match argument {
+        Argument::Avu([b"add" | b"rm", _, _, attribute, ..]) => {
+            names.reserved().iter().any(|name| name.as_bytes() == attribute)
+        }
+        _ => false,
+    }
 }
 
 /// What a server is in its zone (`catalog_service_role`).
@@ -435,7 +410,6 @@ struct Around<'a> {
     session: &'a Session<'a>,
     catalog: &'a dyn Catalog,
     watches: &'a RefCell<watch::Memory>,
-    on_provider: bool,
 }
 
 impl Around<'_> {
@@ -487,17 +461,16 @@ impl Surroundings for Around<'_> {
     }
 
     fn tag(&self) -> Option<&str> {
-        // Where a call is forwarded the provider hears it too.
-        (self.config.tags && self.on_provider).then_some(&self.config.attributes.import)
+        self.config.tags.then_some(&self.config.attributes.import)
     }
 
     fn marker(&self, collection: &[u8]) -> Option<String> {
         match &*self.watching(collection) {
-            Watching::Yes { rules, .. } if self.on_provider => match &rules.complete_marker {
+            Watching::Yes { rules, .. } => match &rules.complete_marker {
                 Some(Marker::Avu(attribute)) => Some(attribute.clone()),
                 Some(Marker::File(_)) | None => None,
             },
-            Watching::Yes { .. } | Watching::No | Watching::Unclear(_) => None,
+            Watching::No | Watching::Unclear(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::catalog::UnixTime;
 use crate::config::Attributes;
 use crate::identity::OmeroIdentity;
-use crate::names::OmeroId;
+use crate::names::{IrodsUser, OmeroId, OmeroName};
 use std::fmt;
 
 /// One AVU.
@@ -148,10 +148,66 @@ impl Record {
         self.id(&names.fileset).or_else(|| self.id(&names.member_of))
     }
 
+    /// Who asked that it is left alone.
+    pub fn ignored_by(&self, names: &Attributes) -> Option<&str> {
+        self.value(&names.ignored).map(|t| t.value.as_str())
+    }
+
+    /// The job in which an agent imports it now.
+    pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
+        let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
+        Some(JobName { key: &job.value, agent: &job.units })
+    }
+
+    /// As whom it is imported.
+    pub fn owner(&self, names: &Attributes) -> Option<OmeroIdentity> {
+        let owner = self.value(&names.owner)?;
+        let user = OmeroName::parse(&owner.value).ok()?;
+        Some(OmeroIdentity { user, group: OmeroName::parse(&owner.units).ok() })
+    }
+
+    /// By which source, and for which iRODS user.
+    pub fn mapped_by(&self, names: &Attributes) -> Option<&Triple> {
+        self.value(&names.mapped_by)
+    }
+
     /// The filesets of versions before.
     pub fn previous(&self, names: &Attributes) -> Vec<OmeroId> {
         let previous = self.triples.iter().filter(|t| t.attribute == names.previous);
         previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
+    }
+
+    /// The record of what somebody asked to be tried again: at once, and as if for the first time. What is in OMERO
+    /// already is a version before.
+    pub fn asked_again(&self, names: &Attributes, reason: &str) -> Vec<Triple> {
+        let mut triples = vec![
+            Triple::new(&names.state, State::Pending.as_str(), 0),
+            Triple::new(&names.reason, sentence(reason), ""),
+        ];
+        let in_omero = [&names.fileset, &names.member_of, &names.previous];
+        for triple in &self.triples {
+            if triple.attribute == names.version {
+                triples.push(triple.clone());
+            } else if in_omero.contains(&&triple.attribute) {
+                triples.push(Triple { attribute: names.previous.clone(), ..triple.clone() });
+            }
+        }
+        triples.sort();
+        triples.dedup();
+        triples
+    }
+
+    /// The record of what somebody asked to be left alone. What names images in OMERO is kept.
+    pub fn left_alone(&self, names: &Attributes, by: &IrodsUser, reason: &str) -> Vec<Triple> {
+        let replaced = [&names.state, &names.reason, &names.retry, &names.ignored];
+        let kept = self.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned();
+        let reason = format!("ignored by {by}: {reason}");
+        kept.chain([
+            Triple::new(&names.state, State::Skipped.as_str(), 0),
+            Triple::new(&names.reason, sentence(&reason), ""),
+            Triple::new(&names.ignored, by, ""),
+        ])
+        .collect()
     }
 }
 
@@ -255,6 +311,17 @@ pub struct Details<'a> {
     pub retry: Option<Retry>,
     /// The filesets of versions before.
     pub previous: &'a [OmeroId],
+    /// The job in which an agent imports it.
+    pub job: Option<JobName<'a>>,
+}
+
+/// Names a job of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobName<'a> {
+    /// The key it was submitted with.
+    pub key: &'a str,
+    /// The agent that has it.
+    pub agent: &'a str,
 }
 
 /// Longest AVU value that is written, in bytes; the column holds 2,700 characters.
@@ -288,6 +355,9 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
     if matches!(entry, Entry::Pending(_) | Entry::Importing) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
+    }
+    if let (Entry::Importing, Some(job)) = (entry, details.job) {
+        triples.push(Triple::new(&names.job, job.key, job.agent));
     }
     triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
     triples
@@ -373,6 +443,50 @@ mod tests {
         assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
         let failed = Record { triples: triples(&names, &Entry::Failed("no".to_owned()), &details) };
         assert_eq!(failed.retry(&names), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_starts_anew_and_remembers_what_is_in_omero() {
+        let names = Attributes::default();
+        let version = Version { modify_time: 1, size: 2 };
+        let retry = Some(Retry { next: 200, since: 100 });
+        let details =
+            Details { attempts: 3, version: Some(version), retry, server: "o", ..Details::default() };
+        let waits = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        let again = Record { triples: waits.asked_again(&names, "alice asked") };
+        assert_eq!((again.state(&names), again.attempts(&names)), (Some(State::Pending), 0));
+        assert_eq!((again.retry(&names), again.version(&names)), (None, Some(version)));
+        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let again = Record { triples: late.asked_again(&names, "alice asked") };
+        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5")]));
+        assert!(again.triples.contains(&Triple::new(&names.previous, "5", "o")));
+    }
+
+    #[test]
+    fn what_is_left_alone_says_who_asked_and_keeps_what_names_images() {
+        let names = Attributes::default();
+        let by = IrodsUser::parse("alice#z").unwrap();
+        let details = Details { server: "o", ..Details::default() };
+        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let alone = Record { triples: late.left_alone(&names, &by, "out of focus") };
+        assert_eq!((alone.state(&names), alone.ignored_by(&names)), (Some(State::Skipped), Some("alice#z")));
+        assert_eq!(alone.reason(&names), Some("ignored by alice#z: out of focus"));
+        assert_eq!(alone.fileset(&names), Some(id("5")));
+        let twice = Record { triples: alone.left_alone(&names, &by, "still") };
+        assert_eq!(twice.triples.len(), alone.triples.len());
+        let again = Record { triples: alone.asked_again(&names, "") };
+        assert_eq!(again.ignored_by(&names), None);
+    }
+
+    #[test]
+    fn only_what_is_being_imported_names_its_job() {
+        let names = Attributes::default();
+        let job = Some(JobName { key: "k", agent: "a1" });
+        let details = Details { job, ..Details::default() };
+        let importing = Record { triples: triples(&names, &Entry::Importing, &details) };
+        assert_eq!(importing.job(&names), job);
+        let pending = Record { triples: triples(&names, &Entry::Pending("x".to_owned()), &details) };
+        assert_eq!(pending.job(&names), None);
     }
 
     #[test]

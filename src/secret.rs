@@ -14,7 +14,7 @@ pub struct SecretError {
 }
 
 /// Longest file that is looked at, in bytes.
-const MAX_BYTES: u64 = 4_096;
+const MAX_BYTES: u64 = 16_384;
 
 /// Opens a file for reading without waiting, should it be a pipe.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -31,19 +31,52 @@ pub fn read(path: &Path) -> Result<String, SecretError> {
     read_beside(path, credentials.as_deref().map(Path::new), rustix::process::geteuid().as_raw())
 }
 
+/// The whole text of such a file, for a secret of several lines such as a private key.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read_text(path: &Path) -> Result<String, SecretError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    checked(path, credentials.as_deref().map(Path::new), rustix::process::geteuid().as_raw())
+}
+
 /// Whether the account of that number would take the file; whether it can read it is not looked at.
 ///
 /// # Errors
 /// What is wrong with the file.
 pub fn check(path: &Path, account: u32) -> Result<(), SecretError> {
-    // Only the process that is given credentials knows their directory; this is where systemd makes them.
-    let credentials = path.parent().filter(|parent| parent.starts_with("/run/credentials"));
-    read_beside(path, credentials, account).map(|_| ())
+    read_beside(path, others_credentials(path), account).map(|_| ())
+}
+
+/// The same for a secret of several lines.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn check_text(path: &Path, account: u32) -> Result<(), SecretError> {
+    checked(path, others_credentials(path), account).map(|_| ())
+}
+
+/// Only the process that is given credentials knows their directory; this is where systemd makes them.
+fn others_credentials(path: &Path) -> Option<&Path> {
+    path.parent().filter(|parent| parent.starts_with("/run/credentials"))
 }
 
 /// The same, where `credentials` is the directory in which systemd hands over credentials (`LoadCredential=`).
 fn read_beside(path: &Path, credentials: Option<&Path>, account: u32) -> Result<String, SecretError> {
-    let refuse = |why: &str| SecretError { path: path.display().to_string(), why: why.to_owned() };
+    let text = checked(path, credentials, account)?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() || password.contains(['\n', '\0']) {
+        return Err(refused(path, "must hold the password in its one line"));
+    }
+    Ok(password.to_owned())
+}
+
+fn refused(path: &Path, why: &str) -> SecretError {
+    SecretError { path: path.display().to_string(), why: why.to_owned() }
+}
+
+fn checked(path: &Path, credentials: Option<&Path>, account: u32) -> Result<String, SecretError> {
+    let refuse = |why: &str| refused(path, why);
     let file = open(path).map_err(|e| refuse(&e.to_string()))?;
     let about = file.metadata().map_err(|e| refuse(&e.to_string()))?;
     if !about.is_file() {
@@ -60,11 +93,7 @@ fn read_beside(path: &Path, credentials: Option<&Path>, account: u32) -> Result<
     }
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(|e| refuse(&e.to_string()))?;
-    let password = text.trim_end_matches(['\n', '\r']);
-    if password.is_empty() || password.contains(['\n', '\0']) {
-        return Err(refuse("must hold the password in its one line"));
-    }
-    Ok(password.to_owned())
+    Ok(text)
 }
 
 #[cfg(test)]

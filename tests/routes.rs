@@ -190,6 +190,8 @@ fn replicating_imported_data_imports_nothing_new() {
     assert_imported_once(&zone, &[path]);
     zone.does("alice", &["repl", "-R", "otherResc", path]);
     assert_imported_once(&zone, &[path]);
+    zone.does("alice", &["trim", "-n", "1", path]);
+    assert_imported_once(&zone, &[path]);
 }
 
 #[test]
@@ -382,6 +384,8 @@ fn data_removed_before_its_import_leaves_nothing_pending() {
     zone.does("alice", &["put", zone.path("run.done").to_str().unwrap(), &watched("run.done")]);
     zone.does("alice", &["mv", &format!("{trash}/trash.tif"), &paths[1]]);
     zone.wait_until("it is imported", |z| state(z, &paths[1]).as_deref() == Some("imported"));
+    zone.does("alice", &["rmtrash"]);
+    zone.wait_until_nothing_is_due();
     assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
 }
 
@@ -595,6 +599,19 @@ fn tags_set_and_removed_through_a_consumer_have_one_effect() {
 }
 
 #[test]
+fn a_tag_put_along_with_data_through_a_consumer_is_followed() {
+    let zone = untagged_zone();
+    zone.add_consumer("edge");
+    let image = zone.image("a.tif");
+    let (tagged, beside) = (format!("{HOME}/tagged.tif"), format!("{HOME}/beside.tif"));
+    let _delay = zone.delay_server();
+    does_at_edge(&zone, &["put", &image, &beside]);
+    does_at_edge(&zone, &["put", "--metadata", &format!("{TAG};on;;"), &image, &tagged]);
+    assert_imported_once(&zone, &[&tagged]);
+    assert_eq!(state(&zone, &beside), None);
+}
+
+#[test]
 fn data_removed_through_a_consumer_leaves_nothing_pending() {
     let paths = ["for_good.tif", "trash.tif", "tree/a.tif"].map(watched);
     let (zone, _delay) = waiting_zone(&paths.each_ref().map(String::as_str));
@@ -643,6 +660,17 @@ fn data_a_microservice_brings_into_a_tagged_collection_is_found_too() {
     zone.does("alice", &["microservice", "copy", &source, &format!("{run}/copy.tif")]);
     sweep_all(&zone);
     assert_imported_once(&zone, &[&format!("{run}/before.tif"), &format!("{run}/copy.tif")]);
+}
+
+#[test]
+fn a_tag_that_a_microservice_sets_imports_what_is_there() {
+    let zone = untagged_zone();
+    let (run, object) = (format!("{HOME}/run"), format!("{HOME}/c.tif"));
+    put_all(&zone, &[&format!("{run}/a.tif"), &format!("{run}/deep/b.tif"), &object]);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["microservice", "meta", "add", "-C", &run, TAG, "on"]);
+    zone.does("alice", &["microservice", "meta", "set", "-d", &object, TAG, "on"]);
+    assert_imported_once(&zone, &[&format!("{run}/a.tif"), &format!("{run}/deep/b.tif"), &object]);
 }
 
 #[test]

@@ -20,12 +20,15 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Ask(irods_omero_tool::Command),
+    /// Run beside OMERO: take batches from iRODS servers and import them as the right user
+    Agent(irods_omero::command::Arguments),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Command::Ask(question) => answer(question, cli.json),
+        Command::Agent(arguments) => irods_omero::command::run(arguments),
     }
 }
 

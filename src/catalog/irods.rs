@@ -5,8 +5,8 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Changed, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica,
-    UnixTime, UserTag, Which,
+    Catalog, CatalogError, Changed, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, Sight,
+    TreeReplica, UnixTime, UserTag, Which,
 };
 use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
@@ -47,9 +47,20 @@ impl<'a> IrodsCatalog<'a> {
         Self { session, names, instance }
     }
 
-    fn rows(&self, query: &[u8], subject: &str) -> Result<Vec<Vec<String>>, CatalogError> {
+    pub(super) fn rows(&self, query: &[u8], subject: &str) -> Result<Vec<Vec<String>>, CatalogError> {
+        self.rows_seen(query, subject, Sight::All)
+    }
+
+    /// Rows about all data, or about that which the session's user may read.
+    pub(super) fn rows_seen(
+        &self,
+        query: &[u8],
+        subject: &str,
+        sight: Sight,
+    ) -> Result<Vec<Vec<String>>, CatalogError> {
         let call = "rs_genquery2";
-        let json = self.session.query(true, query).map_err(|code| failed(call, subject, code))?;
+        let json =
+            self.session.query(sight == Sight::All, query).map_err(|code| failed(call, subject, code))?;
         rows_of(&json).map_err(|detail| unreadable(call, subject, &detail))
     }
 
@@ -639,7 +650,7 @@ impl Catalog for IrodsCatalog<'_> {
     fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
         let query = format!(
             "select distinct DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \
-             limit {MAX_ROWS}"
+             or DELAY_RULE_NAME like '{{\"operation\":\"collect%' limit {MAX_ROWS}"
         );
         let rows = self.rows(query.as_bytes(), "the delay queue")?;
         Ok(rows
@@ -681,7 +692,7 @@ fn failed(call: &'static str, subject: &str, code: i64) -> CatalogError {
     CatalogError::Call { call, subject: subject.to_owned(), code }
 }
 
-fn unreadable(call: &'static str, subject: &str, detail: &str) -> CatalogError {
+pub(super) fn unreadable(call: &'static str, subject: &str, detail: &str) -> CatalogError {
     CatalogError::Answer { call, subject: subject.to_owned(), detail: detail.to_owned() }
 }
 
@@ -697,7 +708,7 @@ fn entity_of(kind: &[u8]) -> &'static str {
 
 /// A GenQuery2 string literal: a quote is doubled, and `\xHH` stands for a byte, so a backslash before an `x` has to
 /// be written so itself.
-fn quoted(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn quoted(bytes: &[u8]) -> Vec<u8> {
     let mut text = vec![b'\''];
     for (i, b) in bytes.iter().enumerate() {
         match b {
@@ -724,7 +735,7 @@ fn below(collection: &LogicalPath) -> Vec<u8> {
 }
 
 /// Literals for `in (...)`.
-fn quoted_list(texts: &[&str]) -> Vec<u8> {
+pub(super) fn quoted_list(texts: &[&str]) -> Vec<u8> {
     let quoted: Vec<Vec<u8>> = texts.iter().map(|t| quoted(t.as_bytes())).collect();
     quoted.join(b", ".as_slice())
 }

@@ -1,6 +1,9 @@
 //! What we ask of the iRODS catalog, in our words. The sweep and the due mark know this trait only.
 
+mod inquiry;
 pub mod irods;
+
+pub use inquiry::{Inquiry, Item, Level, Sight};
 
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use crate::record::{Record, Triple, Version};

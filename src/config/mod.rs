@@ -3,9 +3,11 @@
 //! All mistakes are found in one reading, each with its JSON pointer and a remedy. An empty stanza is valid:
 //! the plugin then loads and does nothing but answer operations.
 
-pub(crate) mod form;
+mod agents;
+pub mod form;
 mod users;
 
+pub use agents::{Address, Agent, Agents};
 pub use form::{Asked, Kind, Problem, check_host_path, suggestion};
 
 use crate::identity::Identities;
@@ -40,12 +42,17 @@ pub struct Config {
     pub identities: Identities,
     /// How replicas become paths the importer can read.
     pub visibility: Visibility,
-    /// How OMERO is reached and the importer is run; `None` as long as nothing is watched.
+    /// How OMERO is reached and the importer is run on this host; `None` as long as nothing is watched, and where
+    /// agents do it.
     pub omero: Option<Omero>,
+    /// The agents that import, where they do.
+    pub agents: Option<Agents>,
     /// The names of our AVUs.
     pub attributes: Attributes,
     /// A `sweeping` mark older than this belongs to a sweep that died.
     pub sweep_expiry: Duration,
+    /// How often marks without a sweep are looked for.
+    pub sweep_all_interval: Duration,
     /// What has been quiet for this long is imported even if its collection never settles.
     pub max_wait: Duration,
     /// The first wait before an import is tried again while OMERO is away; it doubles up to an hour.
@@ -151,6 +158,12 @@ pub struct Attributes {
     pub retry: String,
     /// The fileset of the version before.
     pub previous: String,
+    /// Who asked that it is left alone.
+    pub ignored: String,
+    /// Note, on the zone's collection, that the look for marks without a sweep never ends.
+    pub recurring: String,
+    /// Key of the job, and name of the agent that has it.
+    pub job: String,
     /// OMERO user, on an iRODS user or group.
     pub user: String,
     /// OMERO group, on an iRODS user or group.
@@ -179,6 +192,9 @@ impl Default for Attributes {
             version: name("version"),
             retry: name("retry"),
             previous: name("previous"),
+            ignored: name("ignored"),
+            recurring: name("recurring"),
+            job: name("job"),
             user: name("user"),
             group: name("group"),
             on_behalf_of: name("on_behalf_of"),
@@ -189,13 +205,14 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let marks = [&self.due, &self.due_tree, &self.sweeping, &self.noticed].map(String::as_str);
+        let marks =
+            [&self.due, &self.due_tree, &self.sweeping, &self.noticed, &self.recurring].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }
 
     /// The attributes that together are the record of a data object.
-    pub fn record(&self) -> [&str; 11] {
+    pub fn record(&self) -> [&str; 13] {
         [
             &self.state,
             &self.reason,
@@ -208,6 +225,8 @@ impl Attributes {
             &self.version,
             &self.retry,
             &self.previous,
+            &self.ignored,
+            &self.job,
         ]
     }
 }
@@ -294,6 +313,9 @@ impl Config {
     }
 }
 
+/// [`crate::importer::wire::MAX_FILES`], as a number of the configuration.
+const MAX_FILES_PER_JOB: u64 = crate::importer::wire::MAX_FILES as u64;
+
 /// Names of collections that are one image each.
 const DIRECTORY_FORMATS: &[&str] = &["*.zarr", "*.ome.zarr"];
 
@@ -328,20 +350,30 @@ fn read(form: Form<'_>) -> Config {
     let tags = form.flag("tags", true);
     let needed = !watches.is_empty() || (tags && form.value("tags").is_some());
     let visibility = form.form("visibility").map(visibility).unwrap_or_default();
-    let omero = omero(&form, needed);
-    let sudo_user = omero.as_ref().map(|o| o.server.sudo_user.clone());
+    let (omero, agents) = importers(&form, needed);
+    let sudo_user = match &agents {
+        Some(agents) => agents.sudo_user.clone(),
+        None => omero.as_ref().map(|o| o.server.sudo_user.clone()),
+    };
     let users =
         form.form("users").map(|users| users::read(users, &attributes, sudo_user)).unwrap_or_default();
-    let tags = tags && omero.is_some() && !visibility.is_empty();
+    let tags = tags && (omero.is_some() || agents.is_some()) && !visibility.is_empty();
     let tag_cache = form.seconds("tag_cache_in_seconds", 30, 0..=3_600);
     let names = |key, usual| form.value(key).map_or_else(|| patterns(usual), |_| name_patterns(&form, key));
     let directory_formats = names("directory_formats", DIRECTORY_FORMATS);
     let multi_file_formats = names("multi_file_formats", MULTI_FILE_FORMATS);
     let sweep_expiry = form.seconds("sweep_expiry_in_seconds", 300, 10..=86_400);
+    let sweep_all_interval = form.seconds("sweep_all_interval_in_seconds", 300, 1..=86_400);
     let max_wait = form.seconds("max_wait_in_seconds", 3_600, 1..=2_592_000);
     let retry_wait = form.seconds("retry_wait_in_seconds", 60, 1..=3_600);
     let retry_max_age = form.seconds("retry_max_age_in_seconds", 604_800, 0..=31_536_000);
     let max_files = form.number("max_files_per_sweep", 10_000, 1..=1_000_000);
+    if agents.is_some() && max_files > MAX_FILES_PER_JOB {
+        form.problem(
+            "max_files_per_sweep",
+            format_args!("an agent takes at most {MAX_FILES_PER_JOB} files in one job"),
+        );
+    }
     let max_queued = form.number("max_queued_sweeps", 100, 2..=100_000);
     if needed {
         if visibility.is_empty() {
@@ -370,8 +402,10 @@ fn read(form: Form<'_>) -> Config {
         identities: users.identities,
         visibility,
         omero,
+        agents,
         attributes,
         sweep_expiry,
+        sweep_all_interval,
         max_wait,
         retry_wait,
         retry_max_age,
@@ -531,7 +565,14 @@ fn needed_text<'a>(form: &Form<'a>, key: &'static str, what: &str) -> Option<&'a
     form.text(key)
 }
 
-fn omero(form: &Form<'_>, needed: bool) -> Option<Omero> {
+/// What imports: the command on this host, or agents.
+fn importers(form: &Form<'_>, needed: bool) -> (Option<Omero>, Option<Agents>) {
+    let importing = form.form("importer");
+    let mode = importing.as_ref().map(|i| i.choice("mode", &["command", "agent"], "command"));
+    if mode == Some("agent") {
+        let known = form.form("omero").map(agents::known_server);
+        return (None, importing.and_then(|i| agents::read(i, known.unwrap_or_default())));
+    }
     for key in ["omero", "importer"] {
         if needed && form.value(key).is_none() {
             form.missing(key, "a watched collection needs it");
@@ -539,8 +580,9 @@ fn omero(form: &Form<'_>, needed: bool) -> Option<Omero> {
     }
     // Both are read before either is given up, so that all mistakes are found at once.
     let server = form.form("omero").and_then(server);
-    let importer = form.form("importer").and_then(importer);
-    Some(Omero { server: server?, importer: importer? })
+    let importer = importing.and_then(importer);
+    let omero = server.zip(importer).map(|(server, importer)| Omero { server, importer });
+    (omero, None)
 }
 
 fn server(form: Form<'_>) -> Option<Server> {
@@ -572,7 +614,6 @@ fn server(form: Form<'_>) -> Option<Server> {
 }
 
 fn importer(form: Form<'_>) -> Option<ImporterCommand> {
-    form.choice("mode", &["command"], "command");
     let command = needed_path(&form, "command", "the path of the 'omero' command");
     let jars = form.host_path("jars").map(PathBuf::from);
     let logback = form.host_path("logback").map(PathBuf::from);
@@ -656,13 +697,17 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("version", &mut names.version),
         ("retry", &mut names.retry),
         ("previous", &mut names.previous),
+        ("ignored", &mut names.ignored),
+        ("recurring", &mut names.recurring),
+        ("job", &mut names.job),
         ("user", &mut names.user),
         ("group", &mut names.group),
         ("on_behalf_of", &mut names.on_behalf_of),
     ] {
         *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all = vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed];
+    let mut all =
+        vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed, &names.recurring];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

@@ -132,6 +132,71 @@ fn collect(value: &Value, pointer: &str, out: &mut Vec<String>) {
     }
 }
 
+/// A configuration in which agents import.
+fn right_with_agents() -> Value {
+    let mut value = right();
+    value["omero"] = json!({"server": "omero.example.org", "sudo_user": "importer"});
+    value["importer"] = json!({
+        "mode": "agent", "timeout_in_seconds": 5, "fallback_after_in_seconds": 60, "collect_interval_in_seconds": 5,
+        "agents": [
+            {"name": "a1", "url": "https://omero.example.org:4443", "token_file": "/etc/irods/agent.token",
+             "ca_file": "/etc/irods/ca.pem", "cert_file": "/etc/irods/cert.pem", "key_file": "/etc/irods/key.pem"},
+            {"name": "a2", "url": "unix:/run/irods-omero/agent.sock"},
+        ],
+    });
+    value
+}
+
+#[test]
+fn agents_need_neither_the_command_nor_its_password() {
+    let config = Config::parse(&right_with_agents()).unwrap();
+    let agents = config.agents.unwrap();
+    assert!(config.omero.is_none() && config.tags);
+    assert_eq!((agents.agents.len(), agents.server.as_deref()), (2, Some("omero.example.org")));
+    assert_eq!(agents.agents[1].address, Address::Unix("/run/irods-omero/agent.sock".into()));
+    let mut value = right_with_agents();
+    value["omero"] = Value::Null;
+    assert_eq!(Config::parse(&value).unwrap().agents.unwrap().server, None);
+}
+
+#[test]
+fn every_key_of_an_agent_of_a_wrong_type_is_an_error_at_its_pointer() {
+    let mut pointers = Vec::new();
+    collect(&right_with_agents()["importer"], "/importer", &mut pointers);
+    assert!(pointers.len() > 12);
+    for pointer in pointers {
+        for wrong in [json!(-1.5), json!([[]]), json!({"no such key": {}}), json!("\n"), json!("")] {
+            let mut value = right_with_agents();
+            *value.pointer_mut(&pointer).unwrap() = wrong.clone();
+            let found = problems(&value);
+            assert!(found.iter().any(|p| p.starts_with(&pointer)), "{pointer} = {wrong} gave {found:?}");
+        }
+    }
+}
+
+#[test]
+fn agents_that_cannot_be_right_are_named() {
+    for (pointer, wrong, at, says) in [
+        ("/importer/agents", json!([]), "/importer/agents", "at least one"),
+        ("/importer/agents", Value::Null, "/importer/agents", "is missing"),
+        ("/importer/agents/1/name", json!("a1"), "/importer/agents/1/name", "two agents"),
+        ("/importer/agents/0/url", json!("http://omero.example.org"), "/importer/agents/0/url", "use https"),
+        ("/importer/agents/0/key_file", Value::Null, "/importer/agents/0/key_file", "is missing"),
+        ("/importer/agents/0/cert_file", Value::Null, "/importer/agents/0/cert_file", "is missing"),
+        ("/max_files_per_sweep", json!(200_000), "/max_files_per_sweep", "at most 100000"),
+        ("/omero/sudo_user", json!("-x"), "/omero/sudo_user", "cannot be the name"),
+    ] {
+        let mut value = right_with_agents();
+        *value.pointer_mut(pointer).unwrap() = wrong;
+        let found = problems(&value);
+        assert!(found.iter().any(|p| p.starts_with(at) && p.contains(says)), "{pointer}: {found:?}");
+    }
+    let mut value = right_with_agents();
+    value["importer"]["agents"][0]["token"] = json!("hunter2");
+    let found = problems(&value).join("\n");
+    assert!(found.contains("token_file") && !found.contains("hunter2"), "{found}");
+}
+
 #[test]
 fn an_unknown_key_is_an_error_with_a_suggestion() {
     for (pointer, wrong, meant) in [

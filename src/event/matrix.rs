@@ -204,6 +204,13 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::a_replica_moved_to_where_omero_sees_it_is_imported_once"],
     },
     Row {
+        does: "trims a replica",
+        example: "`itrim a.tif`",
+        heard: &[],
+        looked_at: "nothing: no data has come, and the data object is still there",
+        tests: &["routes::replicating_imported_data_imports_nothing_new"],
+    },
+    Row {
         does: "removes a data object, for good or into the trash, or unregisters it",
         example: "`irm -f a.tif`, `irm a.tif`, `iunreg a.tif`",
         heard: &[Pep::UnlinkPost],
@@ -228,9 +235,16 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
     },
     Row {
+        does: "empties the trash",
+        example: "`irmtrash`",
+        heard: &[Pep::UnlinkPost, Pep::RmCollPost],
+        looked_at: "nothing: the trash is not watched",
+        tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
+    },
+    Row {
         does: "tags a collection or a data object",
         example: "`imeta add -C run irods::omero::import on`, `set`, `mod`, `cp`",
-        heard: &[Pep::ModAvuPost],
+        heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost],
         looked_at: TAGGED,
         tests: &[
             "routes::a_tag_set_by_any_operation_imports_what_is_there",
@@ -248,21 +262,21 @@ pub const MATRIX: &[Row] = &[
     Row {
         does: "removes a tag, or sets it to `off`",
         example: "`imeta rm -C run irods::omero::import on`",
-        heard: &[Pep::ModAvuPost, Pep::AtomicMetadataPost],
+        heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
         looked_at: "what waited for its import is `gone`; nothing is removed from OMERO",
         tests: &["routes::removing_a_tag_stops_imports_and_removes_nothing"],
     },
     Row {
         does: "sets the AVU of `complete_marker: avu:NAME` on a collection",
         example: "`imeta add -C run NAME yes`",
-        heard: &[Pep::ModAvuPost, Pep::AtomicMetadataPost],
+        heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
         looked_at: TREE,
         tests: &["routes::the_avu_that_says_that_data_is_complete_makes_its_collection_due"],
     },
     Row {
         does: "changes who an iRODS user is in OMERO, by an AVU on the user, a group or a collection",
         example: "`imeta add -u alice irods::omero::user a.smith`",
-        heard: &[Pep::ModAvuPost, Pep::AtomicMetadataPost],
+        heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
         looked_at: "all data that was skipped",
         tests: &[
             "identity::avus_on_users_and_groups_and_a_service_accounts_persons_decide_as_whom_data_is_imported",
@@ -286,6 +300,13 @@ pub const MATRIX: &[Row] = &[
         ],
     },
     Row {
+        does: "lets one of these tag a collection or a data object; an atomic request of theirs is not heard",
+        example: "`msiModAVUMetadata`",
+        heard: &[Pep::StaticModAvuPost],
+        looked_at: TAGGED,
+        tests: &["routes::a_tag_that_a_microservice_sets_imports_what_is_there"],
+    },
+    Row {
         does: "lets one of these move or remove data before its import",
         example: "`msiDataObjRename`",
         heard: &[],
@@ -301,6 +322,7 @@ pub const MATRIX: &[Row] = &[
             "routes::data_put_through_a_consumer_is_imported_once",
             "routes::renames_and_copies_through_a_consumer_have_one_effect",
             "routes::tags_set_and_removed_through_a_consumer_have_one_effect",
+            "routes::a_tag_put_along_with_data_through_a_consumer_is_followed",
             "routes::data_removed_through_a_consumer_leaves_nothing_pending",
         ],
     },

@@ -189,7 +189,8 @@ impl OpenObjects {
             (Pep::RmCollPost, Argument::Collection(path)) => {
                 if_it_was_watched(path, around, || Ok(Event::Removed(LogicalPath::parse(path)?)))
             }
-            (Pep::ModAvuPost, Argument::Avu(_)) | (Pep::AtomicMetadataPost, Argument::Json(_)) => {
+            (Pep::ModAvuPost | Pep::StaticModAvuPost, Argument::Avu(_))
+            | (Pep::AtomicMetadataPost, Argument::Json(_)) => {
                 metadata::changes(&argument, |change| tagging(change, around))
             }
             (Pep::BulkPutPost | Pep::StructFilePost, Argument::Collection(path)) => {
@@ -245,6 +246,7 @@ impl OpenObjects {
                 | Pep::StructFilePre
                 | Pep::StaticModAvuPre
                 | Pep::ModAvuPost
+                | Pep::StaticModAvuPost
                 | Pep::AtomicMetadataPost,
                 _,
             ) => Ok(Vec::new()),
@@ -605,7 +607,9 @@ mod tests {
 
     fn avu(words: &[&'static str]) -> Vec<Event> {
         let words = std::array::from_fn(|i| words.get(i).copied().unwrap_or_default().as_bytes());
-        OpenObjects::default().read(Pep::ModAvuPost, Argument::Avu(words), &world(0)).unwrap()
+        let read = |pep| OpenObjects::default().read(pep, Argument::Avu(words), &world(0)).unwrap();
+        assert_eq!(read(Pep::ModAvuPost), read(Pep::StaticModAvuPost));
+        read(Pep::ModAvuPost)
     }
 
     #[test]

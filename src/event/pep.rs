@@ -78,13 +78,15 @@ pub enum Pep {
     StaticModAvuPre,
     /// `pep_api_mod_avu_metadata_post`
     ModAvuPost,
+    /// `acPostProcForModifyAVUMetadata`
+    StaticModAvuPost,
     /// `pep_api_atomic_apply_metadata_operations_post`
     AtomicMetadataPost,
 }
 
 impl Pep {
     /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 37] = [
+    pub const ALL: [(Self, &'static str); 38] = [
         (Self::PutPost, "pep_api_data_obj_put_post"),
         (Self::OpenPost, "pep_api_data_obj_open_post"),
         (Self::CreatePost, "pep_api_data_obj_create_post"),
@@ -121,6 +123,7 @@ impl Pep {
         (Self::StructFilePre, "pep_api_struct_file_ext_and_reg_pre"),
         (Self::StaticModAvuPre, "acPreProcForModifyAVUMetadata"),
         (Self::ModAvuPost, "pep_api_mod_avu_metadata_post"),
+        (Self::StaticModAvuPost, "acPostProcForModifyAVUMetadata"),
         (Self::AtomicMetadataPost, "pep_api_atomic_apply_metadata_operations_post"),
     ];
 
@@ -177,6 +180,7 @@ impl Pep {
             b"pep_api_struct_file_ext_and_reg_pre" => Self::StructFilePre,
             b"acPreProcForModifyAVUMetadata" => Self::StaticModAvuPre,
             b"pep_api_mod_avu_metadata_post" => Self::ModAvuPost,
+            b"acPostProcForModifyAVUMetadata" => Self::StaticModAvuPost,
             b"pep_api_atomic_apply_metadata_operations_post" => Self::AtomicMetadataPost,
             _ => return None,
         })
@@ -220,6 +224,7 @@ impl Pep {
             | Self::AtomicMetadataPre
             | Self::StaticModAvuPre
             | Self::ModAvuPost
+            | Self::StaticModAvuPost
             | Self::AtomicMetadataPost => None,
         }
     }

@@ -341,6 +341,7 @@ pub unsafe extern "C" fn omero_plugin_rule_text(
     plugin: *mut c_void,
     session: *mut omero_session,
     text: omero_text,
+    addressed: bool,
     write: Option<unsafe extern "C" fn(*mut c_void, omero_text)>,
     context: *mut c_void,
 ) -> i64 {
@@ -353,7 +354,7 @@ pub unsafe extern "C" fn omero_plugin_rule_text(
         let Some(session) = Session::new(log.0, session) else {
             return RULE_ENGINE_CONTINUE;
         };
-        let answer = plugin.rule_text(&session, text);
+        let answer = plugin.rule_text(&session, text, addressed);
         if let (Some(write), Some(output)) = (write, &answer.output) {
             // SAFETY: the caller's promise for `write`; the text lives until it returns.
             unsafe { write(context, borrowed(output.as_bytes())) };

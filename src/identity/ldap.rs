@@ -12,11 +12,9 @@
 
 use crate::ffi::ignoring_broken_pipes;
 use crate::names::{IrodsUser, OmeroName};
-use crate::secret;
+use crate::{secret, tls};
 use ldap3::result::{LdapError, LdapResult};
 use ldap3::{LdapConn, LdapConnSettings, Scope, SearchEntry, SearchOptions, StdStream, ldap_escape};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -355,16 +353,8 @@ impl Directory {
 
     fn tls(&self) -> Result<ClientConfig, String> {
         let mut roots = RootCertStore::empty();
-        if let Some(file) = &self.settings.ca_file {
-            let wrong = |e: &dyn std::fmt::Display| format!("the ca_file {}: {e}", file.display());
-            for certificate in CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))? {
-                roots.add(certificate.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
-            }
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        if roots.is_empty() {
-            return Err("there is no certificate that could vouch for the server: name a ca_file".to_owned());
+        for certificate in tls::authorities(self.settings.ca_file.as_deref())? {
+            roots.add(certificate).map_err(|e| e.to_string())?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         ClientConfig::builder_with_provider(provider)

@@ -17,7 +17,7 @@
 use super::containers::{Containers, Contents, NoContainer};
 use super::files::{self, Expected, Identity, Wrong};
 use super::outcome::{self, Missing};
-use super::process::{self, Finished};
+use super::process::{self, Finished, Nobody, Observer};
 use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
 use crate::catalog::UnixTime;
 use crate::config::{ImporterCommand, Omero, Server};
@@ -59,6 +59,7 @@ pub struct CommandImporter<'a> {
     command: &'a ImporterCommand,
     /// The directories below which the files have to be; unchecked without.
     roots: Option<&'a [PathBuf]>,
+    observer: &'a dyn Observer,
 }
 
 /// A fileset in OMERO, as far as it concerns one batch.
@@ -75,7 +76,7 @@ struct Fileset {
 impl<'a> CommandImporter<'a> {
     /// An importer as configured.
     pub fn new(omero: &'a Omero) -> Self {
-        Self { server: &omero.server, command: &omero.importer, roots: None }
+        Self { server: &omero.server, command: &omero.importer, roots: None, observer: &Nobody }
     }
 
     /// The same, giving the importer only what lies below these directories, without a link below them, and is what
@@ -83,6 +84,12 @@ impl<'a> CommandImporter<'a> {
     #[must_use]
     pub fn within(self, roots: &'a [PathBuf]) -> Self {
         Self { roots: Some(roots), ..self }
+    }
+
+    /// The same, with somebody who looks on and may end it: what was begun then is found at the next import.
+    #[must_use]
+    pub fn observed(self, observer: &'a dyn Observer) -> Self {
+        Self { observer, ..self }
     }
 
     /// The words after `omero` that open the session.
@@ -178,7 +185,12 @@ impl<'a> CommandImporter<'a> {
         };
         let stdin = start().map_err(what)?;
         let prepare = |command: &mut Command| self.prepare(command, place, password);
-        process::run(&program, words, stdin, limit, prepare, alive).map_err(what)
+        let done =
+            process::run(&program, words, stdin, limit, prepare, alive, self.observer).map_err(what)?;
+        if self.observer.stop() {
+            return Err(ImporterError::WillPass("the import was ended".to_owned()));
+        }
+        Ok(done)
     }
 
     fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
@@ -486,7 +498,10 @@ impl<'a> CommandImporter<'a> {
 
     fn log_out(&self, place: &Workplace) {
         let limit = self.command.command_timeout;
-        if place.has_session() && self.run(place, &Self::logout_words(), "", None, limit, &mut || {}).is_err()
+        // An import that is ended has its session ended all the same.
+        let unobserved = Self { observer: &Nobody, ..*self };
+        if place.has_session()
+            && unobserved.run(place, &Self::logout_words(), "", None, limit, &mut || {}).is_err()
         {
             log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
         }
@@ -643,9 +658,10 @@ impl<'a> CommandImporter<'a> {
             Err(NoContainer::Importer(error)) => return Err(error),
             Err(NoContainer::Refused(why)) => return Ok(refused(batch, &BTreeMap::new(), &why)),
         }
+        let there = by_path(&all);
         let outcome = |file: &BatchFile| match not_given.get(&file.importer_path) {
             Some(outcome) => outcome.clone(),
-            None => outcome_of(file, &all, &adopted, run.as_ref()),
+            None => outcome_of(file, &there, &adopted, run.as_ref()),
         };
         Ok(batch.files.iter().map(outcome).collect())
     }
@@ -675,7 +691,8 @@ impl Importer for CommandImporter<'_> {
 
 /// The outcomes of a batch whose target cannot be used: only what is in OMERO already is not affected.
 fn refused(batch: &Batch, adopted: &BTreeMap<OmeroId, Fileset>, why: &str) -> Vec<FileOutcome> {
-    let outcome = |file| match outcome_of(file, adopted, adopted, None) {
+    let there = by_path(adopted);
+    let outcome = |file| match outcome_of(file, &there, adopted, None) {
         FileOutcome::Imported(imported) => FileOutcome::Imported(imported),
         FileOutcome::Failed(_) | FileOutcome::Postponed(_) | FileOutcome::Joined(_) => {
             FileOutcome::Failed(why.to_owned())
@@ -709,16 +726,23 @@ fn is_ours(fileset: &Fileset, files: &HashMap<String, &BatchFile>) -> bool {
     }
 }
 
+/// The fileset of each path; the newest, should there be several.
+fn by_path(filesets: &BTreeMap<OmeroId, Fileset>) -> HashMap<&str, (OmeroId, &Fileset)> {
+    let mut newest = HashMap::new();
+    for (id, fileset) in filesets {
+        newest.extend(fileset.entries.values().map(|path| (path.as_str(), (*id, fileset))));
+    }
+    newest
+}
+
 fn outcome_of(
     file: &BatchFile,
-    all: &BTreeMap<OmeroId, Fileset>,
+    there: &HashMap<&str, (OmeroId, &Fileset)>,
     adopted: &BTreeMap<OmeroId, Fileset>,
     run: Option<&Finished>,
 ) -> FileOutcome {
     let path = client_path::of(&file.importer_path);
-    // The newest, should there be several.
-    let found = all.iter().rev().find(|(_, f)| f.entries.values().any(|p| *p == path));
-    if let Some((id, fileset)) = found {
+    if let Some((id, fileset)) = there.get(path.as_str()) {
         return FileOutcome::Imported(Imported {
             fileset: *id,
             images: fileset.images.clone(),

@@ -1,5 +1,7 @@
 //! What performs a batch. Nothing above this trait knows how OMERO is reached.
 
+pub mod agent_client;
+pub mod agents;
 pub mod client_path;
 pub mod command;
 mod containers;
@@ -7,6 +9,10 @@ pub mod files;
 pub mod outcome;
 mod process;
 pub mod wire;
+
+pub use process::Observer;
+
+use agents::Agents;
 
 use crate::catalog::{Kind, UnixTime};
 use crate::identity::OmeroIdentity;
@@ -143,6 +149,25 @@ pub trait Importer {
 
     /// Name of the OMERO server, the units of its ids.
     fn server(&self) -> &str;
+}
+
+/// How batches are performed.
+#[derive(Clone, Copy)]
+pub enum Importing<'a> {
+    /// By this process, which waits for the end.
+    Here(&'a dyn Importer),
+    /// By agents, which are asked later what became of it.
+    ByAgents(&'a Agents<'a>),
+}
+
+impl Importing<'_> {
+    /// Name of the OMERO server, the units of its ids; empty where only the agent knows it.
+    pub fn server(&self) -> &str {
+        match self {
+            Self::Here(importer) => importer.server(),
+            Self::ByAgents(agents) => agents.server(),
+        }
+    }
 }
 
 /// Whether a path can be given to the importer at all: it reads one path a line, trims each, and cannot open

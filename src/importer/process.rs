@@ -24,6 +24,26 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The longest time between two signs of life.
 const TICK: Duration = Duration::from_secs(2);
 
+/// Looks on while commands run.
+pub trait Observer: std::fmt::Debug + Sync {
+    /// Takes what a command wrote on standard error since the last time.
+    fn stderr(&self, bytes: &[u8]);
+    /// Whether the command is to be ended, with all it started.
+    fn stop(&self) -> bool;
+}
+
+/// Nobody looks on.
+#[derive(Debug)]
+pub struct Nobody;
+
+impl Observer for Nobody {
+    fn stderr(&self, _: &[u8]) {}
+
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
 /// What a command was and did.
 #[derive(Debug)]
 pub struct Finished {
@@ -33,7 +53,7 @@ pub struct Finished {
     pub stdout: String,
     /// Standard error, up to [`MAX_STDERR`].
     pub stderr: String,
-    /// Whether it was ended because its time was over.
+    /// Whether it was ended because its time was over, or because it was to be.
     pub timed_out: bool,
 }
 
@@ -79,6 +99,7 @@ impl Kept {
 }
 
 /// Runs `program` with `arguments` for at most `limit`. `prepare` sets environment and directory.
+/// `observer` is asked several times a second.
 ///
 /// # Errors
 /// The command could not be started.
@@ -89,6 +110,7 @@ pub fn run(
     limit: Duration,
     prepare: impl FnOnce(&mut Command),
     alive: &mut dyn FnMut(),
+    observer: &dyn Observer,
 ) -> io::Result<Finished> {
     let mut command = Command::new("timeout");
     // A little later than our own limit, for the case that we are not there to keep it.
@@ -98,12 +120,17 @@ pub fn run(
     command.process_group(0).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     isolate(&mut command);
     let mut child = command.spawn()?;
-    let result = attend(&mut child, Instant::now() + limit, alive);
+    let result = attend(&mut child, Instant::now() + limit, alive, observer);
     end_group(&mut child);
     result
 }
 
-fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::Result<Finished> {
+fn attend(
+    child: &mut Child,
+    deadline: Instant,
+    alive: &mut dyn FnMut(),
+    observer: &dyn Observer,
+) -> io::Result<Finished> {
     let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("the command's output is not connected"));
     };
@@ -111,6 +138,10 @@ fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::
         fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
     }
     let (mut stdout, mut stderr) = (Kept::new(MAX_STDOUT), Kept::new(MAX_STDERR));
+    let mut take_stderr = |bytes: &[u8]| {
+        stderr.add(bytes);
+        observer.stderr(bytes);
+    };
     let (mut out_open, mut err_open) = (true, true);
     let mut deadline = deadline;
     let mut timed_out = false;
@@ -118,8 +149,8 @@ fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::
     let mut last_sign = Instant::now();
     let status = loop {
         wait_readable(&out, &err, out_open, err_open);
-        out_open = out_open && drain(&mut out, &mut stdout)?;
-        err_open = err_open && drain(&mut err, &mut stderr)?;
+        out_open = out_open && drain(&mut out, |bytes| stdout.add(bytes))?;
+        err_open = err_open && drain(&mut err, &mut take_stderr)?;
         match child.try_wait() {
             // Whoever still holds the pipes (a Java left behind) is ended by the caller; what has been said
             // until now is all that counts.
@@ -129,7 +160,8 @@ fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::
             Ok(None) | Err(_) => {}
         }
         let now = Instant::now();
-        if now >= deadline && !killed {
+        let over = now >= deadline || (!timed_out && observer.stop());
+        if over && !killed {
             let signal = if timed_out { Signal::KILL } else { Signal::TERM };
             killed = timed_out;
             timed_out = true;
@@ -141,8 +173,8 @@ fn attend(child: &mut Child, deadline: Instant, alive: &mut dyn FnMut()) -> io::
             alive();
         }
     };
-    drain(&mut out, &mut stdout)?;
-    drain(&mut err, &mut stderr)?;
+    drain(&mut out, |bytes| stdout.add(bytes))?;
+    drain(&mut err, &mut take_stderr)?;
     // `timeout` says 124 (or 137) when it was the one who ended the command.
     let timed_out = timed_out || status.and_then(|s| s.code()) == Some(124);
     Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text(), timed_out })
@@ -162,12 +194,12 @@ fn wait_readable(out: &impl AsFd, err: &impl AsFd, out_open: bool, err_open: boo
 }
 
 /// Reads what is there. Gives false at the end of the stream.
-fn drain(stream: &mut impl Read, kept: &mut Kept) -> io::Result<bool> {
+fn drain(stream: &mut impl Read, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut buffer = [0_u8; 16_384];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(false),
-            Ok(n) => kept.add(&buffer[..n]),
+            Ok(n) => take(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -195,7 +227,32 @@ mod tests {
         let program = OsString::from("sh");
         let arguments = [OsString::from("-c"), OsString::from(script)];
         let input = File::open("/dev/null").unwrap();
-        run(&program, &arguments, input, limit, |_| {}, &mut || {}).unwrap()
+        run(&program, &arguments, input, limit, |_| {}, &mut || {}, &Nobody).unwrap()
+    }
+
+    /// Has a command ended as soon as it has said something.
+    #[derive(Debug, Default)]
+    struct Impatient(std::sync::Mutex<Vec<u8>>);
+
+    impl Observer for Impatient {
+        fn stderr(&self, bytes: &[u8]) {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+        }
+
+        fn stop(&self) -> bool {
+            !self.0.lock().unwrap().is_empty()
+        }
+    }
+
+    #[test]
+    fn an_observer_sees_what_is_said_and_ends_the_command() {
+        let observer = Impatient::default();
+        let arguments = ["-c", "echo said >&2; sleep 300"].map(OsString::from);
+        let (program, input) = (OsString::from("sh"), File::open("/dev/null").unwrap());
+        let limit = Duration::from_secs(250);
+        let done = run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer).unwrap();
+        assert!(done.timed_out);
+        assert_eq!((observer.0.into_inner().unwrap(), done.stderr.as_str()), (b"said\n".to_vec(), "said\n"));
     }
 
     #[test]

@@ -346,7 +346,7 @@ pub struct Outcome {
     pub reason: Option<String>,
     /// The fileset it is in, or would belong to.
     pub fileset: Option<OmeroId>,
-    /// Its images.
+    /// Its images; none of one of the others of a multi-file fileset.
     #[serde(default)]
     pub images: Vec<OmeroId>,
     /// Its plates.
@@ -388,11 +388,17 @@ impl Outcome {
             adopted: false,
         };
         match outcome {
-            FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted }) => Self {
+            // The images of a set of files are said once, for its key file.
+            FileOutcome::Imported(Imported { fileset, is_member: true, adopted, .. }) => Self {
+                fileset: Some(*fileset),
+                is_member: true,
+                adopted: *adopted,
+                ..nothing(Became::Imported)
+            },
+            FileOutcome::Imported(Imported { fileset, images, plates, is_member: false, adopted }) => Self {
                 fileset: Some(*fileset),
                 images: images.clone(),
                 plates: plates.clone(),
-                is_member: *is_member,
                 adopted: *adopted,
                 ..nothing(Became::Imported)
             },
@@ -471,15 +477,12 @@ pub fn to_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text.push_str(&format!("/{index}")),
-            Segment::Map { key } => text.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    text
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    };
+    path.iter().map(step).collect()
 }
 
 fn problem(pointer: &str, message: String) -> Problem {

@@ -1,5 +1,5 @@
 //! The functions policies may call (`omero_who("alice#tempZone", *json)`): each is a JSON operation whose fields come as
-//! texts, one argument a field, and whose answer goes into the last argument.
+//! texts, one argument a field, and whose answer, or one field of it, goes into the last argument.
 
 use serde_json::{Map, Value};
 
@@ -28,16 +28,43 @@ struct Field {
 enum Part {
     /// The JSON as it is.
     Whole,
+    /// The text of one field; empty where there is none.
+    Field(&'static str),
 }
 
 const fn field(name: &'static str) -> Field {
     Field { name, may_be_empty: false }
 }
 
+const fn optional(name: &'static str) -> Field {
+    Field { name, may_be_empty: true }
+}
+
 impl Function {
     /// Every function.
-    pub const ALL: &'static [Self] =
-        &[Self { name: "omero_who", operation: "who", fields: &[field("user")], answer: Some(Part::Whole) }];
+    pub const ALL: &'static [Self] = &[
+        Self {
+            name: "omero_import",
+            operation: "import",
+            fields: &[field("path"), optional("target")],
+            answer: Some(Part::Field("id")),
+        },
+        Self { name: "omero_state", operation: "state", fields: &[field("path")], answer: Some(Part::Whole) },
+        Self {
+            name: "omero_explain",
+            operation: "explain",
+            fields: &[optional("user"), field("path")],
+            answer: Some(Part::Whole),
+        },
+        Self { name: "omero_retry", operation: "retry", fields: &[field("path")], answer: None },
+        Self {
+            name: "omero_ignore",
+            operation: "ignore",
+            fields: &[field("path"), field("reason")],
+            answer: None,
+        },
+        Self { name: "omero_who", operation: "who", fields: &[field("user")], answer: Some(Part::Whole) },
+    ];
 
     /// The function of that name.
     pub fn of(name: &[u8]) -> Option<Self> {
@@ -52,6 +79,8 @@ impl Function {
     pub fn signature(self) -> String {
         let answer = self.answer.map(|part| match part {
             Part::Whole => "*json",
+            Part::Field("id") => "*id",
+            Part::Field(_) => "*text",
         });
         let names: Vec<&str> = self.fields.iter().map(|f| f.name).chain(answer).collect();
         names.join(", ")
@@ -64,8 +93,9 @@ impl Function {
     pub fn request(self, arguments: &[&[u8]]) -> Result<Value, String> {
         let expected = self.fields.len() + usize::from(self.answer.is_some());
         if arguments.len() != expected {
+            let plural = if expected == 1 { "" } else { "s" };
             return Err(format!(
-                "{}({}) takes {expected} arguments, not {}",
+                "{}({}) takes {expected} argument{plural}, not {}",
                 self.name,
                 self.signature(),
                 arguments.len()
@@ -87,6 +117,7 @@ impl Function {
     pub fn answer(self, answer: &Value) -> Option<(usize, String)> {
         let text = match self.answer? {
             Part::Whole => answer.to_string(),
+            Part::Field(name) => answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned(),
         };
         Some((self.fields.len(), text))
     }
@@ -113,6 +144,42 @@ mod tests {
         let request = who.request(&[b"alice#z", b""]).unwrap();
         assert_eq!(request, json!({"operation": "who", "user": "alice#z"}));
         assert_eq!(who.answer(&json!({"a": 1})), Some((1, r#"{"a":1}"#.to_owned())));
+    }
+
+    #[test]
+    fn every_function_is_an_operation_with_these_fields() {
+        for function in Function::ALL {
+            let texts: Vec<&[u8]> = function.fields.iter().map(|f| example_of(f.name)).collect();
+            let mut arguments = texts.clone();
+            arguments.extend(function.answer.map(|_| &b"anything"[..]));
+            let request = function.request(&arguments).unwrap();
+            let read = super::super::read_json(&request);
+            assert!(matches!(read, super::super::Reading::Ours(_)), "{}: {read:?}", function.name);
+            for wrong in [&arguments[1..], &[arguments.as_slice(), &[b""]].concat()] {
+                assert!(function.request(wrong).unwrap_err().contains("argument"), "{}", function.name);
+            }
+        }
+    }
+
+    fn example_of(field: &str) -> &'static [u8] {
+        match field {
+            "path" => b"/z/home/alice/a.tif",
+            "user" => b"alice#z",
+            "target" => b"Dataset:name:x",
+            _ => b"out of focus",
+        }
+    }
+
+    #[test]
+    fn what_may_be_empty_is_left_out_and_the_answer_may_be_one_field() {
+        let import = Function::of(b"omero_import").unwrap();
+        assert_eq!(import.signature(), "path, target, *id");
+        let request = import.request(&[b"/z/a", b"", b""]).unwrap();
+        assert_eq!(request, json!({"operation": "import", "path": "/z/a"}));
+        assert_eq!(import.answer(&json!({"id": "10", "path": "/z/a"})), Some((2, "10".to_owned())));
+        assert_eq!(import.answer(&json!({"queued": true})), Some((2, String::new())));
+        let retry = Function::of(b"omero_retry").unwrap();
+        assert_eq!((retry.signature(), retry.answer(&json!({}))), ("path".to_owned(), None));
     }
 
     #[test]

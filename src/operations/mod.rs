@@ -1,19 +1,56 @@
-//! Rule text addressed to us: JSON with an `operation`. It comes from clients (`irule -r INSTANCE`) and from the
-//! delay server; what is not ours is declined quietly.
+//! What people and policies ask of us: JSON operations (`irule -r INSTANCE '{"operation":...}'`), the functions that
+//! policies call, and the jobs of the delay queue, which are such operations too.
 
+mod attention;
+mod explain;
 mod functions;
+mod recurring;
+mod request;
+mod state;
+mod status;
+mod subject;
+mod table;
+mod verify;
 mod who;
 
+pub use attention::{Ignore, Import, Retry};
+pub use explain::Explain;
 pub use functions::Function;
+pub use request::{Format, Reading, Request, read, read_json};
+pub use table::table;
+pub use verify::Verify;
 pub use who::Who;
 
-use crate::catalog::CatalogError;
-use crate::names::CollectionId;
-use serde_json::Value;
+use crate::catalog::{CatalogError, Inquiry};
+use crate::config::Config;
+use crate::due;
+use crate::names::{CollectionId, LogicalPath};
+use crate::sweep::{Bookmarks, Sweeper};
+use serde_json::{Value, json};
 
 /// What a rule text asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
+    /// How things stand.
+    Status,
+    /// What would happen to data, and why.
+    Explain(Explain),
+    /// Import a data object or a collection.
+    Import(Import),
+    /// Try again what was given up.
+    Retry(Retry),
+    /// Leave data alone.
+    Ignore(Ignore),
+    /// The record of a data object or collection.
+    State(LogicalPath),
+    /// Compare records with the catalog.
+    Verify(Verify),
+    /// As whom somebody's data would be imported, and why.
+    Who(Who),
+    /// Look for marks without a sweep for ever. For administrators.
+    InstallRecurring,
+    /// No longer. For administrators.
+    RemoveRecurring,
     /// Sweep one collection. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
     /// Copy what OMERO cannot see in a collection to where it can. Anybody may ask, as above.
@@ -27,10 +64,10 @@ pub enum Operation {
     },
     /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
     SweepAll,
+    /// Ask the agents what they have done. Anybody may ask, as above.
+    Collect(Bookmarks),
     /// Look at skipped data again. Anybody may ask, as above.
     SweepSkipped,
-    /// As whom somebody's data would be imported, and why.
-    Who(Who),
 }
 
 /// Why an operation was not done.
@@ -39,110 +76,119 @@ pub enum OperationError {
     /// The client may not ask for it.
     #[error("{0}")]
     Refused(String),
+    /// The client may not change what it is about.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// What it is about is not there, or the client may not see it.
+    #[error("there is no data object or collection {0}, or you may not see it")]
+    NotThere(LogicalPath),
+    /// It makes no sense for what it is about.
+    #[error("{0}")]
+    Impossible(String),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
 
-/// What a rule text turned out to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
-    /// Not for us.
-    NotOurs,
-    /// For us, but wrong; the sentence names the place.
-    Wrong(String),
-    /// For us.
-    Ours(Operation),
-}
-
-/// Longest rule text that is looked at, in bytes; `irule` takes 20 KiB.
-const MAX_TEXT: usize = 64 << 10;
-
-/// Reads a rule text.
-pub fn read(text: &[u8]) -> Reading {
-    let value = std::str::from_utf8(text).ok().filter(|t| t.len() <= MAX_TEXT).and_then(json_of);
-    value.map_or(Reading::NotOurs, |value| read_json(&value))
-}
-
-/// Reads the JSON of a rule text, or what a function called by a policy asks for.
-pub fn read_json(value: &Value) -> Reading {
-    let Some(name) = value.get("operation").and_then(Value::as_str) else {
-        return Reading::NotOurs;
-    };
-    match name {
-        "sweep" => collection_of(value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Sweep(id))),
-        "sweep_stage" => {
-            collection_of(value).map_or_else(Reading::Wrong, |id| Reading::Ours(Operation::Stage(id)))
+impl OperationError {
+    /// The iRODS error code a client or a rule gets.
+    pub fn code(&self) -> i64 {
+        match self {
+            // CAT_INSUFFICIENT_PRIVILEGE_LEVEL
+            Self::Refused(_) => -830_000,
+            // CAT_NO_ACCESS_PERMISSION
+            Self::NotPermitted(_) => -818_000,
+            // OBJ_PATH_DOES_NOT_EXIST
+            Self::NotThere(_) => -358_000,
+            // SYS_INVALID_INPUT_PARAM
+            Self::Impossible(_) => INVALID_INPUT,
+            // SYS_INTERNAL_ERR
+            Self::Catalog(_) => -154_000,
         }
-        "mark" => {
-            let tree = value.get("tree").and_then(Value::as_bool).unwrap_or(false);
-            collection_of(value)
-                .map_or_else(Reading::Wrong, |collection| Reading::Ours(Operation::Mark { collection, tree }))
-        }
-        "sweep_all" => Reading::Ours(Operation::SweepAll),
-        "sweep_skipped" => Reading::Ours(Operation::SweepSkipped),
-        "who" => match Who::read(value) {
-            Ok(who) => Reading::Ours(Operation::Who(who)),
-            Err(sentence) => Reading::Wrong(sentence),
-        },
-        _ => Reading::NotOurs,
     }
 }
 
-fn collection_of(value: &Value) -> Result<CollectionId, String> {
-    match value.get("collection").and_then(Value::as_str).map(CollectionId::parse) {
-        Some(Ok(id)) => Ok(id),
-        Some(Err(e)) => Err(format!("/collection: {e}")),
-        None => Err("/collection: is missing: give the id of a collection as text".to_owned()),
+/// `SYS_INVALID_INPUT_PARAM`
+pub const INVALID_INPUT: i64 = -130_000;
+
+/// What operations are done with.
+pub struct Context<'a> {
+    /// The plugin's configuration.
+    pub config: &'a Config,
+    /// The catalog.
+    pub catalog: &'a dyn Inquiry,
+    /// What decides and imports.
+    pub sweeper: &'a Sweeper<'a>,
+    /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
+    pub on_provider: bool,
+}
+
+impl Context<'_> {
+    /// Refuses all but administrators.
+    fn administrators_only(&self, what: &str) -> Result<(), OperationError> {
+        if self.catalog.client_is_admin() {
+            return Ok(());
+        }
+        Err(OperationError::Refused(format!("only an administrator (rodsadmin) may {what}")))
+    }
+
+    /// Leaves a request that writes to the catalog provider, as a job of the session's user.
+    fn leave_to_provider(&self, request: &Request) -> Result<(), OperationError> {
+        let mut json = request.json.clone();
+        if let Some(fields) = json.as_object_mut() {
+            fields.remove("format");
+        }
+        // The server refuses texts in which a dollar is followed by one of some words.
+        let text = json.to_string().replace('$', "\\u0024");
+        Ok(self.catalog.queue(&text, std::time::Duration::from_secs(1))?)
     }
 }
 
-/// The JSON within a rule text: alone, or wrapped as the server does (`@external rule { ... }`).
-fn json_of(text: &str) -> Option<Value> {
-    let text = text.trim();
-    let text = text.strip_prefix("@external").map_or(text, str::trim);
-    if let Ok(value) = serde_json::from_str(text) {
-        return Some(value);
-    }
-    let inner = text.strip_prefix("rule")?.trim().strip_prefix('{')?.strip_suffix('}')?;
-    serde_json::from_str(inner.trim()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_servers_wrapping_is_taken_off() {
-        let want = Reading::Ours(Operation::Sweep(CollectionId::parse("10").unwrap()));
-        for text in [
-            r#"{"operation":"sweep","collection":"10"}"#,
-            r#"@external rule { {"operation":"sweep","collection":"10"} }"#,
-            "@external\n{\"operation\":\"sweep\",\"collection\":\"10\"}",
-        ] {
-            assert_eq!(read(text.as_bytes()), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_ours_is_declined() {
-        for text in ["", "{}", "writeLine(\"stdout\", 1);", "[]", "{\"operation\":\"tier\"}", "\u{0}"] {
-            assert_eq!(read(text.as_bytes()), Reading::NotOurs, "{text}");
-        }
-        assert_eq!(read(b"\xff\xfe"), Reading::NotOurs);
-    }
-
-    #[test]
-    fn a_wrong_field_is_named() {
-        for (text, start) in [
-            (r#"{"operation":"who","user":"alice"}"#, "/user: "),
-            (r#"{"operation":"who","user":5}"#, "/user: "),
-            (r#"{"operation":"who","path":"../x"}"#, "/path: "),
-        ] {
-            assert!(matches!(read(text.as_bytes()), Reading::Wrong(m) if m.starts_with(start)), "{text}");
-        }
-        for text in [r#"{"operation":"sweep"}"#, r#"{"operation":"sweep","collection":"x"}"#] {
-            assert!(matches!(read(text.as_bytes()), Reading::Wrong(m) if m.starts_with("/collection")));
-        }
+impl Request {
+    /// Does what is asked for.
+    ///
+    /// # Errors
+    /// The client may not ask for it, it is about nothing, or the catalog failed.
+    pub fn answer(&self, context: &Context<'_>) -> Result<Value, OperationError> {
+        let Context { config, catalog, sweeper, .. } = *context;
+        Ok(match &self.operation {
+            Operation::Status => status::answer(context)?,
+            Operation::Explain(explain) => explain.answer(context)?,
+            Operation::Import(import) => import.answer(context, self)?,
+            Operation::Retry(retry) => retry.answer(context, self)?,
+            Operation::Ignore(ignore) => ignore.answer(context, self)?,
+            Operation::State(path) => state::answer(context, path)?,
+            Operation::Verify(verify) => verify.answer(context)?,
+            Operation::Who(who) => who.answer(config, catalog)?,
+            Operation::InstallRecurring => recurring::install(context, self)?,
+            Operation::RemoveRecurring => recurring::remove(context, self)?,
+            Operation::Sweep(id) => {
+                let report = sweeper.sweep(*id)?;
+                let again = report.again_in.map_or(Value::Null, |d| d.as_secs().into());
+                json!({
+                    "collection": id.to_string(), "imported": report.imported, "failed": report.failed,
+                    "skipped": report.skipped, "pending": report.pending, "stale": report.stale, "gone": report.gone,
+                    "again_in_seconds": again,
+                })
+            }
+            Operation::Stage(id) => {
+                let staged = sweeper.stage(*id)?;
+                json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
+            }
+            Operation::Mark { collection, tree } => {
+                if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client())
+                    && let Some(quiet) = due::interest(config, catalog, &path, *collection, *tree)?
+                {
+                    due::set(config, catalog, &path, *tree, &user, quiet)?;
+                }
+                json!({"collection": collection.to_string()})
+            }
+            Operation::SweepAll => json!({"queued": sweeper.sweep_all()?}),
+            Operation::Collect(marks) => {
+                let collected = sweeper.collect(marks)?;
+                json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
+            }
+            Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
+        })
     }
 }

@@ -16,6 +16,7 @@
 #include <irods/msParam.h>
 #include <irods/rcMisc.h>
 #include <irods/rodsErrorTable.h>
+#include <irods/rodsKeyWdDef.h>
 #include <irods/rodsLog.h>
 #include <irods/structFileExtAndReg.h>
 
@@ -277,14 +278,28 @@ namespace
         });
     }
 
+    // Whether a rule text is for an instance by name. irule -r leaves the name among the conditions of its call, a job of
+    // the delay queue in its context.
+    bool is_addressed(omero_session* session, const std::string& instance)
+    {
+        const auto* rei = session ? omero_shim::context(session) : nullptr;
+        if (!rei) {
+            return false;
+        }
+        const char* named = rei->condInputData ? getValByKey(rei->condInputData, INSTANCE_NAME_KW) : nullptr;
+        return instance == (named ? named : rei->pluginInstanceName);
+    }
+
     irods::error exec_text(const plugin_ptr& plugin,
+                           const std::string& instance,
                            const std::string& rule_text,
                            msParamArray_t* parameters,
                            irods::callback& effect_handler)
     {
         return guarded("exec_rule_text", RULE_ENGINE_CONTINUE, [&] {
             auto* session = session_of(effect_handler);
-            const auto code = omero_plugin_rule_text(plugin.get(), session, text(rule_text), print, parameters);
+            const auto code = omero_plugin_rule_text(
+                plugin.get(), session, text(rule_text), is_addressed(session, instance), print, parameters);
             return code < 0 ? refusal(code) : outcome(code);
         });
     }
@@ -341,16 +356,16 @@ extern "C" void* omero_shim_factory(const void* instance_name, const void* conte
             "exec_rule_text",
             std::function<irods::error(context_t&, const std::string&, msParamArray_t*, const std::string&,
                                        irods::callback)>{
-                [plugin](context_t&, const std::string& rule_text, msParamArray_t* parameters, const std::string&,
-                         irods::callback effect_handler) {
-                    return exec_text(plugin, rule_text, parameters, effect_handler);
+                [plugin, instance](context_t&, const std::string& rule_text, msParamArray_t* parameters,
+                                   const std::string&, irods::callback effect_handler) {
+                    return exec_text(plugin, instance, rule_text, parameters, effect_handler);
                 }});
         engine->add_operation(
             "exec_rule_expression",
             std::function<irods::error(context_t&, const std::string&, msParamArray_t*, irods::callback)>{
-                [plugin](context_t&, const std::string& rule_text, msParamArray_t* parameters,
-                         irods::callback effect_handler) {
-                    return exec_text(plugin, rule_text, parameters, effect_handler);
+                [plugin, instance](context_t&, const std::string& rule_text, msParamArray_t* parameters,
+                                   irods::callback effect_handler) {
+                    return exec_text(plugin, instance, rule_text, parameters, effect_handler);
                 }});
         return engine.release();
     }

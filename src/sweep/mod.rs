@@ -6,9 +6,12 @@
 //! and look once more for `due`: an event's sweep that found the collection taken has left it to us. An agent may
 //! remember a mark that is removed here, so there is one more sweep when none can any longer.
 
+mod collect;
+mod explain;
 mod notice;
 mod plan;
 mod run;
+mod scribe;
 mod spread;
 mod stage;
 mod strays;
@@ -16,6 +19,8 @@ mod survey;
 mod unit;
 mod watched;
 
+pub use collect::{Bookmarks, Collected};
+pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
 
@@ -23,7 +28,7 @@ use crate::catalog::{Catalog, CatalogError, UnixTime, Which};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::due;
-use crate::importer::{Importer, Subject};
+use crate::importer::{Importing, Subject};
 use crate::names::{CollectionId, DataId, LogicalPath};
 use crate::record::{self, Entry, State};
 use crate::watch::{self, Place, Tag, Watching};
@@ -77,6 +82,19 @@ impl Report {
         self.again_in = Some(self.again_in.map_or(wait, |w| w.min(wait)));
     }
 
+    /// Adds what another did.
+    fn add(&mut self, other: &Self) {
+        self.imported += other.imported;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.pending += other.pending;
+        self.stale += other.stale;
+        self.gone += other.gone;
+        if let Some(wait) = other.again_in {
+            self.again(wait);
+        }
+    }
+
     fn count(&mut self, entry: &Entry) {
         match entry {
             Entry::Imported(_) => self.imported += 1,
@@ -106,6 +124,16 @@ enum Taken {
     Others { for_at_most: Duration },
 }
 
+/// What is to be done with a directory that is one image.
+enum UnitPlan {
+    /// Nothing, or nothing new is to be said.
+    Nothing,
+    /// It is not complete: for how long at least, and which marker it waits for.
+    Unsettled(Duration, Option<String>),
+    /// It has been decided on.
+    Settled(Box<Planned>),
+}
+
 /// Sweeps collections.
 pub struct Sweeper<'a> {
     /// The plugin's configuration.
@@ -113,7 +141,7 @@ pub struct Sweeper<'a> {
     /// The catalog.
     pub catalog: &'a dyn Catalog,
     /// What imports; `None` where the configuration names none.
-    pub importer: Option<&'a dyn Importer>,
+    pub importing: Option<Importing<'a>>,
     /// The time.
     pub clock: &'a dyn Clock,
 }
@@ -145,8 +173,9 @@ impl Sweeper<'_> {
         self.finish(id, &collection, &hold, swept, user)
     }
 
-    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any.
-    /// Gives how many were queued. This is what finds the marks whose sweep died with its process.
+    /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any or it
+    /// is to go on for ever ([`due::is_recurring`]). Gives how many were queued. This is what finds the marks whose
+    /// sweep died with its process.
     pub fn sweep_all(&self) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
         let expiry = self.config.sweep_expiry;
@@ -155,7 +184,11 @@ impl Sweeper<'_> {
             log::error!("act=notice failed=\"{error}\"");
         }
         let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
-        if marked.is_empty() {
+        let is_with_agents = self.is_any_with_an_agent()?;
+        if is_with_agents {
+            self.ensure_collect()?;
+        }
+        if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
         }
         let queued = self.catalog.queued()?;
@@ -167,7 +200,8 @@ impl Sweeper<'_> {
         let sweeps = waiting.iter().filter(|text| due::is_sweep(text)).count();
         let room = self.config.max_queued_sweeps.saturating_sub(sweeps);
         // First of all the next look, which comes sooner where there is no room for all.
-        let next = if without.len() > room { expiry.min(NEXT_LOOK_WHEN_FULL) } else { expiry };
+        let interval = self.config.sweep_all_interval;
+        let next = if without.len() > room { interval.min(NEXT_LOOK_WHEN_FULL) } else { interval };
         due::ensure_sweep_all(self.catalog, self.clock.now(), next)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
@@ -434,27 +468,49 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, collection)?.filter(|s| s.covers_all) else {
             return self.let_unit_go(id, collection, report);
         };
+        match self.plan_unit(id, collection, &scope)? {
+            UnitPlan::Nothing => Ok(()),
+            UnitPlan::Unsettled(wait, _) => {
+                report.again(wait);
+                Ok(())
+            }
+            UnitPlan::Settled(planned) => {
+                let mut run = Run::new(self, id, collection, hold, report, false);
+                run.take(*planned)?;
+                run.import_all()
+            }
+        }
+    }
+
+    /// What is to be done with a directory that is one image.
+    fn plan_unit(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+    ) -> Result<UnitPlan, CatalogError> {
         let unit = Unit::read(self.catalog, id, collection)?;
         if unit.newest == 0 {
-            return Ok(()); // nothing in it yet
+            return Ok(UnitPlan::Nothing); // nothing in it yet
         }
         let marker = match &scope.rules.complete_marker {
-            Some(marker) if !self.is_marked(id, collection, &scope)? => Some(marker.describe()),
+            Some(marker) if !self.is_marked(id, collection, scope)? => Some(marker.describe()),
             Some(_) | None => None,
         };
-        if let Some(wait) = unit.unsettled(self.clock.now(), &scope, self.config.max_wait, marker.is_some()) {
-            report.again(wait);
-            return Ok(());
+        if let Some(wait) = unit.unsettled(self.clock.now(), scope, self.config.max_wait, marker.is_some()) {
+            return Ok(UnitPlan::Unsettled(wait, marker));
         }
         let record = self.catalog.collection_record(id)?;
+        if record.ignored_by(&self.config.attributes).is_some() {
+            return Ok(UnitPlan::Nothing);
+        }
         let survey = Survey::default();
         // It lies in the collection above it, as a file would, unless it is itself what is watched.
         let parent = collection.parent().filter(|p| p.elements().count() >= scope.root);
         let place = Place { collection: parent.as_ref().unwrap_or(collection), root: scope.root };
-        let mut run = Run::new(self, id, collection, hold, report, false);
         let subject = Subject::Collection(id);
         let planned = match unit.object {
-            Ok(object) => Decider::new(self.config, self.catalog, &scope, &survey, place)
+            Ok(object) => Decider::new(self.config, self.catalog, scope, &survey, place)
                 .planned(subject, collection, &object, record)?,
             Err(why) => {
                 let version = record::Version { modify_time: unit.newest, size: 0 };
@@ -471,10 +527,7 @@ impl Sweeper<'_> {
                 })
             }
         };
-        if let Some(planned) = planned {
-            run.take(planned)?;
-        }
-        run.import_all()
+        Ok(planned.map_or(UnitPlan::Nothing, |planned| UnitPlan::Settled(Box::new(planned))))
     }
 
     /// Whether the marker that a directory format waits for is there: an AVU on it or above it, or a file in it.
@@ -513,7 +566,8 @@ fn is_lock(mark: &str) -> bool {
     !mark.starts_with(ALIVE)
 }
 
-fn sign_of_life(mark: &str) -> Option<UnixTime> {
+/// The time in a mark that is a sweep's sign of life.
+pub fn sign_of_life(mark: &str) -> Option<UnixTime> {
     mark.strip_prefix(ALIVE)?.parse().ok()
 }
 

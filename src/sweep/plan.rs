@@ -73,6 +73,10 @@ pub struct Object {
 }
 
 impl Object {
+    pub(super) fn has_good(&self, version: Version) -> bool {
+        self.good().any(|r| version_of(r) == version)
+    }
+
     fn good(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good)
     }
@@ -124,27 +128,8 @@ impl<'a> Decider<'a> {
     /// The verdicts on some of the data objects the survey found, in the order of their ids. Those of which nothing
     /// is to be said are left out.
     pub fn page(&mut self, id: CollectionId, ids: &[DataId]) -> Result<Vec<Planned>, CatalogError> {
-        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
-            return Ok(Vec::new());
-        };
-        let which = Which::Between(*first, *last);
-        let is_meant = |id: &DataId| ids.binary_search(id).is_ok();
-        let mut objects: BTreeMap<DataId, Object> = BTreeMap::new();
-        self.catalog.replicas(id, which, &mut |replica| {
-            if is_meant(&replica.data_id) {
-                objects.entry(replica.data_id).or_default().replicas.push(replica);
-            }
-        })?;
-        let mut records: HashMap<DataId, Record> = HashMap::new();
-        let names = self.config.attributes.record();
-        self.catalog.object_avus(id, which, &names, &mut |id, triple| {
-            if is_meant(&id) {
-                records.entry(id).or_default().triples.push(triple);
-            }
-        })?;
         let mut page = Vec::new();
-        for (id, object) in objects {
-            let record = records.remove(&id).unwrap_or_default();
+        for (id, (object, record)) in read(self.config, self.catalog, id, ids)? {
             let Some(name) = object.replicas.first().map(|r| &r.name) else { continue };
             let Ok(path) = self.place.collection.join(name) else { continue };
             page.extend(self.planned(Subject::DataObject(id), &path, &object, record)?);
@@ -200,8 +185,14 @@ impl<'a> Decider<'a> {
             Subject::DataObject(id) => (survey.tagged.get(&id), survey.waiting.contains(&id)),
             Subject::Collection(_) => (None, false),
         };
+        if record.ignored_by(names).is_some() {
+            return Ok(None);
+        }
         let rules = scope.rules_of(tag);
         let state = record.state(names);
+        if record.job(names).is_some() {
+            return Ok(None); // what came of it is collected
+        }
         let is_renewed = record.fileset(names).is_some_and(|f| survey.renewed.contains(&f));
         match state {
             Some(State::Imported | State::Stale) if is_same => {
@@ -289,6 +280,29 @@ impl<'a> Decider<'a> {
         Ok(Some((replica, Verdict::Import(Box::new(import)))))
     }
 
+    /// As whom and where to data of somebody would be imported that is not there yet; else what its record would say.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub(super) fn outlook(
+        &mut self,
+        owner: &IrodsUser,
+        now: UnixTime,
+    ) -> Result<Result<(Mapping, Target), Verdict>, CatalogError> {
+        let mapping = match self.mapping(owner)? {
+            Ok(mapping) => mapping,
+            Err(no) if no.will_pass() => return Ok(Err(Verdict::Postpone(no.to_string()))),
+            Err(no) => return Ok(Err(Verdict::Say(Entry::Skipped(no.to_string())))),
+        };
+        let rules = &self.scope.rules;
+        match self.targets(&mapping, rules, now) {
+            Ok((target, _)) => Ok(Ok((mapping, target))),
+            Err(Not::Say(entry)) => Ok(Err(Verdict::Say(entry))),
+            Err(Not::WillPass(why)) => Ok(Err(Verdict::Postpone(why))),
+            Err(Not::Catalog(error)) => Err(error),
+        }
+    }
+
     fn mapping(&mut self, owner: &IrodsUser) -> Result<Result<Mapping, NoIdentity>, CatalogError> {
         if let Some(known) = self.mappings.get(owner) {
             return Ok(known.clone());
@@ -329,6 +343,31 @@ impl<'a> Decider<'a> {
             NoTarget::Catalog(error) => Not::Catalog(error),
         })
     }
+}
+
+/// The replicas and records of some data objects (in the order of their ids) of a collection, as far as they are there.
+pub(super) fn read(
+    config: &Config,
+    catalog: &dyn Catalog,
+    id: CollectionId,
+    ids: &[DataId],
+) -> Result<BTreeMap<DataId, (Object, Record)>, CatalogError> {
+    let mut objects: BTreeMap<DataId, (Object, Record)> = BTreeMap::new();
+    let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
+        return Ok(objects);
+    };
+    let which = Which::Between(*first, *last);
+    catalog.replicas(id, which, &mut |replica| {
+        if ids.binary_search(&replica.data_id).is_ok() {
+            objects.entry(replica.data_id).or_default().0.replicas.push(replica);
+        }
+    })?;
+    catalog.object_avus(id, which, &config.attributes.record(), &mut |id, triple| {
+        if let Some((_, record)) = objects.get_mut(&id) {
+            record.triples.push(triple);
+        }
+    })?;
+    Ok(objects)
 }
 
 fn version_of(replica: &Replica) -> Version {

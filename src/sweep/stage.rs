@@ -5,7 +5,7 @@
 //! leaves the collection due, so a job that is lost is queued again by the next sweep, and a copy that fails is tried
 //! again with growing waits.
 
-use super::run::NOT_THERE;
+use super::scribe::NOT_THERE;
 use super::survey::Reading;
 use super::{Planned, Sweeper, Verdict};
 use crate::catalog::{CatalogError, Kind};

@@ -66,7 +66,7 @@ impl Sweeper<'_> {
                 waiting.entry(id).or_default().triples.push(triple);
             }
         })?;
-        waiting.retain(|_, record| record.state(names).is_some_and(|s| OPEN.contains(&s)));
+        waiting.retain(|_, record| self.is_open(record));
         if waiting.is_empty() {
             return Ok(());
         }
@@ -91,8 +91,17 @@ impl Sweeper<'_> {
         report: &mut Report,
     ) -> Result<(), CatalogError> {
         let record = self.catalog.collection_record(id)?;
-        let is_open = record.state(&self.config.attributes).is_some_and(|s| OPEN.contains(&s));
-        if is_open { self.write_gone(Kind::Collection, collection, &record, report) } else { Ok(()) }
+        if self.is_open(&record) {
+            self.write_gone(Kind::Collection, collection, &record, report)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether nothing has become of an import yet, and nobody is at work on it: what an agent has will be collected.
+    fn is_open(&self, record: &Record) -> bool {
+        let names = &self.config.attributes;
+        record.state(names).is_some_and(|s| OPEN.contains(&s)) && record.job(names).is_none()
     }
 
     fn write_gone(

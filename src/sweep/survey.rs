@@ -19,6 +19,8 @@ pub struct Survey {
     pub todo: BTreeSet<DataId>,
     /// Of those, the ones that are only to say what they wait for.
     pub waiting: BTreeSet<DataId>,
+    /// The data objects to decide on later: they change, or their collection does, or their next try is to come.
+    pub later: BTreeSet<DataId>,
     /// What these wait for, as a sentence.
     pub waits_for: Option<String>,
     /// Filesets that are imported anew as a whole, because one of their files has changed.
@@ -41,6 +43,8 @@ struct Known {
     fileset: Option<OmeroId>,
     is_member: bool,
     previous: Option<OmeroId>,
+    is_ignored: bool,
+    has_job: bool,
 }
 
 /// What the catalog says of a data object, in short.
@@ -72,7 +76,16 @@ impl Known {
             self.is_member = true;
         } else if attribute == names.previous {
             self.previous = self.previous.max(id());
+        } else if attribute == names.ignored {
+            self.is_ignored = true;
+        } else if attribute == names.job {
+            self.has_job = true;
         }
+    }
+
+    /// Whether an agent has it: what came of it is collected, and nothing else is done before.
+    fn is_with_an_agent(&self) -> bool {
+        self.has_job && self.state == Some(State::Importing)
     }
 }
 
@@ -131,12 +144,7 @@ impl Reading<'_> {
             if let Some(tags) = raw_tags.get(&id) {
                 survey.tagged.entry(id).or_insert_with(|| self.judge(&replica.name, tags));
             }
-            let is_data = match survey.tagged.get(&id) {
-                Some(Ok(Tag::Off)) => false,
-                Some(Ok(Tag::On(_)) | Err(_)) => true,
-                None => self.scope.covers_all && self.scope.rules.files.admit(&replica.name),
-            };
-            if is_data {
+            if self.scope.admits(&replica.name, survey.tagged.get(&id)) {
                 if set_of.is_none() && self.config.multi_file_formats.iter().any(|p| p.fits(&replica.name)) {
                     set_of = Some(String::from_utf8_lossy(&replica.name).into_owned());
                 }
@@ -149,16 +157,25 @@ impl Reading<'_> {
         }
         survey.may_join = set_of.is_some() && known.values().any(|k| k.fileset.is_some());
         survey.renewed = self.renewed(&survey, &briefs, &known);
-        let hold = self.hold(&briefs, marker, is_marked, set_of.as_deref());
+        let mut hold = self.hold(&briefs, marker, is_marked, set_of.as_deref());
+        let waits_for_agent = set_of.is_some() && known.values().any(Known::is_with_an_agent);
+        if waits_for_agent {
+            hold.wait_for_agent(self.config.retry_wait);
+        }
         survey.again_in = hold.unsettled;
         for (id, brief) in &briefs {
             let known = known.get(id);
             let fileset_is_renewed =
                 known.is_some_and(|k| k.fileset.is_some_and(|f| survey.renewed.contains(&f)));
-            if brief.in_flux || !(needs_work(brief, known) || fileset_is_renewed) {
+            if !(needs_work(brief, known) || fileset_is_renewed) {
+                continue;
+            }
+            if brief.in_flux {
+                survey.later.insert(*id);
                 continue;
             }
             if let Some(wait) = self.wait_of_retry(brief, known) {
+                survey.later.insert(*id);
                 survey.again_in = Some(survey.again_in.map_or(wait, |w| w.min(wait)));
                 continue;
             }
@@ -170,11 +187,12 @@ impl Reading<'_> {
                     survey.todo.insert(*id);
                     survey.waiting.insert(*id);
                 }
-                (Some(_), _) => {}
+                (Some(_), _) => drop(survey.later.insert(*id)),
             }
         }
-        if hold.is_for_a_marker && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
-            survey.again_in = None; // the marker's own event comes when there is something to mark
+        let is_waiting = hold.is_for_a_marker || waits_for_agent;
+        if is_waiting && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
+            survey.again_in = None; // new data or the marker is an event, which brings a sweep of its own
         }
         survey.waits_for = hold.reason;
         Ok(survey)
@@ -182,8 +200,8 @@ impl Reading<'_> {
 
     fn known(&self) -> Result<HashMap<DataId, Known>, CatalogError> {
         let names = &self.config.attributes;
-        let wanted =
-            [&names.state, &names.version, &names.retry, &names.fileset, &names.member_of, &names.previous];
+        let Attributes { state, version, retry, fileset, member_of, previous, ignored, job, .. } = names;
+        let wanted = [state, version, retry, fileset, member_of, previous, ignored, job];
         let mut known: HashMap<DataId, Known> = HashMap::new();
         self.catalog.object_avus(self.id, Which::All, &wanted.map(String::as_str), &mut |id, triple| {
             known.entry(id).or_default().add(names, triple);
@@ -231,6 +249,7 @@ impl Reading<'_> {
                         renewed.extend(known.fileset);
                     }
                 }
+                Some(State::Importing) if known.has_job => {}
                 Some(State::Pending | State::Importing) => renewed.extend(known.previous),
                 Some(State::Failed | State::Skipped | State::Gone) | None => {}
             }
@@ -308,9 +327,23 @@ struct Hold {
     is_for_a_marker: bool,
 }
 
+impl Hold {
+    /// What may belong together with files that an agent is importing waits for the end of that.
+    fn wait_for_agent(&mut self, wait: Duration) {
+        self.unsettled = self.unsettled.max(Some(wait));
+        self.reason = Some(
+            "waits for the import that is under way in this collection: its files may belong together"
+                .to_owned(),
+        );
+    }
+}
+
 /// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.
 fn needs_work(brief: &Brief, known: Option<&Known>) -> bool {
     let Some(known) = known else { return true };
+    if known.is_ignored || known.is_with_an_agent() {
+        return false;
+    }
     match known.state {
         None | Some(State::Pending | State::Importing | State::Skipped | State::Gone) => true,
         Some(State::Failed | State::Imported | State::Stale) => known.version.is_some() && !brief.is_same,

@@ -1,10 +1,10 @@
 //! The sweep over a catalog, an importer and a clock that tests hold in their hands.
 
-use super::run::{NOT_THERE, retry_wait};
+use super::scribe::{NOT_THERE, retry_wait};
 use super::*;
 use crate::catalog::{Changed, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
 use crate::due::Memory;
-use crate::importer::{Batch, FileOutcome, ImporterError};
+use crate::importer::{Batch, FileOutcome, Importer, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
 use crate::record::{Imported, Record, State, Triple, Version};
 use crate::watch::RawTag;
@@ -230,8 +230,11 @@ impl Metadata for TestCatalog {
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
         self.step()?;
         let avus = self.avus.borrow();
-        let found = avus.values().flatten().any(|t| t.attribute == attribute && t.value == value);
-        Ok(found.then(id).into_iter().collect())
+        let bears =
+            |triples: &BTreeSet<Triple>| triples.iter().any(|t| t.attribute == attribute && t.value == value);
+        let found = avus.iter().filter(|(_, triples)| bears(triples));
+        let parents = found.filter_map(|(path, _)| LogicalPath::parse(path).ok()?.parent());
+        parents.filter_map(|parent| self.collection_id(&parent).transpose()).collect()
     }
 }
 
@@ -626,7 +629,7 @@ fn world() -> World {
 impl World {
     fn sweeper(&self) -> Sweeper<'_> {
         let Self { config, clock, catalog, importer } = self;
-        Sweeper { config, catalog, importer: Some(importer), clock: &**clock }
+        Sweeper { config, catalog, importing: Some(Importing::Here(importer)), clock: &**clock }
     }
 
     fn sweep(&self) -> Result<Report, CatalogError> {
@@ -1083,6 +1086,7 @@ fn decided(w: &World) -> Vec<Planned> {
     Decider::new(config, catalog, &scope, &survey, place).page(id(), &todo).unwrap()
 }
 
+mod agents;
 mod hostile;
 mod identities;
 mod leaving;

@@ -20,6 +20,15 @@ pub(super) struct Scope {
 }
 
 impl Scope {
+    /// Whether a file of that name, and with that tag of its own, is data.
+    pub fn admits(&self, name: &[u8], tag: Option<&Result<Tag, String>>) -> bool {
+        match tag {
+            Some(Ok(Tag::Off)) => false,
+            Some(Ok(Tag::On(_)) | Err(_)) => true,
+            None => self.covers_all && self.rules.files.admit(name),
+        }
+    }
+
     /// The rules for a data object that may have a tag of its own.
     pub fn rules_of(&self, tag: Option<&Result<Tag, String>>) -> Cow<'_, Rules> {
         match tag {

@@ -141,10 +141,64 @@ pub fn watching(
     if !config.tags {
         return Ok(by_configuration(config, collection.as_bytes()));
     }
+    let tags = tags_on_or_above(config, catalog, collection)?;
+    Ok(judge(&config.defaults, config.watch_of(collection.as_bytes()), &tags))
+}
+
+/// Whether a collection is watched, and how that comes about, in sentences.
+///
+/// # Errors
+/// The catalog failed.
+pub fn explain(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+) -> Result<(Watching, Vec<String>), CatalogError> {
+    let mut steps = Vec::new();
+    if is_trash(collection.as_bytes()) {
+        steps.push(format!("{collection} is in the trash: nothing there is imported"));
+        return Ok((Watching::No, steps));
+    }
+    let configured = config.watch_of(collection.as_bytes());
+    steps.push(match configured {
+        Some((watch, _)) => format!("the pattern '{}' of the configuration fits", watch.pattern.as_str()),
+        None => "no pattern of the configuration fits".to_owned(),
+    });
+    if config.tags {
+        let mut tags = tags_on_or_above(config, catalog, collection)?;
+        tags.sort_by_key(|tag| std::cmp::Reverse(tag.collection.elements().count()));
+        for RawTag { collection, value, units } in &tags {
+            let tag = tag::shown(format!("{value} {units}").trim());
+            steps.push(format!("{collection} is tagged '{tag}'"));
+        }
+        if tags.is_empty() {
+            steps.push("no collection here or above is tagged".to_owned());
+        }
+    } else {
+        steps.push("tags are not followed: the configuration says so, or lacks what imports need".to_owned());
+    }
+    let watching = watching(config, catalog, collection)?;
+    steps.push(match &watching {
+        Watching::No => format!("{collection} is not watched"),
+        Watching::Unclear(why) => format!("nothing in {collection} is imported: {why}"),
+        Watching::Yes { rules, root } => {
+            let elements: Vec<_> = collection.elements().take(*root).map(String::from_utf8_lossy).collect();
+            let quiet = rules.quiet_period.as_secs();
+            let target = rules.target.as_str();
+            format!("watched is /{}: quiet period {quiet} s, target '{target}'", elements.join("/"))
+        }
+    });
+    Ok((watching, steps))
+}
+
+fn tags_on_or_above(
+    config: &Config,
+    catalog: &dyn Catalog,
+    collection: &LogicalPath,
+) -> Result<Vec<RawTag>, CatalogError> {
     let above: Vec<LogicalPath> =
         std::iter::successors(Some(collection.clone()), LogicalPath::parent).collect();
-    let tags = catalog.import_tags(&above, &config.attributes.import)?;
-    Ok(judge(&config.defaults, config.watch_of(collection.as_bytes()), &tags))
+    catalog.import_tags(&above, &config.attributes.import)
 }
 
 /// Whether data somewhere below a collection may be watched. Asked for what names a whole tree.

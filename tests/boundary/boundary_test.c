@@ -187,7 +187,7 @@ int main(int argc, char** argv)
     CHECK(p_omero_plugin_regex(NULL).size == 0);
     CHECK(p_omero_plugin_rule_name(NULL, 0).size == 0);
     CHECK(p_omero_plugin_pep(NULL, session, text(put), &object) == CONTINUE);
-    CHECK(p_omero_plugin_rule_text(NULL, session, text("{}"), write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(NULL, session, text("{}"), false, write_output, NULL) == CONTINUE);
     CHECK(!p_omero_plugin_is_function(NULL, text("omero_who")));
     CHECK(p_omero_plugin_function(NULL, session, text("omero_who"), NULL, 0, assign, NULL) == CONTINUE);
 
@@ -203,7 +203,9 @@ int main(int argc, char** argv)
         CHECK(p_omero_plugin_rule_name(broken, 0).size == 0);
         CHECK(p_omero_plugin_pep(broken, session, text(put), &object) == CONTINUE);
         CHECK(p_omero_plugin_rule_text(broken, session, text("{\"operation\":\"sweep\",\"collection\":\"1\"}"),
-                                       write_output, NULL) == CONTINUE);
+                                       false, write_output, NULL) == CONTINUE);
+        CHECK(p_omero_plugin_rule_text(broken, session, text("{}"), true, write_output, NULL) == -154000);
+        CHECK(strstr(output, "configuration"));
         p_omero_plugin_free(broken);
     }
 
@@ -239,10 +241,11 @@ int main(int argc, char** argv)
 
     /* Answers of the server that are not of the promised form become an error code, and a line of the log. */
     const char* sweep = "{\"operation\":\"sweep\",\"collection\":\"10\"}";
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), write_output, NULL) < 0);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, write_output, NULL) < 0);
     CHECK(strstr(output, "cannot be read"));
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), NULL, NULL) < 0);
-    CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, NULL, NULL) < 0);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), false, write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), true, write_output, NULL) == -130000);
     CHECK(p_omero_plugin_is_function(plugin, text("omero_who")));
     CHECK(!p_omero_plugin_is_function(plugin, text(NULL)));
     const omero_text arguments[] = {text("alice"), text(NULL)};
@@ -251,8 +254,8 @@ int main(int argc, char** argv)
     CHECK(p_omero_plugin_function(plugin, session, text("omero_who"), NULL, 0, assign, NULL) == -130000);
     CHECK(p_omero_plugin_function(plugin, session, text("other"), arguments, 2, assign, NULL) == CONTINUE);
     CHECK(p_omero_plugin_function(plugin, NULL, text("omero_who"), arguments, 2, assign, NULL) == CONTINUE);
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(NULL), write_output, NULL) == CONTINUE);
-    CHECK(p_omero_plugin_rule_text(plugin, session, text("{\"operation\":\"sweep\"}"), write_output, NULL) < 0);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(NULL), false, write_output, NULL) == CONTINUE);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text("{\"operation\":\"sweep\"}"), false, write_output, NULL) < 0);
     CHECK(strstr(output, "/collection"));
     CHECK(p_omero_plugin_stop(plugin) == 0);
     p_omero_plugin_free(plugin);

@@ -1,7 +1,10 @@
 //! What the integration tests share: where the built things are.
 #![allow(dead_code)]
 
+pub mod agent;
 pub mod omero;
+pub mod threads;
+pub mod tls;
 pub mod zone;
 
 use std::path::{Path, PathBuf};

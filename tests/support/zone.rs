@@ -56,6 +56,11 @@ impl TestZone {
 
     /// A zone whose plugin's configuration is changed by `change` first.
     pub fn with(change: impl FnOnce(&mut Value)) -> Self {
+        Self::with_dir(|_, stanza| change(stanza))
+    }
+
+    /// The same, where `change` may put files into the test's directory.
+    pub fn with_dir(change: impl FnOnce(&Path, &mut Value)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let omero = TestOmero::new(dir.path());
         let zone = Self { program: super::program("irods-zone-standin", "zone"), omero, dir };
@@ -64,7 +69,7 @@ impl TestZone {
         let name = "libirods_rule_engine_plugin-omero.so";
         std::os::unix::fs::symlink(super::library(), plugins.join(name)).unwrap();
         let mut stanza = zone.stanza();
-        change(&mut stanza);
+        change(zone.dir(), &mut stanza);
         let config = zone.path("server_config.json");
         fs::write(&config, server_config(&stanza).to_string()).unwrap();
         zone.run(&["init", "--zone", "tempZone", "--config", config.to_str().unwrap()]);
@@ -85,6 +90,7 @@ impl TestZone {
             "quiet_period_in_seconds": 1,
             "retry_wait_in_seconds": 1,
             "sweep_expiry_in_seconds": 10,
+            "sweep_all_interval_in_seconds": 10,
             "users": {"table": {"alice#tempZone": {"user": "alice", "group": "lab"}, "carol#tempZone": "carol"}},
             "visibility": {"vaults": [{"prefix": self.dir.path()}]},
             "omero": self.omero.server_json(),

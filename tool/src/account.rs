@@ -28,6 +28,8 @@ pub enum Wish {
     Write,
     /// Run a program.
     Run,
+    /// Speak to a socket.
+    Connect,
 }
 
 impl Account {
@@ -73,6 +75,7 @@ impl Account {
             Wish::Read => (Access::READ_OK, &["-r"]),
             Wish::Search => (Access::READ_OK | Access::EXEC_OK, &["-r", "-x"]),
             Wish::Write => (Access::WRITE_OK | Access::EXEC_OK, &["-w", "-x"]),
+            Wish::Connect => (Access::WRITE_OK, &["-w"]),
             Wish::Run => (Access::READ_OK | Access::EXEC_OK, &["-x"]),
         };
         if self.is_us() {

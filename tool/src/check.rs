@@ -3,8 +3,10 @@
 //! The stanza is read by the plugin's own reader. What it points at is looked at as the server's service account would
 //! see it, so the command is to be run as that account or as root.
 
+mod agents;
 mod files;
 mod importer;
+mod library;
 mod stanza;
 
 pub use files::PATHS;
@@ -16,7 +18,7 @@ use crate::server_config;
 use irods_rule_engine_plugin_omero::config::Config;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where a server's plugins are if its configuration does not say.
 const PLUGIN_DIRECTORY: &str = "/usr/lib/irods/plugins";
@@ -117,7 +119,7 @@ fn look_at(json: &Value, arguments: &Arguments, report: &mut Report) {
         can
     });
     if let Some(account) = &account {
-        look_at_library(&plugin_directory(json, arguments), account, report);
+        library::look(&plugin_directory(json, arguments), account, report);
     }
     let Some((pointer, stanza)) = stanza::find(json, report) else {
         return;
@@ -142,33 +144,4 @@ fn plugin_directory(json: &Value, arguments: &Arguments) -> PathBuf {
     let configured = json.get("plugin_directory").and_then(Value::as_str);
     let configured = configured.map_or_else(|| PathBuf::from(PLUGIN_DIRECTORY), PathBuf::from);
     arguments.plugin_dir.clone().unwrap_or(configured)
-}
-
-/// Whether the plugin's library is where the server looks for it, and is a library for this machine.
-fn look_at_library(directory: &Path, account: &Account, report: &mut Report) {
-    let path = directory.join("rule_engines").join(format!("lib{}.so", server_config::PLUGIN));
-    let wrong = match (head(&path), head(Path::new("/proc/self/exe"))) {
-        (Err(e), _) => format!("the plugin's library cannot be read: {e}"),
-        (Ok(_), _) if !account.may(crate::account::Wish::Read, &path) => {
-            format!("the plugin's library cannot be read by {}", account.name)
-        }
-        (Ok(it), _) if it.get(..4) != Some(b"\x7fELF") => "the plugin's library is no library".to_owned(),
-        // Word size and byte order, and the kind of machine.
-        (Ok(it), Ok(us)) if it.get(4..6) != us.get(4..6) || it.get(18..20) != us.get(18..20) => {
-            "the plugin's library is for another kind of machine".to_owned()
-        }
-        (Ok(_), _) => return,
-    };
-    let remedy =
-        "install the package irods-rule-engine-plugin-omero, or name the directory with --plugin-dir";
-    report.add(Code::Library, &path.display().to_string(), wrong, remedy);
-}
-
-/// The first bytes of a file.
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(20).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -23,10 +23,10 @@ impl Severity {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $word:literal $severity:ident)*) => {
+    ($($name:ident $word:literal $severity:ident $meaning:literal)*) => {
         /// What kind of thing is wrong. The words are stable: programs may rely on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Code { $($(#[$doc])* $name,)* }
+        pub enum Code { $(#[doc = $meaning] $name,)* }
 
         impl Code {
             /// Every code.
@@ -35,6 +35,11 @@ macro_rules! codes {
             /// The stable word.
             pub fn word(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
+            }
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
             }
 
             /// How bad it is.
@@ -46,50 +51,30 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The configuration cannot be read.
-    ConfigUnreadable "config-unreadable" Error
-    /// The configuration is not JSON.
-    ConfigNotJson "config-not-json" Error
-    /// One key stands twice in one object; the server takes the last.
-    KeyTwice "key-twice" Warning
-    /// There is no list of rule engines.
-    EnginesMissing "engines-missing" Error
-    /// No rule engine is this plugin.
-    StanzaMissing "stanza-missing" Error
-    /// Several rule engines are this plugin.
-    StanzaTwice "stanza-twice" Error
-    /// A rule engine before ours may end the loop.
-    StanzaOrder "stanza-order" Warning
-    /// The stanza lacks a part, or a part is of the wrong kind.
-    StanzaWrong "stanza-wrong" Error
-    /// Another rule engine has the same instance name.
-    InstanceTaken "instance-taken" Error
-    /// A key that the plugin's reader does not accept.
-    KeyWrong "key-wrong" Error
-    /// A password file that would be refused.
-    SecretFile "secret-file" Error
-    /// A table of users that cannot be used.
-    TableFile "table-file" Error
-    /// A row of that table that is never used.
-    TableRow "table-row" Warning
-    /// A file that is needed is not there, is no file, or cannot be read.
-    File "file" Error
-    /// No jars in the directory of jars.
-    JarsEmpty "jars-empty" Error
-    /// A logback file that does not log to standard error.
-    LogbackStdout "logback-stdout" Warning
-    /// The importer's work directory cannot be made or used.
-    WorkDirectory "work-directory" Error
-    /// A vault's or mount's directory that the importer cannot look into.
-    Directory "directory" Error
-    /// A mount with nothing in it.
-    MountEmpty "mount-empty" Warning
-    /// The `omero` command is not there or cannot be run.
-    Command "command" Error
-    /// `omero version` does not answer with a version.
-    CommandVersion "command-version" Error
-    /// The plugin's library is not there or is none.
-    Library "library" Error
+    ConfigUnreadable "config-unreadable" Error "The configuration cannot be read."
+    ConfigNotJson "config-not-json" Error "The configuration is not JSON."
+    KeyTwice "key-twice" Warning "One key stands twice in one object; the server takes the last."
+    EnginesMissing "engines-missing" Error "There is no list of rule engines."
+    StanzaMissing "stanza-missing" Error "No rule engine is this plugin."
+    StanzaTwice "stanza-twice" Error "Several rule engines are this plugin."
+    StanzaOrder "stanza-order" Warning "A rule engine before ours may end the loop."
+    StanzaWrong "stanza-wrong" Error "The stanza lacks a part, or a part is of the wrong kind."
+    InstanceTaken "instance-taken" Error "Another rule engine has the same instance name."
+    KeyWrong "key-wrong" Error "A key that the plugin's reader does not accept."
+    SecretFile "secret-file" Error "A password file that would be refused."
+    TableFile "table-file" Error "A table of users that cannot be used."
+    TableRow "table-row" Warning "A row of that table that is never used."
+    File "file" Error "A file that is needed is not there, is no file, or cannot be read."
+    JarsEmpty "jars-empty" Error "No jars in the directory of jars."
+    LogbackStdout "logback-stdout" Warning "A logback file that does not log to standard error."
+    WorkDirectory "work-directory" Error "The importer's work directory cannot be made or used."
+    Directory "directory" Error "A vault's or mount's directory that the importer cannot look into."
+    MountEmpty "mount-empty" Warning "A mount with nothing in it."
+    Command "command" Error "The `omero` command is not there or cannot be run."
+    CommandVersion "command-version" Error "`omero version` does not answer with a version."
+    AgentSocket "agent-socket" Error "The socket of an agent on this host is not there or may not be used."
+    LibraryVersion "library-version" Error "The plugin's library is for another iRODS than the one installed."
+    Library "library" Error "The plugin's library is not there or is none."
 }
 
 /// One thing that is wrong.

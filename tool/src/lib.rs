@@ -54,7 +54,11 @@ pub enum ConfigCommand {
     /// Print the JSON Schema (2020-12) of the stanza, for editors
     Schema,
     /// Print a stanza with every key
-    Example,
+    Example {
+        /// One for imports by agents, with the keys of these
+        #[arg(long)]
+        agent: bool,
+    },
 }
 
 /// An answer.
@@ -93,7 +97,10 @@ pub fn answer(command: &Command, as_json: bool, program: clap::Command) -> Answe
             Ok(told) => Answer::of(told.text()),
         },
         Command::Config { what: ConfigCommand::Schema } => Answer::json(&reference::schema()),
-        Command::Config { what: ConfigCommand::Example } => Answer::of(reference::EXAMPLE),
+        Command::Config { what: ConfigCommand::Example { agent: false } } => Answer::of(reference::EXAMPLE),
+        Command::Config { what: ConfigCommand::Example { agent: true } } => {
+            Answer::of(reference::AGENT_EXAMPLE)
+        }
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             if as_json {

@@ -7,7 +7,7 @@ mod schema;
 mod table;
 
 pub use schema::schema;
-pub use table::{attribute_table, key_table};
+pub use table::{attribute_table, code_table, key_table};
 
 use irods_rule_engine_plugin_omero::config::{Asked, Config, Kind};
 use meanings::{MEANINGS, Meaning};
@@ -16,6 +16,9 @@ use std::collections::BTreeSet;
 
 /// A stanza with every key, as `irods-omero config example` prints it.
 pub const EXAMPLE: &str = include_str!("../../packaging/example.json");
+
+/// The same for imports by agents, as far as it is another.
+pub const AGENT_EXAMPLE: &str = include_str!("../../packaging/example-agent.json");
 
 /// One key of the configuration.
 #[derive(Debug, Clone)]
@@ -32,8 +35,9 @@ pub struct Key {
 
 /// The `plugin_specific_configuration` of every example; together they hold every key.
 pub fn examples() -> Vec<Value> {
-    let stanza: Value = serde_json::from_str(EXAMPLE).unwrap_or_default();
-    stanza.get("plugin_specific_configuration").cloned().into_iter().collect()
+    let stanza = |text| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let configuration = |text| stanza(text).get("plugin_specific_configuration").cloned();
+    [EXAMPLE, AGENT_EXAMPLE].into_iter().filter_map(configuration).collect()
 }
 
 /// What the reader asks for, each key once, with the most exact of what it takes; `*` as in [`Key`].

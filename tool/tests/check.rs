@@ -8,10 +8,14 @@ use irods_omero_tool::Answer;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// The stanza's place in the configurations here.
 const STANZA: &str = "/plugin_configuration/rule_engines/0/plugin_specific_configuration";
+
+/// The plugin's library in a site.
+const LIBRARY: &str = "lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so";
 
 /// A server's files, all of them right. Run by root, the server's account is `nobody`.
 struct Site {
@@ -26,11 +30,14 @@ impl Site {
         let as_root = rustix::process::geteuid().is_root();
         let mut site = Self { dir, config: Value::Null, as_root };
         site.mode("", 0o755);
-        for directory in ["plugins/rule_engines", "vault", "jars", "mount/home", "work"] {
+        for directory in ["lib/irods/plugins/rule_engines", "vault", "jars", "mount/home", "work"] {
             fs::create_dir_all(site.path(directory)).unwrap();
         }
-        let library = "plugins/rule_engines/libirods_rule_engine_plugin-omero.so";
-        fs::copy(std::env::current_exe().unwrap(), site.path(library)).unwrap();
+        // A program of this machine that ends as the library does.
+        let mut library = fs::read("/bin/true").unwrap();
+        library.extend_from_slice(b"irods_rule_engine_plugin-omero built for iRODS 5.0.2\n");
+        fs::write(site.path(LIBRARY), library).unwrap();
+        fs::write(site.path("lib/libirods_common.so.5.0.2"), "").unwrap();
         for (name, text, mode) in [
             ("omero.password", "secret\n", 0o600),
             ("ldap.password", "secret\n", 0o600),
@@ -102,7 +109,7 @@ impl Site {
         if !config.exists() {
             fs::write(&config, self.config.to_string()).unwrap();
         }
-        let (config, plugins) = (self.text("server_config.json"), self.text("plugins"));
+        let (config, plugins) = (self.text("server_config.json"), self.text("lib/irods/plugins"));
         let mut line = vec!["check", "--config", &config, "--plugin-dir", &plugins];
         if self.as_root {
             line.extend(["--account", "nobody"]);
@@ -111,19 +118,24 @@ impl Site {
         line::ask(&line)
     }
 
-    /// Code and place of every finding, and the exit code.
+    /// Code and place of every finding, and the exit code, where everything can be looked at.
     fn found(&self) -> (Vec<(String, String)>, u8) {
+        let (found, unchecked, code) = self.report();
+        assert_eq!(unchecked, json!([]));
+        (found, code)
+    }
+
+    fn report(&self) -> (Vec<(String, String)>, Value, u8) {
         let answer = self.check(&["--json"]);
         let text = String::from_utf8(answer.output).unwrap();
         let report: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
         assert!(!text.contains("secret\\n") && !text.contains("hunter2"), "{text}");
-        assert_eq!(report["unchecked"], json!([]), "everything can be looked at");
         let findings = report["findings"].as_array().unwrap().iter().map(|finding| {
             let part = |key: &str| finding[key].as_str().unwrap().to_owned();
             assert!(!part("remedy").is_empty() && part("sentence").len() > 10, "{finding}");
             (part("code"), part("place").replace(self.dir.path().to_str().unwrap(), "@"))
         });
-        (findings.collect(), answer.code)
+        (findings.collect(), report["unchecked"].clone(), answer.code)
     }
 }
 
@@ -338,15 +350,24 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
     ),
     (
         "no library",
-        |s| fs::remove_dir_all(s.path("plugins")).unwrap(),
+        |s| fs::remove_dir_all(s.path("lib/irods")).unwrap(),
         "library",
-        "@/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
+        "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
+    ),
+    (
+        "a library for another iRODS",
+        |s| {
+            fs::rename(s.path("lib/libirods_common.so.5.0.2"), s.path("lib/libirods_common.so.5.0.1"))
+                .unwrap();
+        },
+        "library-version",
+        "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
     ),
     (
         "a library that is none",
-        |s| s.file("plugins/rule_engines/libirods_rule_engine_plugin-omero.so", "x", 0o755),
+        |s| s.file(LIBRARY, "x", 0o755),
         "library",
-        "@/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
+        "@/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-omero.so",
     ),
 ];
 
@@ -409,4 +430,58 @@ fn a_configuration_that_cannot_be_read_ends_with_2() {
     let site = Site::new();
     fs::create_dir(site.path("server_config.json")).unwrap();
     assert_eq!(site.found(), (vec![("config-unreadable".to_owned(), "@/server_config.json".to_owned())], 2));
+}
+
+/// The site, with an agent on this host instead of the command.
+fn with_an_agent() -> (Site, UnixListener) {
+    let mut site = Site::new();
+    for (name, mode) in [("agent.token", 0o600), ("agent.pem", 0o644), ("agent.key", 0o600)] {
+        site.file(name, "secret\n", mode);
+    }
+    let socket = UnixListener::bind(site.path("agent.sock")).unwrap();
+    site.own("agent.sock", 0o600);
+    let agent = json!({"name": "a1", "url": format!("unix:{}", site.text("agent.sock")),
+        "token_file": site.text("agent.token"), "ca_file": site.text("ca.pem"),
+        "cert_file": site.text("agent.pem"), "key_file": site.text("agent.key")});
+    site.stanza()["importer"] = json!({"mode": "agent", "agents": [agent]});
+    site.stanza()["omero"] = json!({"server": "omero.example.org"});
+    (site, socket)
+}
+
+#[test]
+fn what_an_agent_needs_is_looked_at() {
+    let (site, _socket) = with_an_agent();
+    assert_eq!(site.found(), (Vec::new(), 0));
+    let broken: &[(Break, &str, &str)] = &[
+        (|s| fs::remove_file(s.path("agent.sock")).unwrap(), "agent-socket", "url"),
+        (
+            |s| s.stanza()["importer"]["agents"][0]["url"] = json!(format!("unix:{}", s.text("omero"))),
+            "agent-socket",
+            "url",
+        ),
+        (
+            |s| s.stanza()["importer"]["agents"][0]["url"] = json!("http://omero.example.org"),
+            "key-wrong",
+            "url",
+        ),
+        (|s| s.mode("agent.token", 0o644), "secret-file", "token_file"),
+        (|s| s.mode("agent.key", 0o640), "secret-file", "key_file"),
+        (|s| fs::remove_file(s.path("agent.pem")).unwrap(), "file", "cert_file"),
+    ];
+    for (break_it, code, key) in broken {
+        let (mut site, _socket) = with_an_agent();
+        break_it(&mut site);
+        let place = format!("{STANZA}/importer/agents/0/{key}");
+        assert_eq!(site.report().0, [((*code).to_owned(), place)], "{code} {key}");
+    }
+}
+
+#[test]
+fn what_an_agent_elsewhere_sees_is_not_looked_for_here() {
+    let (mut site, _socket) = with_an_agent();
+    site.stanza()["importer"]["agents"][0]["url"] = json!("https://omero.example.org:4443");
+    site.stanza()["visibility"]["vaults"][0]["importer_prefix"] = json!("/nowhere");
+    let (found, unchecked, code) = site.report();
+    assert_eq!((found, code), (Vec::new(), 0));
+    assert!(unchecked[0].as_str().unwrap().contains("irods-omero agent --check"), "{unchecked}");
 }

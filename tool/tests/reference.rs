@@ -7,7 +7,9 @@
 mod line;
 
 use irods_omero_tool::check::PATHS;
-use irods_omero_tool::reference::{attribute_table, examples, key_table, keys, meanings, parsed, schema};
+use irods_omero_tool::reference::{
+    Key, attribute_table, code_table, examples, key_table, keys, meanings, parsed, schema,
+};
 use irods_rule_engine_plugin_omero::config::{Attributes, Config, Kind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -39,7 +41,7 @@ fn the_example_holds_every_key_and_is_right() {
 
 #[test]
 fn what_is_said_to_be_needed_is_missed_by_the_reader() {
-    for key in keys().into_iter().filter(|k| k.meaning.default == meanings::NEEDED) {
+    for key in keys().into_iter().filter(is_needed) {
         let (object, name) = key.pointer.rsplit_once('/').unwrap();
         let is_missed = examples().into_iter().any(|mut example| {
             let Some((at, object)) =
@@ -53,6 +55,10 @@ fn what_is_said_to_be_needed_is_missed_by_the_reader() {
         });
         assert!(is_missed, "{}", key.pointer);
     }
+}
+
+fn is_needed(key: &Key) -> bool {
+    [meanings::NEEDED, meanings::NEEDED_WITH_COMMAND].contains(&key.meaning.default)
 }
 
 /// The objects at a pointer with `*`, each with its own pointer.
@@ -110,6 +116,13 @@ fn the_documents_show_the_avus_as_the_code_names_them() {
     assert_eq!(shown, all);
 }
 
+#[test]
+fn the_documents_show_everything_that_check_can_find() {
+    let names =
+        generated("docs/troubleshooting.md", "end of codes", |name| (name == "codes").then(code_table));
+    assert_eq!(names, ["codes"]);
+}
+
 /// Compares what stands between `<!-- NAME -->` and `<!-- END -->` with what is to stand there, or writes it. Gives the
 /// names.
 fn generated(document: &str, end: &str, text: impl Fn(&str) -> Option<String>) -> Vec<String> {
@@ -148,6 +161,8 @@ fn the_schema_takes_the_example_and_nothing_the_reader_would_not_take() {
     assert_eq!(schema, irods_omero_tool::reference::schema());
     let example: Value = serde_json::from_str(&line::text(&["config", "example"])).unwrap();
     assert_eq!(wrong(&schema, &example, ""), Vec::<String>::new());
+    let agents: Value = serde_json::from_str(&line::text(&["config", "example", "--agent"])).unwrap();
+    assert_eq!(wrong(&schema, &agents, ""), Vec::<String>::new());
     let base = "/plugin_specific_configuration";
     for (pointer, value) in [
         ("/omero/port", json!(70_000)),

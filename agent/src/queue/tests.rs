@@ -269,6 +269,12 @@ async fn what_ended_long_ago_is_removed_with_all_that_belongs_to_it() {
     assert_eq!((queue.get(old).await.unwrap(), queue.body(old).await.unwrap()), (None, None));
     assert!(queue.history(old).await.unwrap().is_empty());
     assert_eq!(state(&queue, open).await, Queued);
+    let big = submit(&queue, NewJob { body: vec![b'x'; 2_000_000], ..job("big", "alice") }).await;
+    queue.cancel(big, "test".to_owned(), 1_500).await.unwrap();
+    assert_eq!(queue.prune(1_501).await.unwrap(), 1);
+    let used = rusqlite::Connection::open(place.path()).unwrap();
+    let pages: u64 = used.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
+    assert!(pages < 100, "{pages} pages are left of the file");
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+#[path = "../../../tests/support/threads.rs"]
+mod threads;
+use threads::threads_during;
 
 /// A directory of its own for one test; it ends with the test.
 struct Slapd {
@@ -312,35 +315,6 @@ fn an_entry_that_is_none_is_no_panic() {
         let _ = stream.read(&mut [0; 200]);
     });
     assert!(told.starts_with("will pass: "), "{told}");
-}
-
-/// The highest number of threads while `act` runs, beyond those before.
-fn threads_during(act: impl FnOnce()) -> usize {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    static HIGHEST: AtomicUsize = AtomicUsize::new(0);
-    static LOOKS: AtomicUsize = AtomicUsize::new(0);
-    let count = || fs::read_dir("/proc/self/task").unwrap().count();
-    DONE.store(false, Ordering::SeqCst);
-    HIGHEST.store(0, Ordering::SeqCst);
-    LOOKS.store(0, Ordering::SeqCst);
-    let watcher = std::thread::spawn(move || {
-        while !DONE.load(Ordering::SeqCst) {
-            HIGHEST.fetch_max(count(), Ordering::SeqCst);
-            LOOKS.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    while LOOKS.load(Ordering::SeqCst) < 2 {
-        std::thread::yield_now();
-    }
-    let before = count();
-    act();
-    let looks = LOOKS.load(Ordering::SeqCst);
-    while LOOKS.load(Ordering::SeqCst) < looks + 2 {
-        std::thread::yield_now();
-    }
-    DONE.store(true, Ordering::SeqCst);
-    watcher.join().unwrap();
-    HIGHEST.load(Ordering::SeqCst) - before
 }
 
 /// In a process of its own, because the other tests start threads.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::names::DataId;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -31,9 +30,8 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn subject() -> impl Strategy<Value = Subject> {
-    (any::<bool>(), 1..=u64::MAX).prop_map(|(is_object, n)| match is_object {
-        true => Subject::DataObject(DataId::parse(&n.to_string()).unwrap()),
-        false => Subject::Collection(CollectionId::parse(&n.to_string()).unwrap()),
+    (any::<bool>(), 1..=u64::MAX).prop_map(|(is_object, n)| {
+        Subject::parse(&format!("{}{n}", if is_object { 'd' } else { 'c' })).unwrap()
     })
 }
 
@@ -70,7 +68,11 @@ fn batch() -> impl Strategy<Value = Batch> {
 fn outcome() -> impl Strategy<Value = FileOutcome> {
     prop_oneof![
         (id(), vec(id(), 0..4), vec(id(), 0..2), any::<bool>(), any::<bool>()).prop_map(
-            |(fileset, images, plates, is_member, adopted)| {
+            |(fileset, mut images, mut plates, is_member, adopted)| {
+                if is_member {
+                    images.clear();
+                    plates.clear();
+                }
                 FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted })
             }
         ),

@@ -176,9 +176,10 @@ fn a_value_that_is_missing_for_the_target_fails_the_data_with_the_reason() {
 
 /// Answers `who` as the client of the test's catalog, alice, unless she is made an administrator.
 fn ask(w: &World, text: &Value, admin: bool) -> Result<Value, OperationError> {
-    let Reading::Ours(Operation::Who(who)) = crate::operations::read(text.to_string().as_bytes()) else {
+    let Reading::Ours(request) = crate::operations::read(text.to_string().as_bytes()) else {
         panic!("{text} is not read as a question");
     };
+    let Operation::Who(who) = request.operation else { panic!("{text} is another question") };
     w.catalog.admin.set(admin);
     who.answer(&w.config, &w.catalog)
 }

@@ -45,12 +45,13 @@ fn data_moved_during_its_import_gets_its_record_where_it_is() {
 fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_watched() {
     let w = world();
     let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
-    for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif")] {
+    for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif"), (4, "importing.tif")] {
         w.catalog.put(number, name, "alice");
         let state = Triple::new("irods::omero::state", name.strip_suffix(".tif").unwrap(), "1");
         let reason = Triple::new("irods::omero::reason", "no reader", "");
+        let job = (number == 4).then(|| Triple::new("irods::omero::job", "k", "a1"));
         let path = format!("{COLLECTION}/{name}").into_bytes();
-        w.catalog.avus.borrow_mut().insert(path, [state, reason].into_iter().collect());
+        w.catalog.avus.borrow_mut().insert(path, [state, reason].into_iter().chain(job).collect());
         move_to(&w.catalog, name, ELSEWHERE);
     }
     w.sweeper().sweep_all().unwrap();
@@ -61,6 +62,7 @@ fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_w
     let at = |name: &str| state_at(&w, &format!("/z/trash/home/alice/{name}"));
     assert_eq!([at("pending.tif"), at("failed.tif")], [Some(State::Gone); 2]);
     assert_eq!(at("imported.tif"), Some(State::Imported));
+    assert_eq!(at("importing.tif"), Some(State::Importing), "an agent is at it");
     let failed = w.catalog.avus_of(b"/z/trash/home/alice/failed.tif");
     assert!(failed.iter().any(|t| t.value.contains("no reader")), "what failed keeps its reason: {failed:?}");
 }
@@ -139,4 +141,67 @@ fn what_there_is_no_room_for_is_noticed_by_a_later_look() {
         w.sweeper().sweep_all().unwrap();
     }
     assert_eq!(w.filesets(), 5);
+}
+
+/// Writes a record as a sweep would have left it.
+fn record(w: &World, path: &str, state: State) {
+    let triple = Triple::new("irods::omero::state", state.as_str(), "1");
+    w.catalog.avus.borrow_mut().entry(path.as_bytes().to_vec()).or_default().insert(triple);
+}
+
+#[test]
+fn in_a_tree_that_was_moved_out_only_collections_with_open_records_are_swept() {
+    let w = world();
+    let root = w.catalog.make(ELSEWHERE, "/z/elsewhere");
+    for number in 1..4 {
+        let path = format!("/z/elsewhere/{number}");
+        w.catalog.make(ELSEWHERE + number, &path);
+        w.catalog.put_into(ELSEWHERE + number, number, "a.tif");
+    }
+    record(&w, "/z/elsewhere/2/a.tif", State::Failed);
+    record(&w, "/z/elsewhere/3/a.tif", State::Imported);
+    let path = w.catalog.path_of(root).unwrap();
+    w.catalog.set_mark(&path, &w.config.attributes.due_tree, "alice#z").unwrap();
+    w.sweeper().sweep(root).unwrap();
+    assert_eq!(w.catalog.sweeps(), 1);
+    run_queue(&w);
+    assert_eq!(state_at(&w, "/z/elsewhere/2/a.tif"), Some(State::Gone));
+    assert_eq!(state_at(&w, "/z/elsewhere/3/a.tif"), Some(State::Imported));
+}
+
+#[test]
+fn what_waits_and_is_tagged_off_itself_is_gone() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.put(2, "b.tif", "alice");
+    record(&w, &format!("{COLLECTION}/a.tif"), State::Pending);
+    w.catalog.tag(&format!("{COLLECTION}/a.tif"), "off", "");
+    w.wait(QUIET);
+    let report = w.sweep().unwrap();
+    assert_eq!((report.gone, report.imported), (1, 1));
+    assert_eq!((w.catalog.state("a.tif"), w.filesets()), (Some(State::Gone), 1));
+}
+
+#[test]
+fn a_directory_format_that_was_moved_out_before_its_import_is_gone() {
+    let w = world();
+    let unit = w.catalog.make(ELSEWHERE, "/z/elsewhere/x.zarr");
+    record(&w, "/z/elsewhere/x.zarr", State::Pending);
+    assert_eq!(w.sweeper().sweep(unit).unwrap().gone, 1);
+    assert_eq!(state_at(&w, "/z/elsewhere/x.zarr"), Some(State::Gone));
+}
+
+#[test]
+fn a_burst_of_removals_costs_one_look_for_what_they_left() {
+    let w = world();
+    let (quiet, start) = (Duration::from_secs(QUIET), Instant::now());
+    let mut memory = Memory::default();
+    let mut look = |after| memory.look_for_strays(&w.catalog, w.clock.now(), quiet, start + after).unwrap();
+    (0..1_000).for_each(|_| look(Duration::ZERO));
+    assert_eq!((w.catalog.queued_for(due::SWEEP_ALL).unwrap().len(), w.catalog.calls.get()), (1, 3));
+    look(quiet);
+    assert_eq!(w.catalog.queued_for(due::SWEEP_ALL).unwrap().len(), 1, "that one is still to come");
+    w.wait(QUIET);
+    look(quiet * 2);
+    assert_eq!(w.catalog.queued_for(due::SWEEP_ALL).unwrap().len(), 2);
 }

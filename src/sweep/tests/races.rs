@@ -191,7 +191,8 @@ impl Zone {
             }
             let crashes = Some(self.crashes.load(Ordering::Relaxed));
             let agent = Process { zone: self, me, skew, calls: Cell::new(0), dies_after, crashes };
-            let sweeper = Sweeper { config, catalog: &agent, importer: Some(&agent), clock: &agent };
+            let sweeper =
+                Sweeper { config, catalog: &agent, importing: Some(Importing::Here(&agent)), clock: &agent };
             // What fails is logged, and the job is over.
             let _ = match job.text.as_str() {
                 due::SWEEP_ALL => sweeper.sweep_all().map(drop),

@@ -241,8 +241,10 @@ namespace zone
         const int code = api(
             session, "exec_my_rule",
             [&] {
-                RuleContext context{session.comm(), instance};
+                // The name of the instance is in the conditions only, as on 5.0.2.
+                RuleContext context{session.comm(), ""};
                 context.info().msParamArray = &parameters;
+                context.info().condInputData = &input->condInput;
                 const auto result = session.server().plugins.exec_rule_text(instance, text, &parameters, "ruleExecOut", context.callback());
                 session.output = rule_output(parameters);
                 if (!result.ok()) {

@@ -1,12 +1,12 @@
 //! Everything on this host that the stanza points at, as the service account sees it.
 
-use super::importer;
+use super::{agents, importer};
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
 use crate::server_config::join;
 use irods_rule_engine_plugin_omero::config::check_host_path;
 use irods_rule_engine_plugin_omero::identity::{Denied, TableFile};
-use irods_rule_engine_plugin_omero::secret;
+use irods_rule_engine_plugin_omero::secret::{self, SecretError};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -16,6 +16,8 @@ use std::path::Path;
 pub enum Kind {
     /// A file with a secret.
     Secret,
+    /// A file with a private key.
+    Key,
     /// A table of users.
     Table,
     /// A file that is read.
@@ -49,6 +51,10 @@ pub const PATHS: &[(&str, Kind)] = &[
     ("/importer/jars", Kind::Jars),
     ("/importer/logback", Kind::Logback),
     ("/importer/work_directory", Kind::Work),
+    ("/importer/agents/*/token_file", Kind::Secret),
+    ("/importer/agents/*/ca_file", Kind::File),
+    ("/importer/agents/*/cert_file", Kind::File),
+    ("/importer/agents/*/key_file", Kind::Key),
 ];
 
 /// Where the importer works if nothing else is said.
@@ -71,13 +77,20 @@ pub struct Look<'a> {
 impl Look<'_> {
     /// Looks at every path.
     pub fn at_all(&self, report: &mut Report) {
+        let agents = agents::Agents::of(self.stanza);
         for (pattern, kind) in PATHS {
+            // Where agents import, their hosts see the files.
+            if agents.are_elsewhere() && matches!(kind, Kind::Vault | Kind::Directory | Kind::Mount) {
+                continue;
+            }
             for (pointer, path) in self.paths(pattern) {
                 self.at(&pointer, Path::new(path), *kind, report);
             }
         }
+        agents.look(self.pointer, self.account, report);
         let work = "/importer/work_directory";
-        if self.stanza.get("importer").is_some() && self.stanza.pointer(work).is_none_or(Value::is_null) {
+        let is_here = self.stanza.get("importer").is_some() && agents.is_none();
+        if is_here && self.stanza.pointer(work).is_none_or(Value::is_null) {
             self.at(work, Path::new(WORK_DIRECTORY), Kind::Work, report);
         }
     }
@@ -97,7 +110,8 @@ impl Look<'_> {
         let account = self.account;
         let shown = path.display();
         match kind {
-            Kind::Secret => self.look_at_secret(&place, path, report),
+            Kind::Secret => self.look_at_secret(&place, path, secret::check(path, account.uid), report),
+            Kind::Key => self.look_at_secret(&place, path, secret::check_text(path, account.uid), report),
             Kind::Table => self.look_at_table(&place, path, report),
             Kind::File => {
                 self.look_at_file(&place, path, report);
@@ -154,13 +168,19 @@ impl Look<'_> {
         self.stanza.pointer(&format!("{entry}/importer_prefix")).is_some_and(|v| !v.is_null())
     }
 
-    fn look_at_secret(&self, place: &str, path: &Path, report: &mut Report) {
+    fn look_at_secret(
+        &self,
+        place: &str,
+        path: &Path,
+        checked: Result<(), SecretError>,
+        report: &mut Report,
+    ) {
         let who = &self.account.name;
         let remedy = format!(
-            "sudo install -o {who} -m 0600 /dev/stdin {}, and type the password and the end of input",
+            "write it anew: 'sudo install -o {who} -m 0600 /dev/stdin {}', then the secret and the end of input",
             path.display()
         );
-        match secret::check(path, self.account.uid) {
+        match checked {
             Err(e) => report.add(Code::SecretFile, place, e, remedy),
             Ok(()) if !self.account.may(Wish::Read, path) => {
                 let sentence = format!("the password file {} cannot be read by {who}", path.display());

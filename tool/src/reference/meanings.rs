@@ -3,6 +3,9 @@
 /// What holds without a key that has to be there.
 pub const NEEDED: &str = "needed";
 
+/// The same where the importer is the `omero` command on the iRODS server.
+pub const NEEDED_WITH_COMMAND: &str = "needed with `command`";
+
 /// What a value is where the reader's own word for it says too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -73,6 +76,7 @@ pub const MEANINGS: &[Row] = &[
     ("/max_files_per_sweep", AsRead, "", "at most this many data objects go to OMERO in one sweep; the rest follow in the next", ""),
     ("/max_queued_sweeps", AsRead, "", "at most this many sweeps wait in the queue when a whole tree is looked at", ""),
     ("/sweep_expiry_in_seconds", AsRead, "", "a sweep that has given no sign of life for this long is dead, and its collection is taken over", ""),
+    ("/sweep_all_interval_in_seconds", AsRead, "", "how often collections are looked for whose sweep was lost", ""),
     ("/retry_wait_in_seconds", AsRead, "", "the first wait before an import is tried again while OMERO is away; it doubles up to an hour", ""),
     ("/retry_max_age_in_seconds", AsRead, "", "for how long an import that cannot be done for now is tried again; 0 means for ever", ""),
     ("/users", AsRead, "needed with a `watch`", "iRODS user → OMERO user", ""),
@@ -134,23 +138,32 @@ pub const MEANINGS: &[Row] = &[
     ("/visibility/mounts/*/mount", AsRead, NEEDED, "where it is mounted", "`.` or `..` in it; `/`"),
     ("/visibility/stage_to", AsRead, "none", "the (root) resource to which data is copied, checksum verified, that is visible neither way; the copy is imported", "a hierarchy; no `vaults`"),
 
-    ("/omero/server", AsRead, NEEDED, "host name, or `wss://` URL", "`@` or a blank in it"),
+    ("/omero/server", AsRead, NEEDED_WITH_COMMAND, "host name, or `wss://` URL", "`@` or a blank in it"),
     ("/omero/port", AsRead, "", "its port", ""),
-    ("/omero/sudo_user", AsRead, NEEDED, "a restricted administrator with the privilege `Sudo`", "what cannot be a name in OMERO"),
-    ("/omero/password_file", AsRead, NEEDED, "its password, one line; a regular file of mode 0600 that belongs to the service account (or root), or a systemd credential", "a `password` in the configuration"),
+    ("/omero/sudo_user", AsRead, NEEDED_WITH_COMMAND, "a restricted administrator with the privilege `Sudo`", "what cannot be a name in OMERO"),
+    ("/omero/password_file", AsRead, NEEDED_WITH_COMMAND, "its password, one line; a regular file of mode 0600 that belongs to the service account (or root), or a systemd credential", "a `password` in the configuration"),
     ("/omero/annotation_namespace", AsRead, "", "namespace of the map annotation on what was imported", ""),
 
-    ("/importer/mode", AsRead, "", "`command`: the `omero` command on the iRODS server", "another word"),
-    ("/importer/command", AsRead, NEEDED, "the `omero` command", "no absolute path"),
+    ("/importer/mode", AsRead, "", "`command`: the `omero` command on the iRODS server; `agent`: programs beside OMERO, with their own keys, which come last here", "another word"),
+    ("/importer/command", AsRead, NEEDED_WITH_COMMAND, "the `omero` command", "no absolute path"),
     ("/importer/jars", AsRead, "what the command finds by itself", "directory of OMERO's Java client jars", "without `logback`"),
     ("/importer/logback", AsRead, "what the command finds by itself", "a logback file that logs to standard error, such as `packaging/logback-import.xml`", ""),
-    ("/importer/timeout_in_seconds", AsRead, "", "one importer run", ""),
+    ("/importer/timeout_in_seconds", AsRead, "", "one importer run; with agents one request to one, 1 to 600, `30`", ""),
     ("/importer/command_timeout_in_seconds", AsRead, "", "any other `omero` command", ""),
     ("/importer/transfer", AsRead, "", "how the bytes get into OMERO's repository", "another word"),
     ("/importer/options", Texts, "empty", "further importer options, each as `--name=value`: `--skip`, `--checksum-algorithm`, `--parallel-upload`, `--parallel-fileset`, `--depth`, `--encrypted`, `--readers`", "any other"),
     ("/importer/java_options", AsRead, "none", "`JAVA_OPTS` of the importer", ""),
     ("/importer/environment", MapOfTexts, "empty", "further environment of the `omero` command", "a variable that is ours to set, such as `OMERO_PASSWORD`"),
     ("/importer/work_directory", AsRead, "`/var/lib/irods/omero`", "sessions and temporary files of running imports (made with mode 0700)", "no absolute path"),
+    ("/importer/agents", Objects, "needed with `agent`", "the agents; each OMERO user's imports go to the same one for as long as it can be reached", "an empty list"),
+    ("/importer/collect_interval_in_seconds", AsRead, "", "how often agents are asked what they have done, as far as the delay server wakes up so often", ""),
+    ("/importer/fallback_after_in_seconds", AsRead, "", "for how long an agent may be out of reach before what it was given is submitted anew", ""),
+    ("/importer/agents/*/name", AsRead, NEEDED, "its name, in records and logs", "two of one name"),
+    ("/importer/agents/*/url", AsRead, NEEDED, "where it listens: `https://HOST:PORT`, or `unix:/PATH` of a socket on this host", "`http` to another host; a path, a user"),
+    ("/importer/agents/*/token_file", AsRead, "none", "the token it wants, one line; a file of mode 0600 as `password_file`", "no absolute path"),
+    ("/importer/agents/*/ca_file", AsRead, "those of the system", "the certificates (PEM) that vouch for it", "no absolute path"),
+    ("/importer/agents/*/cert_file", AsRead, "none", "the certificate (PEM) that we show it", "without `key_file`"),
+    ("/importer/agents/*/key_file", AsRead, "none", "its key (PEM), a file of mode 0600 as `password_file`", "without `cert_file`"),
 ];
 
 /// One AVU: its key in `attributes`, what bears it, value, units, meaning.
@@ -171,9 +184,12 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("version", "with `state`", "modify time and size, `1700000000:1024`", "checksum, if one is registered", "which state of the bytes the record is about"),
     ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
     ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
-    ("due", "collection", "`name#zone`", "", "something in the collection is to be looked at"),
+    ("ignored", "with `state`", "`name#zone`", "", "who asked that the data is left alone"),
+    ("job", "with the state `importing`", "key of the job", "the agent's name", "the job in which an agent imports it"),
+    ("due", "collection", "`name#zone`; `of a tree for name#zone`; `last look`", "", "something in the collection is to be looked at"),
     ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
+    ("recurring", "the zone's collection", "`sweep_all`", "", "the look for collections whose sweep was lost goes on for ever"),
     ("noticed", "collection", "seconds since 1970-01-01 UTC", "", "on the zone's collection: until when the catalog has been asked for data that no PEP told of"),
     ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
     ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),

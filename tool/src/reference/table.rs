@@ -2,6 +2,7 @@
 
 use super::meanings::{ATTRIBUTES, NEEDED, Shape};
 use super::{Key, keys};
+use crate::finding::Code;
 use irods_rule_engine_plugin_omero::config::{Attributes, Kind};
 use serde_json::{Value, json};
 
@@ -53,6 +54,14 @@ pub fn attribute_table() -> String {
         lines.push(format!("| `{key}` | `{name}` | {bearer} | {value} | {units} | {meaning} | {writer} |"));
     }
     lines.join("\n") + "\n"
+}
+
+/// The table of what `irods-omero check` can find.
+pub fn code_table() -> String {
+    let row =
+        |code: &Code| format!("| `{}` | {} | {} |\n", code.word(), code.severity().word(), code.meaning());
+    "| code | severity | meaning |\n|---|---|---|\n".to_owned()
+        + &Code::ALL.iter().map(row).collect::<String>()
 }
 
 /// What a key takes, in words.

@@ -1,0 +1,130 @@
+//! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
+
+mod jobs;
+mod problem;
+mod state;
+
+pub use problem::Problem;
+pub use state::{App, Peer};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use std::time::Instant;
+
+/// The description of the interface.
+pub const OPENAPI: &str = include_str!("../../openapi.json");
+
+/// Every route, as method and path, that the description has to have.
+pub const ROUTES: [(&str, &str); 11] = [
+    ("post", "/v1/jobs"),
+    ("get", "/v1/jobs"),
+    ("get", "/v1/jobs/{id}"),
+    ("post", "/v1/jobs/{id}/cancel"),
+    ("post", "/v1/jobs/{id}/retry"),
+    ("get", "/v1/changes"),
+    ("get", "/metrics"),
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/openapi.json"),
+    ("get", "/"),
+];
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let asked_by_clients = Router::new()
+        .route("/v1/jobs", post(jobs::submit).get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::get))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/changes", get(jobs::changes))
+        .route("/metrics", get(metrics))
+        .route_layer(from_fn_with_state(app.clone(), known_clients));
+    Router::new()
+        .merge(asked_by_clients)
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/openapi.json", get(openapi))
+        .route("/", get(greeting))
+        .fallback(nothing)
+        .method_not_allowed_fallback(not_so)
+        .layer(from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+/// Lets only known callers through, each at its rate.
+async fn known_clients(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let loaded = app.live.get();
+    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let certificate = request.extensions().get::<Peer>().and_then(|p| p.certificate.as_deref());
+    let Some(client) = loaded.clients.who(authorization, certificate) else {
+        return Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "show a token of the agent's tokens_file (Authorization: Bearer TOKEN) or a certificate it knows",
+        )
+        .into_response();
+    };
+    if !app.rates.allow(&client.name, loaded.config.limits.requests_per_second, Instant::now()) {
+        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests: try again in a second")
+            .into_response();
+    }
+    request.extensions_mut().insert(client);
+    next.run(request).await
+}
+
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        _ => "other",
+    };
+    let path = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let mut response = next.run(request).await;
+    app.metrics.answered(method, path, response.status().as_u16());
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn nothing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here: /openapi.json says what there is")
+}
+
+async fn not_so() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method: /openapi.json says with which")
+}
+
+async fn greeting() -> &'static str {
+    "irods-omero agent\n"
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+/// Whether the agent lives: it answers.
+async fn healthz() -> Json<serde_json::Value> {
+    Json(json!({"alive": true}))
+}
+
+/// Whether what it needs is there.
+async fn readyz(State(app): State<App>) -> Response {
+    let findings = app.findings().await;
+    let ready = findings.iter().all(|f| f.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": ready, "checks": &*findings}))).into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let counts = app.queue.counts(None).await?;
+    let loaded = app.live.get();
+    let text = app.metrics.text(&counts, loaded.config.servers.keys(), &app.runner.closed());
+    let text = text.map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}

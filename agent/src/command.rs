@@ -1,0 +1,53 @@
+//! The command line of the agent.
+
+use crate::live::Loaded;
+use crate::{server, service};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// The words after `irods-omero agent`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The agent's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/irods-omero/agent.toml")]
+    config: PathBuf,
+    /// Only look at the configuration and what it names, and say all that is wrong
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the agent, or checks its configuration.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let loaded = match Loaded::read(&arguments.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.check {
+        return match loaded.config.tls.as_ref().map(server::tls).transpose() {
+            Ok(_) => {
+                println!("{}: nothing is wrong", arguments.config.display());
+                ExitCode::SUCCESS
+            }
+            Err(why) => failed(&why),
+        };
+    }
+    // Standard error is the journal, which has the time itself.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    match service::run(&arguments.config, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("irods-omero agent: {why}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,155 @@
+//! The agent ends in every way at every point, and every file is imported exactly once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
+
+mod support;
+
+use serde_json::json;
+use std::fs;
+use support::{TestAgent, outcomes, wait_until};
+
+/// Stops the import at a point; gives when it is there.
+fn until_import_is_at(agent: &TestAgent, point: &str) {
+    let gate = agent.dir.path().join(format!("gate at {point}"));
+    agent.omero.admin(&[
+        "fault",
+        "set",
+        "gate",
+        "--command",
+        "import",
+        "--times",
+        "1",
+        "--where",
+        point,
+        "--until",
+        gate.to_str().unwrap(),
+    ]);
+    let body = agent.body(
+        &format!("k-{point}"),
+        1,
+        &[agent.image("a.tif"), agent.image("b.tif"), agent.image("c.tif")],
+    );
+    agent.submit(&body);
+    let reached = format!("{}.reached", gate.display());
+    wait_until(&format!("the import is at {point}"), || fs::exists(&reached).unwrap().then_some(()));
+}
+
+fn job_id(agent: &TestAgent, key: &str) -> String {
+    agent.get(&format!("/v1/jobs?key={key}")).json()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn killed_at_any_point_of_an_import_everything_is_imported_exactly_once() {
+    for point in ["start", "before-fileset", "after-transfer", "after-images", "after-result", "end"] {
+        let mut agent = TestAgent::started();
+        until_import_is_at(&agent, point);
+        agent.kill();
+        agent.start();
+        let id = job_id(&agent, &format!("k-{point}"));
+        let done = agent.wait_for(&id, "done");
+        assert_eq!(outcomes(&done), ["imported"; 3], "{point}");
+        assert_eq!(agent.omero.count("images"), 3, "{point}");
+        let history = agent.job(&id)["history"].to_string();
+        assert!(history.contains("the agent ended while it ran"), "{point}: {history}");
+        assert_eq!(
+            fs::read_dir(&agent.omero.work).unwrap().count(),
+            0,
+            "{point}: what was left behind is removed"
+        );
+    }
+}
+
+#[test]
+fn killed_with_a_job_queued_waiting_or_done_nothing_is_lost_and_nothing_done_again() {
+    let mut agent = TestAgent::new();
+    agent.config["limits"]["imports"] = json!(1);
+    agent.config["limits"]["retry_wait_in_seconds"] = json!(3_600);
+    agent.start();
+    let done = agent.submit(&agent.body("done", 1, &[agent.image("a.tif")]));
+    let told = agent.wait_for(&done, "done");
+    agent.omero_down();
+    let waiting = agent.submit(&agent.body("waiting", 2, &[agent.image("b.tif")]));
+    agent.wait_for(&waiting, "waiting");
+    let queued = agent.submit(&agent.body("queued", 3, &[agent.image("c.tif")]));
+    agent.kill();
+    agent.start();
+    assert_eq!(agent.job(&done)["outcomes"], told["outcomes"]);
+    assert_eq!(agent.job(&waiting)["state"], "waiting");
+    agent.omero_up();
+    for id in [&queued, &waiting] {
+        if agent.job(id)["state"] == "waiting" {
+            agent.post(&format!("/v1/jobs/{id}/retry"), &serde_json::Value::Null);
+        }
+        assert_eq!(outcomes(&agent.wait_for(id, "done")), ["imported"]);
+    }
+    assert_eq!((agent.omero.count("images"), agent.job(&done)["attempts"].as_u64()), (3, Some(1)));
+}
+
+#[test]
+fn ended_by_systemd_a_running_job_is_handed_back_and_finished_by_the_next_agent() {
+    let mut agent = TestAgent::started();
+    until_import_is_at(&agent, "after-transfer");
+    assert!(agent.terminate().success(), "{}", agent.log());
+    let ran: Vec<_> = fs::read_dir(&agent.omero.work).unwrap().collect();
+    assert!(ran.is_empty(), "the importer's session is ended and its directory removed: {ran:?}");
+    agent.start();
+    let id = job_id(&agent, "k-after-transfer");
+    assert_eq!(outcomes(&agent.wait_for(&id, "done")), ["imported"; 3]);
+    assert!(agent.job(&id)["history"].to_string().contains("the agent ends"));
+    assert_eq!(agent.omero.count("images"), 3);
+}
+
+#[test]
+fn a_damaged_queue_is_refused_with_its_name_and_the_remedy_and_done_with_an_empty_one() {
+    let mut agent = TestAgent::started();
+    let body = agent.body("k", 1, &[agent.image("a.tif")]);
+    agent.wait_for(&agent.submit(&body), "done");
+    assert!(agent.terminate().success());
+    let queue = agent.state().join("queue.sqlite");
+    // The file alone: its pages may all be in the write-ahead log too, from which SQLite mends it.
+    let _ = fs::remove_file(agent.state().join("queue.sqlite-wal")); // it may not be there
+    fs::write(&queue, vec![0xff; 20_000]).unwrap();
+    let (status, said) = agent.start_in_vain();
+    assert!(!status.success());
+    let expected = format!("the queue {} is damaged", queue.display());
+    assert!(said.contains(&expected) && said.contains("Move it away"), "{said}");
+    for name in ["queue.sqlite", "queue.sqlite-wal", "queue.sqlite-shm"] {
+        let _ = fs::remove_file(agent.state().join(name)); // not all are there
+    }
+    agent.start();
+    let done = agent.wait_for(&agent.submit(&body), "done");
+    assert_eq!((&done["outcomes"][0]["adopted"], agent.omero.count("images")), (&json!(true), 1));
+}
+
+#[test]
+fn a_second_agent_on_the_same_queue_is_refused() {
+    let agent = TestAgent::started();
+    let (status, said) = agent.second();
+    assert!(!status.success() && said.contains("another agent runs"), "{said}");
+    assert_eq!(agent.get("/v1/jobs").status, 200);
+}
+
+#[test]
+fn a_full_queue_says_so_and_goes_on_with_what_it_has() {
+    let mut agent = TestAgent::new();
+    agent.config["limits"]["queue_megabytes"] = json!(1);
+    agent.start();
+    let path = [agent.image("a.tif")];
+    let first = agent.submit(&agent.body("first", 1, &path));
+    let mut big = agent.body("big", 1, &path);
+    let refused = (0..).find_map(|n| {
+        big["key"] = json!(format!("big{n}"));
+        let file = |i: usize| {
+            let mut file = big["files"][0].clone();
+            file["subject"] = json!(format!("d{}", 1_000 + n * 1_000 + i));
+            file
+        };
+        big["files"] = (0..500).map(file).collect();
+        let answer = agent.post("/v1/jobs", &big);
+        (answer.status != 201).then_some(answer)
+    });
+    let refused = refused.unwrap();
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.head.to_lowercase().contains("retry-after"), "{refused:?}");
+    assert_eq!(outcomes(&agent.wait_for(&first, "done")), ["imported"]);
+}

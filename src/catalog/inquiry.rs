@@ -1,0 +1,251 @@
+//! What people ask of the catalog, beyond what the sweep needs: who may do what, and what there is in the whole zone.
+
+use super::irods::{IrodsCatalog, quoted, quoted_list, unreadable};
+use super::{Catalog, CatalogError, QueuedJob};
+use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
+use crate::record::Triple;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// A data object, and the collection that holds it.
+    DataObject(DataId, CollectionId),
+    /// A collection.
+    Collection(CollectionId),
+}
+
+/// Of whose data something is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// All data of the zone.
+    All,
+    /// What the session's user may read.
+    Own,
+}
+
+/// A level of permission, as `irods::experimental::catalog::access_type` numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(u32);
+
+impl Level {
+    /// `read_object`
+    pub const READ: Self = Self(1_050);
+    /// `modify_object`
+    pub const WRITE: Self = Self(1_120);
+}
+
+/// What people ask of the catalog.
+pub trait Inquiry: Catalog {
+    /// The collection of the zone this server is in.
+    fn zone(&self) -> Result<LogicalPath, CatalogError>;
+
+    /// What is at a path; `None` for nothing.
+    fn item(&self, path: &LogicalPath) -> Result<Option<Item>, CatalogError>;
+
+    /// The highest permission a user has, by name or through a group; `None` for none.
+    fn permission(&self, user: &IrodsUser, item: Item) -> Result<Option<Level>, CatalogError>;
+
+    /// How many data objects bear each value of an attribute.
+    fn counts(&self, attribute: &str, sight: Sight) -> Result<BTreeMap<String, u64>, CatalogError>;
+
+    /// Data objects with an attribute of one of some values, and their collections; those modified last come first.
+    fn newest_with(
+        &self,
+        attribute: &str,
+        values: &[&str],
+        sight: Sight,
+        limit: usize,
+    ) -> Result<Vec<(DataId, CollectionId)>, CatalogError>;
+
+    /// The values of an attribute on data objects, each with the data object.
+    fn values(&self, attribute: &str, sight: Sight) -> Result<Vec<(DataId, String)>, CatalogError>;
+
+    /// The AVUs of some attributes on collections.
+    fn collection_avus(
+        &self,
+        attributes: &[&str],
+        sight: Sight,
+    ) -> Result<Vec<(CollectionId, Triple)>, CatalogError>;
+
+    /// Every job of ours in the delay queue.
+    fn jobs(&self) -> Result<Vec<QueuedJob>, CatalogError>;
+}
+
+/// The most rows asked of one query.
+const MAX_ROWS: u32 = 1_000_000;
+
+/// A row of as many cells as expected.
+fn cells<const N: usize>(row: Vec<String>, subject: &str) -> Result<[String; N], CatalogError> {
+    row.try_into().map_err(|_| unreadable("rs_genquery2", subject, &format!("not {N} columns")))
+}
+
+fn parsed<T, E: ToString>(found: Result<T, E>, subject: &str) -> Result<T, CatalogError> {
+    found.map_err(|e| unreadable("rs_genquery2", subject, &e.to_string()))
+}
+
+/// The part of a query that finds a data object by its path.
+fn object_at(path: &LogicalPath) -> Vec<u8> {
+    let parent = parent_bytes(path.as_bytes()).unwrap_or_default();
+    [b"COLL_NAME = ".as_slice(), &quoted(parent), b" and DATA_NAME = ", &quoted(path.name())].concat()
+}
+
+impl Inquiry for IrodsCatalog<'_> {
+    fn zone(&self) -> Result<LogicalPath, CatalogError> {
+        let subject = "the local zone";
+        let rows = self.rows(b"select ZONE_NAME where ZONE_TYPE = 'local'", subject)?;
+        let name = rows.into_iter().flatten().next().unwrap_or_default();
+        parsed(LogicalPath::parse(format!("/{name}").as_bytes()), subject)
+    }
+
+    fn item(&self, path: &LogicalPath) -> Result<Option<Item>, CatalogError> {
+        if let Some(id) = self.collection_id(path)? {
+            return Ok(Some(Item::Collection(id)));
+        }
+        let subject = path.display();
+        let query = [b"select distinct DATA_ID, COLL_ID where ".as_slice(), &object_at(path)].concat();
+        let Some(row) = self.rows(&query, &subject)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let [id, collection] = cells(row, &subject)?;
+        let id = parsed(DataId::parse(&id), &subject)?;
+        Ok(Some(Item::DataObject(id, parsed(CollectionId::parse(&collection), &subject)?)))
+    }
+
+    fn permission(&self, user: &IrodsUser, item: Item) -> Result<Option<Level>, CatalogError> {
+        let subject = format!("permissions of {user}");
+        let query = [
+            b"select USER_ID where USER_NAME = ".as_slice(),
+            &quoted(user.name().as_bytes()),
+            b" and USER_ZONE = ",
+            &quoted(user.zone().as_bytes()),
+        ]
+        .concat();
+        let Some(id) = self.rows(&query, &subject)?.into_iter().flatten().next() else {
+            return Ok(None);
+        };
+        // The catalog lists a user as a member of itself, so that one query finds the user and its groups.
+        let query = [
+            b"select distinct USER_ID where GROUP_MEMBER_ID = ".as_slice(),
+            &quoted(id.as_bytes()),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let mut holders: BTreeSet<String> = self.rows(&query, &subject)?.into_iter().flatten().collect();
+        holders.insert(id);
+        let (kind, id) = match item {
+            Item::DataObject(id, _) => ("DATA", id.to_string()),
+            Item::Collection(id) => ("COLL", id.to_string()),
+        };
+        let query = format!(
+            "select distinct {kind}_ACCESS_USER_ID, {kind}_ACCESS_PERM_ID where {kind}_ID = '{id}' limit {MAX_ROWS}"
+        );
+        let mut highest = None;
+        for row in self.rows(query.as_bytes(), &subject)? {
+            let [holder, level] = cells(row, &subject)?;
+            if holders.contains(&holder)
+                && let Ok(level) = level.parse()
+            {
+                highest = highest.max(Some(Level(level)));
+            }
+        }
+        Ok(highest)
+    }
+
+    fn counts(&self, attribute: &str, sight: Sight) -> Result<BTreeMap<String, u64>, CatalogError> {
+        let subject = "data objects by their records";
+        let query = [
+            b"select META_DATA_ATTR_VALUE, count(distinct DATA_ID) where META_DATA_ATTR_NAME = ".as_slice(),
+            &quoted(attribute.as_bytes()),
+            b" group by META_DATA_ATTR_VALUE",
+        ]
+        .concat();
+        let mut counts = BTreeMap::new();
+        for row in self.rows_seen(&query, subject, sight)? {
+            let [value, count] = cells(row, subject)?;
+            counts.insert(value, parsed(count.parse::<u64>(), subject)?);
+        }
+        Ok(counts)
+    }
+
+    fn newest_with(
+        &self,
+        attribute: &str,
+        values: &[&str],
+        sight: Sight,
+        limit: usize,
+    ) -> Result<Vec<(DataId, CollectionId)>, CatalogError> {
+        let subject = "data objects by their records";
+        let query = [
+            b"select distinct DATA_ID, COLL_ID, DATA_MODIFY_TIME where META_DATA_ATTR_NAME = ".as_slice(),
+            &quoted(attribute.as_bytes()),
+            b" and META_DATA_ATTR_VALUE in (",
+            &quoted_list(values),
+            format!(") order by DATA_MODIFY_TIME desc limit {limit}").as_bytes(),
+        ]
+        .concat();
+        let mut found: Vec<(DataId, CollectionId)> = Vec::new();
+        for row in self.rows_seen(&query, subject, sight)? {
+            let [id, collection, _] = cells(row, subject)?;
+            let item =
+                (parsed(DataId::parse(&id), subject)?, parsed(CollectionId::parse(&collection), subject)?);
+            // One with several replicas comes several times.
+            if !found.contains(&item) {
+                found.push(item);
+            }
+        }
+        Ok(found)
+    }
+
+    fn values(&self, attribute: &str, sight: Sight) -> Result<Vec<(DataId, String)>, CatalogError> {
+        let subject = "data objects by their records";
+        let query = [
+            b"select distinct DATA_ID, META_DATA_ATTR_VALUE where META_DATA_ATTR_NAME = ".as_slice(),
+            &quoted(attribute.as_bytes()),
+            format!(" limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows_seen(&query, subject, sight)?.into_iter();
+        rows.map(|row| {
+            let [id, value] = cells(row, subject)?;
+            Ok((parsed(DataId::parse(&id), subject)?, value))
+        })
+        .collect()
+    }
+
+    fn collection_avus(
+        &self,
+        attributes: &[&str],
+        sight: Sight,
+    ) -> Result<Vec<(CollectionId, Triple)>, CatalogError> {
+        let subject = "collections by their AVUs";
+        let query = [
+            b"select distinct COLL_ID, META_COLL_ATTR_NAME, META_COLL_ATTR_VALUE, META_COLL_ATTR_UNITS where \
+              META_COLL_ATTR_NAME in ("
+                .as_slice(),
+            &quoted_list(attributes),
+            format!(") limit {MAX_ROWS}").as_bytes(),
+        ]
+        .concat();
+        let rows = self.rows_seen(&query, subject, sight)?.into_iter();
+        rows.map(|row| {
+            let [id, attribute, value, units] = cells(row, subject)?;
+            Ok((parsed(CollectionId::parse(&id), subject)?, Triple { attribute, value, units }))
+        })
+        .collect()
+    }
+
+    fn jobs(&self) -> Result<Vec<QueuedJob>, CatalogError> {
+        let subject = "the delay queue";
+        let query = format!(
+            "select distinct DELAY_RULE_ID, DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like \
+             '{{\"operation\":\"%' limit {MAX_ROWS}"
+        );
+        let rows = self.rows(query.as_bytes(), subject)?.into_iter();
+        rows.map(|row| {
+            let [_, text, time] = cells(row, subject)?;
+            Ok(QueuedJob { text, due_at: parsed(time.parse(), subject)? })
+        })
+        .collect()
+    }
+}

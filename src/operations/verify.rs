@@ -1,0 +1,98 @@
+//! `{"operation":"verify","path":...,"recursive":...}`: whether the records of what was imported agree with the
+//! catalog. OMERO is not asked.
+
+use super::subject::{Subject, Thing};
+use super::{Context, OperationError};
+use crate::catalog::{Kind, Level, ReplicaStatus};
+use crate::config::Attributes;
+use crate::names::{LogicalPath, OmeroId};
+use crate::record::{Record, State, Version};
+use serde_json::{Value, json};
+
+/// How many disagreements are listed.
+const LISTED: usize = 100;
+
+/// What to verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// A data object, or a collection with what is directly in it.
+    pub path: LogicalPath,
+    /// Whether all below it is meant too.
+    pub recursive: bool,
+}
+
+impl Verify {
+    /// Answers whoever may write there.
+    ///
+    /// # Errors
+    /// There is nothing, the client may not write there, or the catalog failed.
+    pub fn answer(&self, context: &Context<'_>) -> Result<Value, OperationError> {
+        let names = &context.config.attributes;
+        let subject = Subject::find(context, &self.path, Level::WRITE)?;
+        let (mut verified, mut wrong, mut listed) = (0_u64, 0_u64, Vec::new());
+        subject.each(context, self.recursive, &mut |thing| {
+            if thing.record.state(names) != Some(State::Imported) {
+                return Ok(());
+            }
+            verified += 1;
+            for what in disagreements(names, &thing) {
+                wrong += 1;
+                if listed.len() < LISTED {
+                    listed.push(json!({"path": thing.path.display(), "what": what}));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(json!({
+            "path": subject.path.display(),
+            "kind": subject.kind_word(),
+            "imported": verified,
+            "disagreements": wrong,
+            "listed": listed,
+        }))
+    }
+}
+
+/// What of a record of something imported does not agree with the catalog or with itself, in sentences.
+fn disagreements(names: &Attributes, thing: &Thing) -> Vec<String> {
+    let record = &thing.record;
+    let mut found = Vec::new();
+    match filesets(names, record).as_slice() {
+        [] => found.push("the record names no fileset".to_owned()),
+        [one] => {
+            if OmeroId::parse(one).is_err() {
+                found.push(format!("the record's fileset '{one}' is no id"));
+            }
+        }
+        several => found.push(format!("the record names several filesets: {}", several.join(", "))),
+    }
+    // The version of a directory is that of all its files together, which the sweep compares.
+    if thing.kind == Kind::DataObject {
+        found.extend(other_version(names, thing));
+    }
+    found
+}
+
+fn filesets<'r>(names: &Attributes, record: &'r Record) -> Vec<&'r str> {
+    let of_record = record.triples.iter();
+    of_record
+        .filter(|t| t.attribute == names.fileset || t.attribute == names.member_of)
+        .map(|t| t.value.as_str())
+        .collect()
+}
+
+fn other_version(names: &Attributes, thing: &Thing) -> Option<String> {
+    let Some(recorded) = thing.record.version(names) else {
+        return Some("the record names no version".to_owned());
+    };
+    let mut good = thing.replicas.iter().filter(|r| r.status == ReplicaStatus::Good).peekable();
+    if good.peek().is_none() {
+        return Some("no replica is good".to_owned());
+    }
+    let checksum = thing.record.checksum(names);
+    let is_same = |r: &crate::catalog::Replica| {
+        Version { modify_time: r.modify_time, size: r.size } == recorded
+            || r.size == recorded.size && checksum.is_some() && r.checksum.as_deref() == checksum
+    };
+    (!good.any(is_same)).then(|| "the data changed in iRODS after it was imported".to_owned())
+}

@@ -1,0 +1,506 @@
+//! What agents have done is asked for and written down: one short job that repeats itself for as long as any record
+//! names a job of an agent.
+//!
+//! The agents' feeds tell which jobs have ended since the last look; where each feed was left off is in the job's own
+//! text. A feed alone may miss something: an agent lost its file, a job of ours died on the way, the data was moved
+//! meanwhile. So now and then, and for as long as the end of a feed is not reached for the first time, the records that
+//! name a job are looked through and their agents asked about each.
+
+use super::plan::{self, Object};
+use super::scribe::{About, Scribe};
+use super::{PAGE, Report, Sweeper};
+use crate::catalog::{CatalogError, UnixTime, Which};
+use crate::due;
+use crate::identity::OmeroIdentity;
+use crate::importer::agents::{Agent, AgentError, Agents};
+use crate::importer::wire::{Job, JobState, Key};
+use crate::importer::{FileOutcome, Importing, Subject};
+use crate::names::{CollectionId, DataId, LogicalPath};
+use crate::record::{Entry, JobName, Record, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+/// How many jobs are asked for at a time.
+const JOBS: usize = 20;
+
+/// The most questions about changes to one agent in one run.
+const MAX_QUESTIONS: usize = 100;
+
+/// How often all records that name a job are looked through.
+const CHECK_INTERVAL: u64 = 600;
+
+/// How far the agents' feeds are read, as it stands in the rule text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bookmarks {
+    /// By the agent's name.
+    #[serde(default)]
+    agents: BTreeMap<String, Bookmark>,
+    /// When all records that name a job were last looked through.
+    #[serde(default)]
+    checked: UnixTime,
+}
+
+/// How far one feed is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Bookmark {
+    cursor: u64,
+    /// The end of the feed is still to be found. What stands before it ended long ago, or is found by its record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_new: bool,
+    /// Since when the agent does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    silent_since: Option<UnixTime>,
+}
+
+impl Bookmarks {
+    /// From a rule text. What cannot be read costs no more than a look at every record.
+    pub fn read(text: &Value) -> Self {
+        Self::deserialize(text).unwrap_or_default()
+    }
+
+    /// The rule text that goes on from here.
+    pub fn text(&self) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        match json.strip_prefix('{') {
+            Some(rest) => format!("{},{rest}", due::COLLECT),
+            None => format!("{}}}", due::COLLECT),
+        }
+    }
+}
+
+/// What one look came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// What was written.
+    pub written: Report,
+    /// Whether there is more to come.
+    pub goes_on: bool,
+}
+
+/// What an agent is known to say about a job.
+enum Standing {
+    /// It has ended.
+    Ended(Box<Job>),
+    /// It is not there any more.
+    Lost(String),
+    /// It is being worked on, or cannot be told.
+    Open,
+}
+
+/// A data object or directory whose record names a job.
+struct Waiting {
+    about: About,
+    who: Option<OmeroIdentity>,
+    /// When it was given to the agent.
+    since: UnixTime,
+    /// Whether iRODS has other bytes by now.
+    has_changed: bool,
+}
+
+/// A collection with records that name jobs.
+struct Place {
+    id: CollectionId,
+    path: LogicalPath,
+    /// The data objects directly in it, by job.
+    objects: BTreeMap<(String, String), Vec<DataId>>,
+    /// The job that imports the collection itself, as one directory.
+    itself: Option<(String, String)>,
+}
+
+impl Sweeper<'_> {
+    /// Asks the agents what they have done since `marks`, writes it down, and queues the next look.
+    ///
+    /// # Errors
+    /// The catalog failed. The next look is not queued then; `sweep_all` sees to it.
+    pub fn collect(&self, marks: &Bookmarks) -> Result<Collected, CatalogError> {
+        let Some(Importing::ByAgents(agents)) = self.importing else {
+            return Ok(Collected::default());
+        };
+        let mut report = Report::default();
+        let now = self.clock.now();
+        let mut next = Bookmarks { agents: BTreeMap::new(), checked: marks.checked };
+        let mut is_more = false;
+        let mut check = marks.checked > now || now - marks.checked >= CHECK_INTERVAL;
+        for agent in agents.all() {
+            let mut mark = marks.agents.get(agent.name()).copied().unwrap_or(Bookmark::NEW);
+            check |= mark.is_new;
+            let read = self.read_feed(agent, &mut mark, now, &mut report)?;
+            is_more |= read.is_more;
+            check |= read.has_begun_anew || mark.was_given_up_since(agents, marks.checked, now);
+            next.agents.insert(agent.name().to_owned(), mark);
+        }
+        if check && self.check(agents, &next, &mut report)? {
+            next.checked = now;
+        }
+        let goes_on = self.is_any_with_an_agent()?;
+        if goes_on {
+            let wait = if is_more { Duration::from_secs(1) } else { self.collect_interval() };
+            due::ensure_collect(self.catalog, now, &next.text(), wait, Duration::ZERO)?;
+        }
+        if report != Report::default() {
+            log::info!(
+                "act=collect imported={} failed={} skipped={} pending={} stale={} gone={}",
+                report.imported,
+                report.failed,
+                report.skipped,
+                report.pending,
+                report.stale,
+                report.gone
+            );
+        }
+        self.ensure_recheck(&report)?;
+        Ok(Collected { written: report, goes_on })
+    }
+
+    /// Makes sure that what agents do is asked for.
+    pub(super) fn ensure_collect(&self) -> Result<(), CatalogError> {
+        let text = Bookmarks::default().text();
+        let wait = self.collect_interval();
+        due::ensure_collect(self.catalog, self.clock.now(), &text, wait, self.config.sweep_expiry)
+    }
+
+    fn collect_interval(&self) -> Duration {
+        self.config.agents.as_ref().map_or(Duration::from_secs(10), |a| a.collect_interval)
+    }
+
+    /// Whether any record says that an agent is at work.
+    pub(super) fn is_any_with_an_agent(&self) -> Result<bool, CatalogError> {
+        if !matches!(self.importing, Some(Importing::ByAgents(_))) {
+            return Ok(false);
+        }
+        Ok(!self.places()?.is_empty())
+    }
+
+    /// The collections that bear, or directly hold, what is being imported: all records that name a job, and at most
+    /// some that a command of this host left so when it died.
+    fn places(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let names = &self.config.attributes;
+        let mut ids = self.catalog.collections_with(&names.state, State::Importing.as_str())?;
+        ids.extend(self.catalog.marked(&[&names.job])?);
+        Ok(ids)
+    }
+
+    /// Reads an agent's feed on and writes down what has ended.
+    fn read_feed(
+        &self,
+        agent: &dyn Agent,
+        mark: &mut Bookmark,
+        now: UnixTime,
+        report: &mut Report,
+    ) -> Result<Read, CatalogError> {
+        let mut read = Read::default();
+        let mut limit = JOBS;
+        for _ in 0..MAX_QUESTIONS {
+            let changes = match agent.changes(mark.cursor, limit) {
+                Ok(changes) => changes,
+                Err(AgentError::TooLong(_)) if limit > 1 => {
+                    limit = (limit / 2).max(1);
+                    continue;
+                }
+                Err(error @ AgentError::TooLong(_)) => {
+                    log::error!("act=collect agent={} failed=\"{error}\"", agent.name());
+                    return Ok(read);
+                }
+                Err(error) => {
+                    log::warn!("act=collect agent={} failed=\"{error}\"", agent.name());
+                    mark.silent_since = mark.silent_since.filter(|since| *since <= now).or(Some(now));
+                    return Ok(read);
+                }
+            };
+            mark.silent_since = None;
+            if changes.cursor < mark.cursor {
+                read.has_begun_anew = true;
+                mark.cursor = 0;
+                continue;
+            }
+            for job in changes.jobs.iter().filter(|job| job.state.is_final() && !mark.is_new) {
+                self.take_in(agent, job, report)?;
+            }
+            mark.cursor = changes.cursor;
+            // An agent may give fewer than it has, where they are long.
+            if changes.jobs.is_empty() {
+                mark.is_new = false;
+                return Ok(read);
+            }
+            if written(report) >= self.config.max_files_per_sweep {
+                break;
+            }
+        }
+        read.is_more = true;
+        Ok(read)
+    }
+
+    /// Writes down what became of a job's files that lie where they did when it was submitted.
+    fn take_in(&self, agent: &dyn Agent, job: &Job, report: &mut Report) -> Result<(), CatalogError> {
+        let Some(place) = self.place(job.collection)? else { return Ok(()) };
+        let zone = place.path.elements().next().unwrap_or_default();
+        if zone != job.zone.as_bytes() {
+            return Ok(()); // another zone's
+        }
+        let name = (job.key.as_str().to_owned(), agent.name().to_owned());
+        self.write_down(&place, &name, &Standing::Ended(Box::new(job.clone())), report).map(drop)
+    }
+
+    /// Looks through all records that name a job. Gives whether that is enough for a while.
+    fn check(
+        &self,
+        agents: &Agents<'_>,
+        marks: &Bookmarks,
+        report: &mut Report,
+    ) -> Result<bool, CatalogError> {
+        let mut known: HashMap<(String, String), Standing> = HashMap::new();
+        let mut all_settled = true;
+        for id in self.places()? {
+            let Some(place) = self.place(id)? else { continue };
+            let jobs: BTreeSet<&(String, String)> = place.objects.keys().chain(&place.itself).collect();
+            for name in jobs {
+                let standing =
+                    known.entry(name.clone()).or_insert_with(|| self.standing(agents, marks, name));
+                all_settled &= self.write_down(&place, name, standing, report)?;
+            }
+            if written(report) >= self.config.max_files_per_sweep {
+                return Ok(false);
+            }
+        }
+        Ok(all_settled)
+    }
+
+    /// Asks an agent about a job.
+    fn standing(&self, agents: &Agents<'_>, marks: &Bookmarks, (key, agent): &(String, String)) -> Standing {
+        let (Some(asked), Ok(key)) = (agents.get(agent), Key::parse(key)) else {
+            return Standing::Lost(format!(
+                "the agent '{agent}', which had the import, is no longer configured: it is submitted again"
+            ));
+        };
+        let now = self.clock.now();
+        let mark = marks.agents.get(agent);
+        if let Some(since) = mark.and_then(|m| m.silent_since) {
+            return if mark.is_some_and(|m| m.is_given_up(agents, now)) {
+                let minutes = now.saturating_sub(since) / 60;
+                Standing::Lost(format!(
+                    "the agent '{agent}', which has the import, has not answered for {minutes} minutes: is it running?"
+                ))
+            } else {
+                Standing::Open
+            };
+        }
+        match asked.job(&key) {
+            Ok(Some(job)) if job.state.is_final() => Standing::Ended(Box::new(job)),
+            Ok(Some(_)) => Standing::Open,
+            Ok(None) => Standing::Lost(format!(
+                "the agent '{agent}' does not know the import any more: it is submitted again"
+            )),
+            Err(error) => {
+                log::warn!("act=collect agent={agent} key={key} failed=\"{error}\"");
+                Standing::Open
+            }
+        }
+    }
+
+    /// The records in a collection that name jobs; `None` if the collection is gone.
+    fn place(&self, id: CollectionId) -> Result<Option<Place>, CatalogError> {
+        let names = &self.config.attributes;
+        let Some(path) = self.catalog.collection_path(id)? else { return Ok(None) };
+        let mut objects: BTreeMap<(String, String), Vec<DataId>> = BTreeMap::new();
+        self.catalog.object_avus(id, Which::All, &[&names.job], &mut |id, triple| {
+            objects.entry((triple.value, triple.units)).or_default().push(id);
+        })?;
+        for ids in objects.values_mut() {
+            ids.sort();
+            ids.dedup();
+        }
+        let own = self.catalog.collection_record(id)?;
+        let itself = own.job(names).map(|job| (job.key.to_owned(), job.agent.to_owned()));
+        Ok(Some(Place { id, path, objects, itself }))
+    }
+
+    /// Writes down what became of a job's files in one collection. Gives whether nothing has to wait for a later look.
+    fn write_down(
+        &self,
+        place: &Place,
+        name: &(String, String),
+        standing: &Standing,
+        report: &mut Report,
+    ) -> Result<bool, CatalogError> {
+        if matches!(standing, Standing::Open) {
+            return Ok(true);
+        }
+        let job = JobName { key: &name.0, agent: &name.1 };
+        let mut here = Report::default();
+        let (mut has_changed, mut all_settled) = (false, true);
+        let outcomes = outcomes_of(standing);
+        let mut settle = |waiting: Waiting| {
+            // The sweep that gave it to the agent may still be on its way there.
+            let is_young =
+                self.clock.now() < waiting.since.saturating_add(self.config.sweep_expiry.as_secs());
+            if is_young && matches!(standing, Standing::Lost(_)) {
+                all_settled = false;
+                return Ok(());
+            }
+            has_changed |= waiting.has_changed;
+            self.settle(&waiting, job, standing, &outcomes, &mut here)
+        };
+        for ids in place.objects.get(name).map(Vec::as_slice).unwrap_or_default().chunks(PAGE) {
+            for (id, (object, record)) in plan::read(self.config, self.catalog, place.id, ids)? {
+                let name = object.replicas.first().map(|r| place.path.join(&r.name));
+                if let Some(Ok(path)) = name
+                    && let Some(waiting) =
+                        self.waiting(Subject::DataObject(id), path, record, job, Some(&object))
+                {
+                    settle(waiting)?;
+                }
+            }
+        }
+        if place.itself.as_ref() == Some(name) {
+            let record = self.catalog.collection_record(place.id)?;
+            let subject = Subject::Collection(place.id);
+            if let Some(waiting) = self.waiting(subject, place.path.clone(), record, job, None) {
+                settle(waiting)?;
+            }
+        }
+        let again = here.again_in.or(has_changed.then_some(self.config.defaults.quiet_period));
+        if let (Some(wait), Some(user)) = (again, self.catalog.client()) {
+            let (due, now) = (&self.config.attributes.due, self.clock.now());
+            due::announce(self.catalog, due, &place.path, &user, now, wait, self.config.sweep_expiry)?;
+        }
+        report.add(&here);
+        Ok(all_settled)
+    }
+
+    /// What a record that names a job says; `None` if it names another by now.
+    fn waiting(
+        &self,
+        subject: Subject,
+        path: LogicalPath,
+        record: Record,
+        job: JobName<'_>,
+        object: Option<&Object>,
+    ) -> Option<Waiting> {
+        let names = &self.config.attributes;
+        let version = record.version(names)?;
+        if record.job(names) != Some(job) {
+            return None;
+        }
+        let retry = record.retry(names);
+        let now = self.clock.now();
+        let about = About {
+            subject,
+            path,
+            version,
+            checksum: record.checksum(names).map(str::to_owned),
+            attempts: record.attempts(names),
+            since: retry.map_or(now, |r| r.since),
+            mapped_by: record.mapped_by(names).cloned(),
+            previous: record.previous(names),
+            record,
+        };
+        let who = about.record.owner(names);
+        // A directory's bytes are not read here: its sweep, which costs as much, tells.
+        let has_changed = object.is_none_or(|o| !o.has_good(version));
+        Some(Waiting { about, who, since: retry.map_or(0, |r| r.next), has_changed })
+    }
+
+    fn settle(
+        &self,
+        waiting: &Waiting,
+        job: JobName<'_>,
+        standing: &Standing,
+        outcomes: &HashMap<Subject, FileOutcome>,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let Waiting { about, who, .. } = waiting;
+        let who = who.as_ref();
+        let server = match (standing, self.importing.as_ref().map_or("", Importing::server)) {
+            (Standing::Ended(job), "") => &job.server,
+            (_, server) => server,
+        };
+        let mut scribe = Scribe::new(self, server, report);
+        match standing {
+            Standing::Open => Ok(()),
+            Standing::Lost(why) => scribe.postpone(about, why, who),
+            Standing::Ended(ended) => match ended.state {
+                JobState::Refused => {
+                    let why = ended.reason.clone().unwrap_or_default();
+                    scribe.say(about, &Entry::Skipped(why), who)
+                }
+                JobState::Cancelled => {
+                    let why = ended.reason.as_deref().unwrap_or("no reason was given");
+                    let reason = format!("the import was cancelled at the agent '{}': {why}", job.agent);
+                    scribe.say(about, &Entry::Failed(reason), who)
+                }
+                JobState::Done | JobState::Queued | JobState::Running | JobState::Waiting => {
+                    let outcome = outcomes.get(&about.subject).cloned().unwrap_or_else(|| {
+                        let agent = job.agent;
+                        FileOutcome::Postponed(format!(
+                            "the agent '{agent}' did not say what became of the file"
+                        ))
+                    });
+                    scribe.settle(about, outcome, who)
+                }
+            },
+        }
+    }
+}
+
+impl Bookmark {
+    const NEW: Self = Self { cursor: 0, is_new: true, silent_since: None };
+
+    /// Whether the agent has been silent for so long that others do its work.
+    fn is_given_up(&self, agents: &Agents<'_>, now: UnixTime) -> bool {
+        self.was_given_up_since(agents, 0, now)
+    }
+
+    /// The same, and that has come about since a time.
+    fn was_given_up_since(&self, agents: &Agents<'_>, time: UnixTime, now: UnixTime) -> bool {
+        let patience = agents.fallback_after().as_secs();
+        self.silent_since.is_some_and(|since| (time..=now).contains(&since.saturating_add(patience)))
+    }
+}
+
+/// How the reading of a feed went.
+#[derive(Default)]
+struct Read {
+    /// There is more than was read.
+    is_more: bool,
+    /// The agent does not know how far we were.
+    has_begun_anew: bool,
+}
+
+fn outcomes_of(standing: &Standing) -> HashMap<Subject, FileOutcome> {
+    let Standing::Ended(job) = standing else { return HashMap::new() };
+    let outcome = |o: &crate::importer::wire::Outcome| Some((o.subject, o.clone().into_file_outcome()?));
+    job.outcomes.iter().filter_map(outcome).collect()
+}
+
+/// How many records were written.
+fn written(report: &Report) -> usize {
+    report.imported + report.failed + report.skipped + report.pending + report.stale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bookmarks_come_back_from_the_rule_text() {
+        let mark = Bookmark { cursor: 7, is_new: false, silent_since: Some(5) };
+        let marks = Bookmarks { agents: BTreeMap::from([("a1".to_owned(), mark)]), checked: 9 };
+        for marks in [marks, Bookmarks::default()] {
+            let text = marks.text();
+            assert!(text.starts_with(due::COLLECT), "{text}");
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["operation"], "collect");
+            assert_eq!(Bookmarks::read(&value), marks);
+        }
+    }
+
+    #[test]
+    fn bookmarks_that_cannot_be_read_begin_anew() {
+        for text in [json!({"operation": "collect", "agents": 5}), json!({"agents": {"a": {"cursor": -1}}})] {
+            assert_eq!(Bookmarks::read(&text), Bookmarks::default());
+        }
+    }
+}

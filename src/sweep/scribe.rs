@@ -1,0 +1,188 @@
+//! Writes records: what is said of a data object or directory, and when it is looked at again.
+
+use super::{Report, Sweeper};
+use crate::catalog::{CatalogError, Kind, UnixTime, Which};
+use crate::identity::OmeroIdentity;
+use crate::importer::{FileOutcome, Subject};
+use crate::names::{LogicalPath, OmeroId};
+use crate::record::{self, Details, Entry, JobName, Record, Retry, Triple, Version};
+use std::time::Duration;
+
+/// The longest wait between two tries while OMERO is away.
+const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
+
+/// What a record needs beside its entry.
+pub(super) struct About {
+    pub subject: Subject,
+    pub path: LogicalPath,
+    /// What the record says now.
+    pub record: Record,
+    pub version: Version,
+    pub checksum: Option<String>,
+    pub attempts: u32,
+    /// Since when the import is tried.
+    pub since: UnixTime,
+    /// By which source, and for whom, it was decided as whom it is imported; `None` where there is no import.
+    pub mapped_by: Option<Triple>,
+    pub previous: Vec<OmeroId>,
+}
+
+/// Writes records, and counts them.
+pub(super) struct Scribe<'a> {
+    sweeper: &'a Sweeper<'a>,
+    /// Name of the OMERO server, the units of its ids.
+    server: &'a str,
+    pub report: &'a mut Report,
+}
+
+impl<'a> Scribe<'a> {
+    pub fn new(sweeper: &'a Sweeper<'a>, server: &'a str, report: &'a mut Report) -> Self {
+        Self { sweeper, server, report }
+    }
+
+    /// Writes an entry.
+    pub fn say(
+        &mut self,
+        this: &About,
+        entry: &Entry,
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        self.write(this, entry, &Details { who, ..Details::default() }).map(drop)
+    }
+
+    /// Writes that the import begins, and gives what the record says now.
+    pub fn begin(
+        &mut self,
+        this: &About,
+        who: &OmeroIdentity,
+        job: Option<JobName<'_>>,
+    ) -> Result<Vec<Triple>, CatalogError> {
+        let retry = Some(Retry { next: self.sweeper.clock.now(), since: this.since });
+        self.write(this, &Entry::Importing, &Details { who: Some(who), retry, job, ..Details::default() })
+    }
+
+    /// Writes what became of an import.
+    pub fn settle(
+        &mut self,
+        this: &About,
+        outcome: FileOutcome,
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        match outcome {
+            FileOutcome::Imported(what) => self.say(this, &Entry::Imported(what), who),
+            FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(reason), who),
+            FileOutcome::Joined(fileset) => self.say(this, &Entry::Late(fileset), who),
+            FileOutcome::Postponed(reason) => self.postpone(this, &reason, who),
+        }
+    }
+
+    /// Writes that an import could not be done for now and when it is tried again, or that it is given up.
+    pub fn postpone(
+        &mut self,
+        this: &About,
+        why: &str,
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        let config = self.sweeper.config;
+        let now = self.sweeper.clock.now();
+        let age = Duration::from_secs(now.saturating_sub(this.since));
+        if !config.retry_max_age.is_zero() && age >= config.retry_max_age && this.attempts > 1 {
+            let reason = format!("given up after {} tries in {}: {why}", this.attempts, in_words(age));
+            return self.say(this, &Entry::Failed(reason), who);
+        }
+        let wait = retry_wait(config.retry_wait, this.attempts);
+        let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since: this.since });
+        self.write(this, &Entry::Pending(why.to_owned()), &Details { who, retry, ..Details::default() })?;
+        self.report.again(wait);
+        Ok(())
+    }
+
+    /// Writes a record and gives what it says now. A data object that is gone is no error.
+    fn write(
+        &mut self,
+        this: &About,
+        entry: &Entry,
+        details: &Details<'_>,
+    ) -> Result<Vec<Triple>, CatalogError> {
+        let names = &self.sweeper.config.attributes;
+        let details = Details {
+            attempts: this.attempts,
+            version: Some(this.version),
+            checksum: this.checksum.as_deref(),
+            server: self.server,
+            previous: &this.previous,
+            ..*details
+        };
+        let mut triples = record::triples(names, entry, &details);
+        // By which source, and for whom: a service account's data is somebody else's.
+        triples.extend(this.mapped_by.clone());
+        if matches!(entry, Entry::Stale(_)) {
+            // The images in OMERO are still those of the old version: keep what names them.
+            let replaced = [&names.state, &names.reason];
+            triples.retain(|t| replaced.contains(&&t.attribute));
+            triples.extend(this.record.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned());
+        }
+        let is_final = matches!(entry, Entry::Imported(_) | Entry::Late(_));
+        if self.replace(this, &triples)? || (is_final && self.follow(this, &triples)?) {
+            self.report.count(entry);
+        } else {
+            log::info!("act=record path={} why=\"gone before its record\"", this.path);
+            self.report.gone += 1;
+        }
+        Ok(triples)
+    }
+
+    /// Writes that data was imported in this version too.
+    pub fn touch(&mut self, this: &About) -> Result<(), CatalogError> {
+        let names = &self.sweeper.config.attributes;
+        let mut triples = this.record.triples.clone();
+        triples.retain(|t| t.attribute != names.version);
+        triples.push(record::version_triple(names, this.version, this.checksum.as_deref()));
+        self.replace(this, &triples).map(drop)
+    }
+
+    /// Writes the record of images that are in OMERO on data that has been moved in the meantime; whether it is still
+    /// anywhere.
+    fn follow(&self, this: &About, triples: &[Triple]) -> Result<bool, CatalogError> {
+        let (catalog, names) = (self.sweeper.catalog, &self.sweeper.config.attributes);
+        let Subject::DataObject(id) = this.subject else { return Ok(false) };
+        let Some((collection, path)) = catalog.object_path(id)? else { return Ok(false) };
+        let mut there = Vec::new();
+        catalog
+            .object_avus(collection, Which::Between(id, id), &names.record(), &mut |_, t| there.push(t))?;
+        log::info!("act=record path={path} why=\"moved from {} during its import\"", this.path);
+        catalog.replace(Kind::DataObject, &path, &there, triples)?;
+        Ok(true)
+    }
+
+    /// Whether what the record is about is still there.
+    fn replace(&self, this: &About, triples: &[Triple]) -> Result<bool, CatalogError> {
+        let kind = this.subject.kind();
+        match self.sweeper.catalog.replace(kind, &this.path, &this.record.triples, triples) {
+            Ok(()) => Ok(true),
+            Err(CatalogError::Call { code, .. }) if NOT_THERE.contains(&code) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:
+/// the atomic call says "Entity does not exist" with -130000.
+pub(super) const NOT_THERE: [i64; 4] = [-130_000, -358_000, -814_000, -817_000];
+
+/// The wait before the next try: doubling with every attempt, an hour at most.
+pub(super) fn retry_wait(first: Duration, attempts: u32) -> Duration {
+    let factor = 1_u32 << attempts.saturating_sub(1).min(16);
+    first.saturating_mul(factor).min(LONGEST_RETRY.max(first))
+}
+
+/// A length of time as a person says it.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (number, unit) = match seconds {
+        0..=7_199 => (seconds / 60, "minutes"),
+        7_200..=172_799 => (seconds / 3_600, "hours"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{number} {unit}")
+}

@@ -1,0 +1,276 @@
+//! The plugin in the (stand-in) zone and the real agent over the (stand-in) OMERO: data that is put appears in OMERO
+//! exactly once, whatever becomes of the agent meanwhile, and no delay executor waits for it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
+
+mod support;
+
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use support::tls::Authority;
+use support::zone::TestZone;
+
+const TOKEN: &str = "the token of the zone's servers";
+const ALICES: &str = "/tempZone/home/alice/a.tif";
+const CAROLS: &str = "/tempZone/home/carol/c.tif";
+
+/// How the agent is reached.
+#[derive(Clone, Copy)]
+enum Way {
+    Socket,
+    MutualTls,
+}
+
+/// A zone that knows an agent, and the agent, which is not started yet.
+struct Site {
+    zone: TestZone,
+    agent: Option<Child>,
+    /// Where the agent listens, as it is told.
+    listen: String,
+    /// Stands for the port of OMERO: the agent looks whether anything listens there.
+    omero_port: TcpListener,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+}
+
+/// The agent does not run as root, and has to read what the zone writes: so nothing here runs as root.
+fn leave_root() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        support::program("irods-zone-standin", "zone");
+        support::program("omero-standin", "omero");
+        support::program("irods-omero", "irods-omero");
+        if rustix::process::geteuid().is_root() {
+            // SAFETY: calls of the C library that change this process's accounts, on all its threads.
+            let left =
+                unsafe { libc::setgroups(0, std::ptr::null()) + libc::setgid(65_534) + libc::setuid(65_534) };
+            assert_eq!(left, 0);
+        }
+    });
+}
+
+fn secret(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// A value as TOML writes it in one line.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let pairs: Vec<_> = map.iter().map(|(k, v)| format!("{k} = {}", toml(v))).collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+impl Site {
+    fn new(way: Way) -> Self {
+        leave_root();
+        let omero = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut listen = format!("127.0.0.1:{port}");
+        let zone = TestZone::with_dir(|dir, c| {
+            let agent = match way {
+                Way::Socket => {
+                    let url = format!("unix:{}", dir.join("agent.sock").display());
+                    listen.clone_from(&url);
+                    json!({"name": "a1", "url": url, "token_file": secret(dir, "agent.token", TOKEN)})
+                }
+                Way::MutualTls => {
+                    let authority = Authority::new(dir, "authority");
+                    authority.certificate("localhost");
+                    let (certificate, key) = authority.certificate("irods.example.org");
+                    json!({
+                        "name": "a1", "url": format!("https://localhost:{port}"), "ca_file": authority.file,
+                        "cert_file": certificate, "key_file": key,
+                    })
+                }
+            };
+            c["omero"] = json!({"server": "omero.example.org"});
+            c["importer"] = json!({"mode": "agent", "agents": [agent], "collect_interval_in_seconds": 1});
+        });
+        let site = Self { zone, agent: None, listen, omero_port: omero };
+        site.configure(way);
+        site
+    }
+
+    fn configure(&self, way: Way) {
+        let dir = self.zone.dir();
+        let mut importer = self.zone.omero.importer_json();
+        importer.as_object_mut().unwrap().remove("mode");
+        let mut config = json!({
+            "listen": self.listen, "state_directory": dir.join("state"), "roots": [dir],
+            "users": {"allow": ["alice", "carol"]},
+            "limits": {"retry_wait_in_seconds": 1, "stop_in_seconds": 0},
+            "omero": [{
+                "name": "omero.example.org", "server": "127.0.0.1",
+                "port": self.omero_port.local_addr().unwrap().port(), "sudo_user": "importer",
+                "password_file": self.zone.omero.password_file, "importer": importer,
+            }],
+        });
+        match way {
+            Way::Socket => {
+                let text = format!("[servers]\ntoken = \"{TOKEN}\"\nzones = [\"tempZone\"]\n");
+                config["tokens_file"] = json!(secret(dir, "tokens.toml", &text));
+            }
+            Way::MutualTls => {
+                config["tls"] = json!({
+                    "certificate": dir.join("localhost.cert.pem"), "key": dir.join("localhost.key.pem"),
+                    "client_ca": dir.join("authority.pem"),
+                });
+                config["certificates"] = json!([{"name": "irods.example.org", "zones": ["tempZone"]}]);
+            }
+        }
+        let lines: Vec<_> =
+            config.as_object().unwrap().iter().map(|(k, v)| format!("{k} = {}\n", toml(v))).collect();
+        fs::write(dir.join("agent.toml"), lines.concat()).unwrap();
+    }
+
+    /// Starts the agent and waits until it listens.
+    fn start_agent(&mut self) {
+        let dir = self.zone.dir();
+        let log = File::options().create(true).append(true).open(dir.join("agent.log")).unwrap();
+        let child = Command::new(support::program("irods-omero", "irods-omero"))
+            .args(["agent", "--config"])
+            .arg(dir.join("agent.toml"))
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.agent = Some(child);
+        let listen = self.listen.clone();
+        let ended = self.agent.as_mut().unwrap();
+        self.zone.wait_until("the agent listens", |zone| {
+            if let Some(status) = ended.try_wait().unwrap() {
+                panic!("{status}: {}", fs::read_to_string(zone.path("agent.log")).unwrap());
+            }
+            match listen.strip_prefix("unix:") {
+                Some(path) => UnixStream::connect(path).is_ok(),
+                None => TcpStream::connect(&listen).is_ok(),
+            }
+        });
+    }
+
+    /// Ends the agent as a power cut would.
+    fn kill_agent(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    /// Stops every import before anything of it is in OMERO; gives the file that lets it go on.
+    fn stop_imports(&self) -> PathBuf {
+        let gate = self.zone.path("gate");
+        let until = gate.to_str().unwrap();
+        self.zone.omero.admin(&["fault", "set", "gate", "--command", "import", "--until", until]);
+        gate
+    }
+
+    fn queue(&self) -> String {
+        self.zone.does("rods", &["query", "select DELAY_RULE_NAME"])
+    }
+}
+
+/// Two users put data; the agent dies while it imports, and is started again.
+fn imported_exactly_once(way: Way) {
+    let mut site = Site::new(way);
+    site.start_agent();
+    let image = site.zone.image("a.tif");
+    let gate = site.stop_imports();
+    let _delay = site.zone.delay_server();
+    site.zone.does("alice", &["put", &image, ALICES]);
+    site.zone.does("carol", &["put", &image, CAROLS]);
+    site.zone.wait_for(ALICES, "importing");
+    site.zone.wait_for(CAROLS, "importing");
+    let reached = format!("{}.reached", gate.display());
+    site.zone.wait_until("an import has begun", |_| fs::exists(&reached).unwrap());
+    site.zone.wait_until_nothing_is_due();
+    site.zone.wait_until("no executor waits for OMERO", |_| {
+        let queue = site.queue();
+        queue.contains("collect") && !queue.contains(r#"\"sweep\""#)
+    });
+    site.kill_agent();
+    fs::write(&gate, "").unwrap();
+    site.start_agent();
+    for (path, user) in [(ALICES, "alice"), (CAROLS, "carol")] {
+        site.zone.wait_for(path, "imported");
+        let avus = site.zone.avus("-d", path);
+        let is = |attribute: &str| avus.iter().find(|(a, _, _)| a == attribute).cloned();
+        assert_eq!(is("owner").unwrap().1, user);
+        assert_eq!(is("fileset").unwrap().2, "omero.example.org");
+        assert_eq!(is("job"), None, "{avus:?}");
+    }
+    // What the killed imports left behind are filesets without images.
+    assert_eq!(site.zone.omero.count("images"), 2);
+    assert_eq!(site.zone.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn through_a_socket_data_is_imported_exactly_once_though_the_agent_dies() {
+    imported_exactly_once(Way::Socket);
+}
+
+#[test]
+fn over_mutual_tls_data_is_imported_exactly_once_though_the_agent_dies() {
+    imported_exactly_once(Way::MutualTls);
+}
+
+#[test]
+fn while_the_agent_is_down_data_waits_with_the_reason_and_nothing_is_lost() {
+    let mut site = Site::new(Way::Socket);
+    let image = site.zone.image("a.tif");
+    let _delay = site.zone.delay_server();
+    site.zone.does("alice", &["put", &image, ALICES]);
+    site.zone.wait_for(ALICES, "pending");
+    let reason = site.zone.value(ALICES, "reason").unwrap();
+    assert!(reason.contains("the agent 'a1' cannot be reached"), "{reason}");
+    site.start_agent();
+    site.zone.wait_for(ALICES, "imported");
+    assert_eq!(site.zone.omero.count("filesets"), 1);
+}
+
+#[test]
+fn an_agent_that_lost_its_file_finds_in_omero_what_it_imported() {
+    let mut site = Site::new(Way::Socket);
+    site.start_agent();
+    let image = site.zone.image("a.tif");
+    let gate = site.stop_imports();
+    {
+        let _delay = site.zone.delay_server();
+        site.zone.does("alice", &["put", &image, ALICES]);
+        site.zone.wait_for(ALICES, "importing");
+        let reached = format!("{}.reached", gate.display());
+        site.zone.wait_until("the import has begun", |_| fs::exists(&reached).unwrap());
+    }
+    fs::write(&gate, "").unwrap();
+    site.zone.wait_until("it is in OMERO", |z| z.omero.count("images") == 1);
+    assert_eq!(site.zone.value(ALICES, "state").as_deref(), Some("importing"), "nobody has asked");
+    site.kill_agent();
+    fs::remove_dir_all(site.zone.path("state")).unwrap();
+    site.start_agent();
+    let _delay = site.zone.delay_server();
+    site.zone.wait_for(ALICES, "imported");
+    assert_eq!((site.zone.omero.count("filesets"), site.zone.omero.count("images")), (1, 1));
+    assert!(
+        site.zone.log().contains("act=collect imported=0 failed=0 skipped=0 pending=1"),
+        "it was found lost"
+    );
+}
