@@ -356,8 +356,8 @@ int main(int argc, char** argv)
     const std::string other = "pep_api_data_obj_get_post";
     const auto& asked = which == "rule_exists_hit" ? put : other;
     const irods::callback callback{manager};
-    if (which == "event_marked") {
-        exec(context, put, arguments, callback); // sets the mark
+    if (which == "event_marked" || which == "event_outside") {
+        exec(context, put, arguments, callback); // sets the mark, or asks for tags: both are remembered
     }
 
     bool found = false;
