@@ -112,8 +112,8 @@ impl Sweeper<'_> {
     /// or has asked that the data is left alone.
     fn is_open(&self, record: &Record) -> bool {
         let names = &self.config.attributes;
-        record.state(names).is_some_and(|s| OPEN.contains(&s))
-            && record.job(names).is_none()
+        record.state(names).is_some_and(|state| OPEN.contains(&state))
+            && !self.config.is_with_an_agent(record)
             && record.ignored_by(names).is_none()
     }
 
