@@ -100,8 +100,8 @@ impl Sweeper<'_> {
 
     /// Whether nothing has become of an import yet, and nobody is at work on it: what an agent has will be collected.
     fn is_open(&self, record: &Record) -> bool {
-        let names = &self.config.attributes;
-        record.state(names).is_some_and(|s| OPEN.contains(&s)) && record.job(names).is_none()
+        let state = record.state(&self.config.attributes);
+        state.is_some_and(|s| OPEN.contains(&s)) && !self.config.is_with_an_agent(record)
     }
 
     fn write_gone(

@@ -43,7 +43,7 @@ fn data_moved_during_its_import_gets_its_record_where_it_is() {
 
 #[test]
 fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_watched() {
-    let w = world();
+    let w = World { config: agents::config(&["a1"]), ..world() };
     let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
     for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif"), (4, "importing.tif")] {
         w.catalog.put(number, name, "alice");
