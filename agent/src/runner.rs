@@ -1,5 +1,6 @@
 //! Running jobs: so many at once, each as its OMERO user, each ended when it is to end.
 
+use crate::config::Limits;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::observer::Watching;
@@ -41,8 +42,8 @@ const QUEUE_WAIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 struct State {
     running: BTreeMap<JobId, Running>,
-    /// Queued jobs that share a file with a running one.
-    blocked: BTreeSet<JobId>,
+    /// Queued jobs that share a file with a running one, and with which.
+    blocked: BTreeMap<JobId, JobId>,
     /// Servers that cannot be reached.
     closed: BTreeSet<String>,
 }
@@ -143,7 +144,7 @@ impl Runner {
                     closed: state.closed.clone(),
                     per_user: limits.imports_per_user,
                     large: limits.large(),
-                    not: state.blocked.clone(),
+                    not: state.blocked.keys().copied().collect(),
                 }
             };
             let Some(taken) = self.0.queue.take(turn, now()).await? else {
@@ -197,11 +198,7 @@ impl Runner {
         {
             let mut state = self.state();
             state.running.remove(&job.id);
-            if not_now && !state.running.is_empty() {
-                state.blocked.insert(job.id);
-            } else {
-                state.blocked.clear();
-            }
+            state.blocked.retain(|_, by| *by != job.id);
         }
         if unreachable {
             self.close(&job.server);
@@ -304,19 +301,20 @@ impl Runner {
         (end, watching.log(password.as_deref()))
     }
 
-    /// Notes which files a job is about; false if one of them is being imported by another job.
+    /// Notes which files a job is about; false if one of them is being imported by another job, for which it has to wait.
     fn claim(&self, id: JobId, zone: &str, batch: &Batch) -> bool {
         let files: HashSet<Subject> = batch.files.iter().map(|f| f.subject).collect();
         let mut state = self.state();
-        let shared = state
-            .running
-            .values()
-            .filter_map(|r| r.files.as_ref())
-            .any(|(other, theirs)| other == zone && !files.is_disjoint(theirs));
-        if !shared && let Some(running) = state.running.get_mut(&id) {
+        let shares = |running: &Running| {
+            running.files.as_ref().is_some_and(|(other, theirs)| other == zone && !files.is_disjoint(theirs))
+        };
+        let by = state.running.iter().find(|(_, running)| shares(running)).map(|(by, _)| *by);
+        if let Some(by) = by {
+            state.blocked.insert(id, by);
+        } else if let Some(running) = state.running.get_mut(&id) {
             running.files = Some((zone.to_owned(), files));
         }
-        !shared
+        by.is_none()
     }
 
     fn end_of(&self, job: &Job, batch: &Batch, outcomes: &[FileOutcome]) -> End {
@@ -350,14 +348,39 @@ impl Runner {
     /// Has a job wait for as long as it has been failing, within bounds: the waits double. In the end it ends with what
     /// is known, or refused.
     fn wait(&self, job: &Job, reason: String, known: Option<End>) -> End {
-        let limits = &self.0.live.get().config.limits;
         let age = job.since.map_or(0, |since| now().saturating_sub(since));
-        if age >= limits.give_up_after.as_secs() {
+        let Some(wait) = wait_after(age, &self.0.live.get().config.limits) else {
             let days = age / 86_400;
             return known.unwrap_or_else(|| End::Refused(format!("given up after {days} days: {reason}")));
-        }
-        let wait =
-            age.clamp(limits.retry_wait.as_secs(), limits.retry_max_wait.max(limits.retry_wait).as_secs());
+        };
         End::Waiting { reason, next: now() + wait }
+    }
+}
+
+/// How long a job waits that has been failing for some time, in seconds; `None` if it has been for too long.
+fn wait_after(age: u64, limits: &Limits) -> Option<u64> {
+    let longest = limits.retry_max_wait.max(limits.retry_wait).as_secs();
+    (age < limits.give_up_after.as_secs()).then(|| age.clamp(limits.retry_wait.as_secs(), longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_end_with_the_age() {
+        let text = "roots = [\"/v\"]\n[users]\nallow = [\"a\"]\n[limits]\nretry_wait_in_seconds = 15\n\
+                    retry_max_wait_in_seconds = 1800\ngive_up_after_in_days = 14\n[[omero]]\nserver = \"h\"\n\
+                    sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\n";
+        let limits = Config::parse(text).unwrap().limits;
+        let (mut age, mut waits) = (0, Vec::new());
+        while let Some(wait) = wait_after(age, &limits) {
+            waits.push(wait);
+            age += wait;
+        }
+        assert_eq!(waits[..5], [15, 15, 30, 60, 120]);
+        assert!(waits.is_sorted() && waits.last() == Some(&1_800));
+        assert!(age >= 14 * 86_400 && waits.len() < 700, "{} attempts", waits.len());
     }
 }

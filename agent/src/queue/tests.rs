@@ -69,6 +69,8 @@ async fn the_same_submission_again_is_the_same_job_and_another_one_of_its_key_is
     assert!(matches!(queue.submit(other, 1_001).await.unwrap(), Submitted::Conflict(j) if j.id == id));
     let elsewhere = NewJob { zone: "zone2".to_owned(), ..job("k", "alice") };
     assert!(matches!(queue.submit(elsewhere, 1_001).await.unwrap(), Submitted::New(_)));
+    let newest = queue.find("k".to_owned(), None).await.unwrap().unwrap();
+    assert_eq!(newest.zone, "zone2");
     let found = queue.find("k".to_owned(), Some(vec!["zone1".to_owned()])).await.unwrap().unwrap();
     assert_eq!((found.id, queue.body(id).await.unwrap().unwrap()), (id, b"body of k".to_vec()));
 }

@@ -472,7 +472,8 @@ impl Writing<'_> {
         let due: Vec<Job> = self
             .connection
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM job WHERE state = 'waiting' AND next <= ?1 ORDER BY next LIMIT 1000"
+                "SELECT {COLUMNS} FROM job INDEXED BY job_waiting WHERE state = 'waiting' AND next <= ?1
+                 ORDER BY next LIMIT 1000"
             ))?
             .query_map([now], job_of)?
             .collect::<Result<_>>()?;
@@ -480,7 +481,7 @@ impl Writing<'_> {
             self.put(Job { state: JobState::Queued, next: None, ..job }, JobState::Waiting)?;
         }
         self.connection
-            .prepare_cached("SELECT min(next) FROM job WHERE state = 'waiting'")?
+            .prepare_cached("SELECT min(next) FROM job INDEXED BY job_waiting WHERE state = 'waiting'")?
             .query_row([], |r| r.get(0))
     }
 
