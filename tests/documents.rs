@@ -4,6 +4,7 @@
 
 use irods_rule_engine_plugin_omero::config::Config;
 use irods_rule_engine_plugin_omero::names::LogicalPath;
+use irods_rule_engine_plugin_omero::operations::{Function, Reading, read};
 use irods_rule_engine_plugin_omero::visibility::Location;
 use std::path::Path;
 
@@ -39,4 +40,20 @@ fn the_worked_example_of_paths_leads_where_its_table_says() {
         b"/mnt/nfsrods/home/alice/microscopy/b.tif"
     );
     assert_eq!((mounted("/tempZone/archive/c.tif"), visibility.stage_to.as_deref()), (None, Some("scopes")));
+}
+
+#[test]
+fn the_operations_that_the_document_shows_are_understood_and_every_function_is_told_of() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks: Vec<&str> =
+        text.split("```json\n").skip(1).map(|rest| rest.split_once("\n```").unwrap().0).collect();
+    assert!(blocks.len() >= 10, "{blocks:?}");
+    for block in blocks {
+        assert!(matches!(read(block.as_bytes()), Reading::Ours(_)), "{block}: {:?}", read(block.as_bytes()));
+    }
+    for function in Function::ALL {
+        let call = format!("`{}({})`", function.name, function.signature());
+        assert!(text.contains(&call), "{call}");
+    }
 }

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The same policies for the Python rule engine plugin: copy to /etc/irods and say in core.py
+
+    from omero_policies import *
+
+The functions of the plugin are called as callback.NAME(...); a text they give is in result["arguments"], and whether they
+succeeded in result["status"].
+"""
+
+import json
+
+
+def nightly_import(rule_args, callback, rei):
+    """nightly_import(collection, target): everything directly below a collection is to be in OMERO.
+
+    To be queued as a job that repeats itself:
+    delay("<INST_NAME>irods_rule_engine_plugin-python-instance</INST_NAME><EF>24h</EF>") { nightly_import(...) }
+    """
+    below, target = rule_args[0], rule_args[1]
+    for row in rows(callback, "COLL_NAME", "COLL_PARENT_NAME = '%s'" % quoted(below)):
+        result = callback.omero_import(row[0], target, "")
+        if not result["status"]:
+            callback.writeLine("serverLog", "nightly_import: %s: %s" % (row[0], result["code"]))
+
+
+def import_from_notebook(rule_args, callback, rei):
+    """import_from_notebook(attribute): only what has an AVU from the electronic lab notebook."""
+    attribute = rule_args[0]
+    target = "Project:name:{avu:%s}/Dataset:name:{collection[-1]}" % attribute
+    for row in rows(callback, "COLL_NAME", "META_COLL_ATTR_NAME = '%s'" % quoted(attribute)):
+        callback.omero_import(row[0], target, "")
+
+
+def pep_api_data_obj_put_pre(rule_args, callback, rei):
+    """Data without a project is refused when it is put."""
+    path = str(rule_args[2].objPath)
+    result = callback.omero_explain("", path, "")
+    if result["status"] and json.loads(result["arguments"][2])["outcome"] == "failed":
+        callback.msiExit("-1", "there is no project to import %s into: add an AVU 'project' to its collection" % path)
+
+
+def notify_failed(rule_args, callback, rei):
+    """notify_failed(domain, attribute): whoever owns data that could not be imported gets one mail for it."""
+    domain, remembered = rule_args[0], rule_args[1]
+    failed = "META_DATA_ATTR_NAME = 'irods::omero::state' AND META_DATA_ATTR_VALUE = 'failed'"
+    for collection, name, owner in rows(callback, "COLL_NAME, DATA_NAME, DATA_OWNER_NAME", failed):
+        path = "%s/%s" % (collection, name)
+        there = "COLL_NAME = '%s' AND DATA_NAME = '%s' AND META_DATA_ATTR_NAME = '%s'"
+        there = there % (quoted(collection), quoted(name), quoted(remembered))
+        if any(rows(callback, "META_DATA_ATTR_VALUE", there)):
+            continue
+        result = callback.omero_state(path, "")
+        if result["status"]:
+            reason = json.loads(result["arguments"][1])["reason"]
+            callback.msiSendMail("%s@%s" % (owner, domain), "Not imported into OMERO: " + name, "%s: %s" % (path, reason))
+            note = callback.msiString2KeyValPair("%s=%s" % (remembered, owner), 0)["arguments"][1]
+            callback.msiAssociateKeyValuePairsToObj(note, path, "-d")
+
+
+def quoted(text):
+    """A text for a condition of a query: a quote would end it."""
+    if "'" in text:
+        raise ValueError("a quote in %r" % text)
+    return text
+
+
+def rows(callback, columns, conditions):
+    """The rows of a query, each a list of texts."""
+    from genquery import AS_LIST, row_iterator  # part of the Python rule engine plugin
+
+    return row_iterator(columns, conditions, AS_LIST, callback)
