@@ -5,8 +5,8 @@
 //
 //   harness LIBRARY CONFIG_DIRECTORY CASE COUNT
 //
-// prints one line of JSON: case, calls, nanoseconds for each, allocations, server calls, what was marked and queued,
-// and the most memory the process had, less what it had before the case.
+// prints one line of JSON: case, calls, processor time of each in nanoseconds, allocations, server calls, what was
+// marked and queued, and the most memory the process had, less what it had before the case.
 //
 // The cases `burst` and `connections` are COUNT puts into one watched collection, by one connection or by a hundred;
 // `sweep` is one sweep of a collection of COUNT new data objects, which the server lists in its pages of 256 rows.
@@ -32,7 +32,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -297,6 +296,14 @@ using expression_t =
     std::function<irods::error(context_t&, const std::string&, msParamArray_t*, irods::callback)>;
 using manager_t = irods::rule_engine_context_manager<irods::unit, ruleExecInfo_t*, irods::AUDIT_RULE>;
 
+// Of the processor and not of the day: what else the machine does counts less.
+static double processor_nanoseconds()
+{
+    timespec now{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
 static long memory_in_kib()
 {
     rusage usage{};
@@ -349,8 +356,8 @@ int main(int argc, char** argv)
     const std::string other = "pep_api_data_obj_get_post";
     const auto& asked = which == "rule_exists_hit" ? put : other;
     const irods::callback callback{manager};
-    if (which == "event_marked") {
-        exec(context, put, arguments, callback); // sets the mark
+    if (which == "event_marked" || which == "event_outside") {
+        exec(context, put, arguments, callback); // sets the mark, or asks for tags: both are remembered
     }
 
     bool found = false;
@@ -358,7 +365,7 @@ int main(int argc, char** argv)
     allocations = server_calls = 0;
     looks = marks = sweeps = 0;
     const long memory_before = memory_in_kib();
-    const auto start = std::chrono::steady_clock::now();
+    const double start = processor_nanoseconds();
     if (which == "rule_exists_hit" || which == "rule_exists_miss") {
         for (long i = 0; i < count; ++i) {
             exists(context, asked, found);
@@ -398,8 +405,7 @@ int main(int argc, char** argv)
         std::fprintf(stderr, "no such case: %s\n", which.c_str());
         return 2;
     }
-    const double nanoseconds =
-        std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+    const double nanoseconds = processor_nanoseconds() - start;
     std::printf("{\"case\": \"%s\", \"calls\": %ld, \"ns\": %.2f, \"allocations\": %ld, \"server_calls\": %ld, "
                 "\"looks\": %ld, \"marks\": %ld, \"sweeps\": %ld, \"records\": %ld, \"pages\": %ld, \"kib\": %ld}\n",
                 which.c_str(), count, nanoseconds / static_cast<double>(count), allocations, server_calls, looks, marks,

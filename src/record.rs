@@ -153,7 +153,7 @@ impl Record {
         self.value(&names.ignored).map(|t| t.value.as_str())
     }
 
-    /// The job in which an agent imports it now.
+    /// The job in which an agent imports it now, or imported it until agents were given up.
     pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
         let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
         Some(JobName { key: &job.value, agent: &job.units })

@@ -12,6 +12,7 @@ pub use form::{Asked, Kind, Problem, check_host_path, suggestion};
 
 use crate::identity::Identities;
 use crate::names::{LogicalPath, OmeroName};
+use crate::record::Record;
 use crate::target::Template;
 use crate::visibility::{Mount, Vault, Visibility};
 use crate::watch::{CollectionPattern, FileRules, Marker, NamePattern, OnOverwrite, Rules, patterns};
@@ -285,6 +286,12 @@ impl Config {
             read(form);
         }
         problems.into_asked()
+    }
+
+    /// Whether an agent has what a record is about: what came of it is collected, and nothing else is done before.
+    /// Where there are no agents any more nobody has it.
+    pub fn is_with_an_agent(&self, record: &Record) -> bool {
+        self.agents.is_some() && record.job(&self.attributes).is_some()
     }
 
     /// The watch that covers a logical path, if any: the first in the order of the configuration.

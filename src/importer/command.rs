@@ -658,9 +658,10 @@ impl<'a> CommandImporter<'a> {
             Err(NoContainer::Importer(error)) => return Err(error),
             Err(NoContainer::Refused(why)) => return Ok(refused(batch, &BTreeMap::new(), &why)),
         }
+        let there = by_path(&all);
         let outcome = |file: &BatchFile| match not_given.get(&file.importer_path) {
             Some(outcome) => outcome.clone(),
-            None => outcome_of(file, &all, &adopted, run.as_ref()),
+            None => outcome_of(file, &there, &adopted, run.as_ref()),
         };
         Ok(batch.files.iter().map(outcome).collect())
     }
@@ -690,7 +691,8 @@ impl Importer for CommandImporter<'_> {
 
 /// The outcomes of a batch whose target cannot be used: only what is in OMERO already is not affected.
 fn refused(batch: &Batch, adopted: &BTreeMap<OmeroId, Fileset>, why: &str) -> Vec<FileOutcome> {
-    let outcome = |file| match outcome_of(file, adopted, adopted, None) {
+    let there = by_path(adopted);
+    let outcome = |file| match outcome_of(file, &there, adopted, None) {
         FileOutcome::Imported(imported) => FileOutcome::Imported(imported),
         FileOutcome::Failed(_) | FileOutcome::Postponed(_) | FileOutcome::Joined(_) => {
             FileOutcome::Failed(why.to_owned())
@@ -724,16 +726,23 @@ fn is_ours(fileset: &Fileset, files: &HashMap<String, &BatchFile>) -> bool {
     }
 }
 
+/// The fileset of each path; the newest, should there be several.
+fn by_path(filesets: &BTreeMap<OmeroId, Fileset>) -> HashMap<&str, (OmeroId, &Fileset)> {
+    let mut newest = HashMap::new();
+    for (id, fileset) in filesets {
+        newest.extend(fileset.entries.values().map(|path| (path.as_str(), (*id, fileset))));
+    }
+    newest
+}
+
 fn outcome_of(
     file: &BatchFile,
-    all: &BTreeMap<OmeroId, Fileset>,
+    there: &HashMap<&str, (OmeroId, &Fileset)>,
     adopted: &BTreeMap<OmeroId, Fileset>,
     run: Option<&Finished>,
 ) -> FileOutcome {
     let path = client_path::of(&file.importer_path);
-    // The newest, should there be several.
-    let found = all.iter().rev().find(|(_, f)| f.entries.values().any(|p| *p == path));
-    if let Some((id, fileset)) = found {
+    if let Some((id, fileset)) = there.get(path.as_str()) {
         return FileOutcome::Imported(Imported {
             fileset: *id,
             images: fileset.images.clone(),

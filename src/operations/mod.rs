@@ -51,7 +51,7 @@ pub enum Operation {
     InstallRecurring,
     /// No longer. For administrators.
     RemoveRecurring,
-    /// Sweep one collection, if it is due. Anybody may ask: it does what is to be done anyway.
+    /// Sweep one collection. Anybody may ask: it does what is to be done anyway.
     Sweep(CollectionId),
     /// Copy what OMERO cannot see in a collection to where it can. Anybody may ask, as above.
     Stage(CollectionId),

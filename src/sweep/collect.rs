@@ -116,7 +116,7 @@ impl Sweeper<'_> {
     /// The catalog failed. The next look is not queued then; `sweep_all` sees to it.
     pub fn collect(&self, marks: &Bookmarks) -> Result<Collected, CatalogError> {
         let Some(Importing::ByAgents(agents)) = self.importing else {
-            return Ok(Collected::default());
+            return self.take_back();
         };
         let mut report = Report::default();
         let now = self.clock.now();
@@ -152,6 +152,18 @@ impl Sweeper<'_> {
         }
         self.ensure_recheck(&report)?;
         Ok(Collected { written: report, goes_on })
+    }
+
+    /// Where there are no agents any more: has looked at what they were given.
+    fn take_back(&self) -> Result<Collected, CatalogError> {
+        let (due, expiry) = (&self.config.attributes.due, self.config.sweep_expiry);
+        for id in self.places()? {
+            if let (Some(path), Some(user)) = (self.catalog.collection_path(id)?, self.catalog.client()) {
+                let (now, soon) = (self.clock.now(), Duration::from_secs(1));
+                due::announce(self.catalog, due, &path, &user, now, soon, expiry)?;
+            }
+        }
+        Ok(Collected::default())
     }
 
     /// Makes sure that what agents do is asked for.

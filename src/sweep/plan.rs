@@ -190,8 +190,8 @@ impl<'a> Decider<'a> {
         }
         let rules = scope.rules_of(tag);
         let state = record.state(names);
-        if record.job(names).is_some() {
-            return Ok(None); // what came of it is collected
+        if self.config.is_with_an_agent(record) {
+            return Ok(None);
         }
         let is_renewed = record.fileset(names).is_some_and(|f| survey.renewed.contains(&f));
         match state {

@@ -83,7 +83,7 @@ impl Known {
         }
     }
 
-    /// Whether an agent has it: what came of it is collected, and nothing else is done before.
+    /// As [`Config::is_with_an_agent`].
     fn is_with_an_agent(&self) -> bool {
         self.has_job && self.state == Some(State::Importing)
     }
@@ -203,7 +203,10 @@ impl Reading<'_> {
         let Attributes { state, version, retry, fileset, member_of, previous, ignored, job, .. } = names;
         let wanted = [state, version, retry, fileset, member_of, previous, ignored, job];
         let mut known: HashMap<DataId, Known> = HashMap::new();
-        self.catalog.object_avus(self.id, Which::All, &wanted.map(String::as_str), &mut |id, triple| {
+        // Where there are no agents any more nobody has a job.
+        let wanted = wanted.map(String::as_str);
+        let wanted = if self.config.agents.is_some() { &wanted[..] } else { &wanted[..wanted.len() - 1] };
+        self.catalog.object_avus(self.id, Which::All, wanted, &mut |id, triple| {
             known.entry(id).or_default().add(names, triple);
         })?;
         Ok(known)

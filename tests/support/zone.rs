@@ -152,8 +152,11 @@ impl TestZone {
             .spawn()
             .unwrap();
         let lines: Vec<String> = verbs.iter().map(ToString::to_string).collect();
-        child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // Beside the reading: the zone answers each verb before it reads the next, and a pipe holds only so much.
+        let writer = std::thread::spawn(move || input.write_all(lines.join("\n").as_bytes()));
         let output = child.wait_with_output().unwrap();
+        let _ = writer.join().unwrap(); // one that dies does not read the rest
         String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
     }
 

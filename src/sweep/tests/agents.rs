@@ -148,10 +148,11 @@ struct Outside {
     agents: Vec<Rc<TestAgent>>,
 }
 
-fn outside(names: &[&'static str]) -> Outside {
+/// The configuration of such a world.
+pub(super) fn config(names: &[&str]) -> Config {
     let agents: Vec<_> =
         names.iter().map(|n| json!({"name": n, "url": "https://omero.example.org"})).collect();
-    let config = Config::parse(&json!({
+    Config::parse(&json!({
         "watch": ["/z/home/alice"],
         "quiet_period_in_seconds": QUIET,
         "users": {"table": {"alice#z": {"user": "alice", "group": "lab"}}},
@@ -159,7 +160,11 @@ fn outside(names: &[&'static str]) -> Outside {
         "omero": {"server": "omero.example.org"},
         "importer": {"mode": "agent", "agents": agents, "fallback_after_in_seconds": 600},
     }))
-    .unwrap();
+    .unwrap()
+}
+
+fn outside(names: &[&'static str]) -> Outside {
+    let config = config(names);
     let omero = Rc::new(TestImporter::default());
     let agents = names.iter().map(|name| TestAgent::new(name, &omero)).collect();
     Outside { world: World { config, ..world() }, omero, agents }
@@ -382,6 +387,21 @@ fn an_agent_is_asked_for_data_that_was_moved_meanwhile() {
     o.world.wait(3_600);
     let done = o.collect().unwrap();
     assert_eq!((done.written.imported, done.goes_on), (1, false));
+}
+
+#[test]
+fn where_agents_are_given_up_the_command_imports_what_they_were_given() {
+    let mut o = outside(&["a1"]);
+    o.put(1, "a.tif");
+    o.sweep().unwrap();
+    assert_eq!(o.state("a.tif"), Some(State::Importing));
+    o.world.config = world().config;
+    let before = o.world.catalog.queued.borrow().len();
+    o.world.sweeper().collect(&Bookmarks::default()).unwrap();
+    assert!(o.world.catalog.has_mark("::due") && o.world.catalog.queued.borrow().len() > before);
+    o.world.wait(QUIET);
+    assert_eq!(o.world.sweep().unwrap().imported, 1);
+    assert_eq!((o.state("a.tif"), o.job("a.tif")), (Some(State::Imported), None));
 }
 
 /// A sweep, or a look at what agents did, dies at every call it makes in turn. Afterwards everything runs as the queue

@@ -43,7 +43,7 @@ fn data_moved_during_its_import_gets_its_record_where_it_is() {
 
 #[test]
 fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_watched() {
-    let w = world();
+    let w = World { config: agents::config(&["a1"]), ..world() };
     let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
     for (number, name) in [(1, "pending.tif"), (2, "failed.tif"), (3, "imported.tif"), (4, "importing.tif")] {
         w.catalog.put(number, name, "alice");
@@ -147,6 +147,20 @@ fn what_there_is_no_room_for_is_noticed_by_a_later_look() {
 fn record(w: &World, path: &str, state: State) {
     let triple = Triple::new("irods::omero::state", state.as_str(), "1");
     w.catalog.avus.borrow_mut().entry(path.as_bytes().to_vec()).or_default().insert(triple);
+}
+
+#[test]
+fn what_somebody_asked_to_be_left_alone_stays_so_in_the_trash_and_costs_no_sweep() {
+    let w = world();
+    let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
+    w.catalog.put_into(ELSEWHERE, 1, "a.tif");
+    record(&w, "/z/trash/home/alice/a.tif", State::Skipped);
+    let ignored = Triple::new("irods::omero::ignored", "alice#z", "");
+    w.catalog.avus.borrow_mut().get_mut(b"/z/trash/home/alice/a.tif".as_slice()).unwrap().insert(ignored);
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.sweeps(), 0);
+    w.sweeper().sweep(trash).unwrap();
+    assert_eq!(state_at(&w, "/z/trash/home/alice/a.tif"), Some(State::Skipped));
 }
 
 #[test]
