@@ -206,6 +206,23 @@ fn a_touched_object_is_empty_and_never_imported() {
 }
 
 #[test]
+fn a_new_time_of_imported_data_is_noticed_and_the_checksum_proves_that_nothing_changed() {
+    let zone = zone();
+    let path = watched("a.tif");
+    put_all(&zone, &[&path]);
+    zone.does("alice", &["chksum", &path]);
+    let _delay = zone.delay_server();
+    assert_imported_once(&zone, &[&path]);
+    let before = zone.value(&path, "version");
+    zone.does("alice", &["touch", &path]);
+    assert_eq!(marks(&zone, WATCHED), Vec::<String>::new());
+    sweep_all(&zone);
+    zone.wait_until("its new time is recorded", |z| z.value(&path, "version") != before);
+    assert_imported_once(&zone, &[&path]);
+    assert_eq!(state(&zone, &path).as_deref(), Some("imported"));
+}
+
+#[test]
 fn an_overwrite_of_imported_data_is_reported_stale() {
     let zone = zone();
     let image = zone.image("a.tif");
@@ -660,6 +677,22 @@ fn data_a_microservice_brings_into_a_tagged_collection_is_found_too() {
     zone.does("alice", &["microservice", "copy", &source, &format!("{run}/copy.tif")]);
     sweep_all(&zone);
     assert_imported_once(&zone, &[&format!("{run}/before.tif"), &format!("{run}/copy.tif")]);
+}
+
+#[test]
+fn once_installed_the_recurring_sweep_finds_it_by_itself() {
+    let zone = TestZone::with(|c| {
+        c["watch"] = json!([WATCHED]);
+        c["sweep_all_interval_in_seconds"] = json!(1);
+    });
+    zone.does("alice", &["mkdir", WATCHED]);
+    let source = format!("{HOME}/a.tif");
+    put_all(&zone, &[&source]);
+    zone.does("rods", &["rule", "-r", INSTANCE, r#"{"operation":"install_recurring"}"#]);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["microservice", "copy", &source, &watched("a.tif")]);
+    zone.wait_until("it is imported", |z| state(z, &watched("a.tif")).as_deref() == Some("imported"));
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use irods_rule_engine_plugin_omero::config::form::{Form, Problems, text_of};
 use irods_rule_engine_plugin_omero::config::{Config as PluginConfig, Omero, Problem};
+use irods_rule_engine_plugin_omero::identity::Denied;
 use irods_rule_engine_plugin_omero::names::OmeroName;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ impl Zones {
 pub struct Users {
     allowed: BTreeSet<String>,
     pattern: Option<Regex>,
-    denied: BTreeSet<String>,
+    denied: Denied,
 }
 
 impl Users {
@@ -111,9 +112,11 @@ impl Users {
     /// # Errors
     /// A sentence with the remedy.
     pub fn check(&self, user: &str) -> Result<(), String> {
-        if self.denied.contains(user) {
+        let name = OmeroName::parse(user).map_err(|e| e.to_string())?;
+        if let Some(denied) = self.denied.covers(&name) {
             return Err(format!(
-                "nothing is ever imported as the OMERO user '{user}', who is an administrator or a system account"
+                "nothing is ever imported as the OMERO user '{user}', who is, or could be taken for, '{denied}', an \
+                 administrator or a system account"
             ));
         }
         if self.allowed.contains(user) || self.pattern.as_ref().is_some_and(|p| p.is_match(user)) {
@@ -170,9 +173,6 @@ impl Limits {
 
 /// The most imports at once that can be configured.
 const MAX_IMPORTS: u64 = 256;
-
-/// Users nothing is ever imported as.
-const ALWAYS_DENIED: [&str; 2] = ["root", "guest"];
 
 impl Config {
     /// Reads the file.
@@ -413,12 +413,6 @@ fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
         );
         return Users::default();
     };
-    let allowed: BTreeSet<String> = texts(&form, "allow").into_iter().collect();
-    for name in &allowed {
-        if let Err(why) = OmeroName::parse(name) {
-            form.problem("allow", why);
-        }
-    }
     let pattern = form.text("match").and_then(|text| {
         // The whole name, never a part of it.
         Regex::new(&format!("^(?:{text})$")).map_err(|e| form.problem("match", e)).ok()
@@ -429,17 +423,33 @@ fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
             "nothing would ever be imported: list OMERO users, or give a pattern in 'match'",
         );
     }
-    let mut denied: BTreeSet<String> = texts(&form, "administrators").into_iter().collect();
-    denied.extend(ALWAYS_DENIED.map(str::to_owned));
-    denied.extend(servers.values().map(|s| s.server.sudo_user.as_str().to_owned()));
-    for name in allowed.intersection(&denied) {
-        form.problem(
-            "allow",
-            format_args!("'{name}' is an administrator or a system account: nothing is imported as it"),
-        );
+    let mut denied = Denied::default();
+    for name in names(&form, "administrators") {
+        denied.add(name);
+    }
+    for server in servers.values() {
+        denied.add(server.server.sudo_user.clone());
+    }
+    let mut allowed = BTreeSet::new();
+    for name in names(&form, "allow") {
+        if let Some(denied) = denied.covers(&name) {
+            form.problem(
+                "allow",
+                format_args!(
+                    "'{name}' is, or could be taken for, '{denied}': nothing is ever imported as it"
+                ),
+            );
+        }
+        allowed.insert(name.as_str().to_owned());
     }
     form.close();
     Users { allowed, pattern, denied }
+}
+
+/// The OMERO users of a list.
+fn names(form: &Form<'_>, key: &'static str) -> Vec<OmeroName> {
+    let name = |text: String| OmeroName::parse(&text).map_err(|why| form.problem(key, why)).ok();
+    texts(form, key).into_iter().filter_map(name).collect()
 }
 
 fn limits(form: Form<'_>) -> Limits {
@@ -506,10 +516,11 @@ mod tests {
         }
         for (bad, why) in [
             ("root", "is ever"),
+            ("Root", "is ever"),
             ("importer", "is ever"),
             ("lab0", "is ever"),
             ("xlab1", "[users]"),
-            ("lab1\n", "[users]"),
+            ("lab1\n", "cannot be the name"),
         ] {
             assert!(users.check(bad).unwrap_err().contains(why), "{bad}");
         }

@@ -111,11 +111,21 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::a_client_that_dies_midway_imports_nothing_and_holds_up_nobody_for_ever"],
     },
     Row {
-        does: "makes an empty data object, or sets a time",
-        example: "`itouch a.tif`",
+        does: "makes an empty data object",
+        example: "`itouch new.tif`",
         heard: &[],
         looked_at: "nothing; what is empty is never imported, and that is no failure",
         tests: &["routes::a_touched_object_is_empty_and_never_imported"],
+    },
+    Row {
+        does: "sets the time of a data object",
+        example: "`itouch a.tif`",
+        heard: &[],
+        looked_at: "by the recurring `sweep_all`: imported data with another time has changed, unless its checksum is \
+                    registered and the same",
+        tests: &[
+            "routes::a_new_time_of_imported_data_is_noticed_and_the_checksum_proves_that_nothing_changed",
+        ],
     },
     Row {
         does: "copies a data object; `icp -r` one after the other",
@@ -297,6 +307,7 @@ pub const MATRIX: &[Row] = &[
         tests: &[
             "routes::data_a_microservice_brings_is_found_by_the_recurring_sweep",
             "routes::data_a_microservice_brings_into_a_tagged_collection_is_found_too",
+            "routes::once_installed_the_recurring_sweep_finds_it_by_itself",
         ],
     },
     Row {

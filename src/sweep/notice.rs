@@ -44,7 +44,7 @@ impl Sweeper<'_> {
         let before = zone_id.map_or(Ok(Vec::new()), |id| catalog.marks(id, &names.noticed))?;
         let last: Option<UnixTime> = before.iter().filter_map(|mark| mark.parse().ok()).max();
         let now = self.clock.now();
-        let since = last.unwrap_or_else(|| now.saturating_sub(self.config.sweep_expiry.as_secs()));
+        let since = last.unwrap_or_else(|| now.saturating_sub(self.config.sweep_all_interval.as_secs()));
         let mut look = Look {
             sweeper: self,
             marked: catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?,

@@ -31,14 +31,24 @@ impl Sweeper<'_> {
         let mut new = 0;
         for id in pending.union(&trash).filter(|id| !marked.contains(id)) {
             let Some(path) = catalog.collection_path(*id)? else { continue };
-            // Below a collection that somebody called so there is other data too.
-            if pending.contains(id) || is_trash(path.as_bytes()) {
+            // Other collections may be called so too, and what is left alone stays as it is.
+            if pending.contains(id) || (is_trash(path.as_bytes()) && self.has_open_record(*id)?) {
                 let (now, wait) = (self.clock.now(), Duration::from_secs(1));
                 let set = due::mark(catalog, &names.due, &path, &user, now, wait)?;
                 new += usize::from(set == due::Marked::New);
             }
         }
         Ok(new)
+    }
+
+    fn has_open_record(&self, id: CollectionId) -> Result<bool, CatalogError> {
+        let names = &self.config.attributes;
+        let mut records: BTreeMap<DataId, Record> = BTreeMap::new();
+        let wanted = [&names.state, &names.ignored, &names.job].map(String::as_str);
+        self.catalog.object_avus(id, Which::All, &wanted, &mut |id, triple| {
+            records.entry(id).or_default().triples.push(triple);
+        })?;
+        Ok(records.values().any(|record| self.is_open(record)))
     }
 
     /// The collections in which there are records of data that has not been imported, whether it is watched or not.
@@ -98,10 +108,13 @@ impl Sweeper<'_> {
         }
     }
 
-    /// Whether nothing has become of an import yet, and nobody is at work on it: what an agent has will be collected.
+    /// Whether nothing has become of an import yet, and nobody is at work on it (what an agent has will be collected)
+    /// or has asked that the data is left alone.
     fn is_open(&self, record: &Record) -> bool {
-        let state = record.state(&self.config.attributes);
-        state.is_some_and(|s| OPEN.contains(&s)) && !self.config.is_with_an_agent(record)
+        let names = &self.config.attributes;
+        record.state(names).is_some_and(|state| OPEN.contains(&state))
+            && !self.config.is_with_an_agent(record)
+            && record.ignored_by(names).is_none()
     }
 
     fn write_gone(

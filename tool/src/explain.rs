@@ -9,7 +9,7 @@ use crate::server_config::{self, ENGINES, PLUGIN};
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 use irods_rule_engine_plugin_omero::config::Config;
 use irods_rule_engine_plugin_omero::event::{Event, Place as Looked};
-use irods_rule_engine_plugin_omero::identity::{Asked, Mapping, OmeroIdentity};
+use irods_rule_engine_plugin_omero::identity::{Asked, Mapping, NoIdentity, OmeroIdentity};
 use irods_rule_engine_plugin_omero::names::{IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::target::{Filling, NoTarget, Template};
 use irods_rule_engine_plugin_omero::visibility::Location;
@@ -184,10 +184,7 @@ fn say_watched(told: &mut Explanation, config: &Config, watching: &Watching, col
                 "watched",
                 format!("yes, by the watch '{}', which fits /{}", watch.pattern.as_str(), named.join("/")),
             );
-            told.say(
-                "watched",
-                format!("it is looked at when nothing has changed there for {quiet} seconds"),
-            );
+            told.say("watched", format!("it is looked at when nothing has changed there for {quiet} s"));
         }
         _ if watch::is_trash(collection.as_bytes()) => {
             told.say("watched", "no: collections in the trash never are");
@@ -248,7 +245,13 @@ fn say_identity(
         ));
     }
     match answer {
-        Ok(answer) => {
+        Ok(mut answer) => {
+            if matches!(answer.mapping, Err(NoIdentity::Unmapped { .. })) && !left_out.is_empty() {
+                let open =
+                    "by the configuration alone nobody; it depends on the sources that are unknown here";
+                answer.steps.pop();
+                answer.steps.push(open.to_owned());
+            }
             for step in answer.steps {
                 told.say("identity", step);
             }

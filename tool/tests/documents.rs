@@ -82,6 +82,9 @@ fn every_configuration_that_a_document_shows_is_right() {
             let block = block.split("\n```").next().unwrap();
             let value: Value =
                 serde_json::from_str(block).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            if value.get("operation").is_some() || value.is_array() {
+                continue; // what is said to the plugin, and its answers
+            }
             let stanza = value.get("plugin_specific_configuration").unwrap_or(&value);
             Config::parse(stanza).unwrap_or_else(|problems| panic!("{}: {problems:?}", path.display()));
             shown += 1;

@@ -150,6 +150,20 @@ fn record(w: &World, path: &str, state: State) {
 }
 
 #[test]
+fn what_somebody_asked_to_be_left_alone_stays_so_in_the_trash_and_costs_no_sweep() {
+    let w = world();
+    let trash = w.catalog.make(ELSEWHERE, "/z/trash/home/alice");
+    w.catalog.put_into(ELSEWHERE, 1, "a.tif");
+    record(&w, "/z/trash/home/alice/a.tif", State::Skipped);
+    let ignored = Triple::new("irods::omero::ignored", "alice#z", "");
+    w.catalog.avus.borrow_mut().get_mut(b"/z/trash/home/alice/a.tif".as_slice()).unwrap().insert(ignored);
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.sweeps(), 0);
+    w.sweeper().sweep(trash).unwrap();
+    assert_eq!(state_at(&w, "/z/trash/home/alice/a.tif"), Some(State::Skipped));
+}
+
+#[test]
 fn in_a_tree_that_was_moved_out_only_collections_with_open_records_are_swept() {
     let w = world();
     let root = w.catalog.make(ELSEWHERE, "/z/elsewhere");
