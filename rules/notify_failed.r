@@ -2,8 +2,8 @@
 #
 #   irule -r irods_rule_engine_plugin-irods_rule_language-instance -F notify_failed.r
 #
-# Run it as an administrator: the queries then see the data of everybody. It repeats itself; iqdel ends it. The server needs
-# a mail command (msiSendMail uses "mail").
+# Run it as an administrator: the queries then see the data of everybody. It repeats itself; iqdel ends it. The mail is sent
+# by the script omero_mail, which has to be in /var/lib/irods/msiExecCmd_bin (5.0.2 has no microservice for it).
 notifyFailed {
     delay("<INST_NAME>irods_rule_engine_plugin-irods_rule_language-instance</INST_NAME><PLUSET>60s</PLUSET><EF>15m</EF>") {
         foreach (*row in SELECT COLL_NAME, DATA_NAME, DATA_OWNER_NAME WHERE META_DATA_ATTR_NAME = 'irods::omero::state' AND META_DATA_ATTR_VALUE = 'failed') {
@@ -17,8 +17,9 @@ notifyFailed {
             if (*told == 0) {
                 *json = "";
                 *code = errorcode(omero_state("*collection/*name", *json));
-                if (*code == 0) {
-                    msiSendMail("*owner@*domain", "Not imported into OMERO: *name", "*collection/*name could not be imported. Its record: *json");
+                # It may have been tried again meanwhile.
+                if (*code == 0 && *json like regex ".*\"state\":\"failed\".*") {
+                    msiExecCmd("omero_mail", "*owner@*domain \"*collection/*name\"", "null", "null", "null", *out);
                     msiAddKeyVal(*note, *remembered, "*owner");
                     msiAssociateKeyValuePairsToObj(*note, "*collection/*name", "-d");
                 }

@@ -50,9 +50,9 @@ def notify_failed(rule_args, callback, rei):
         if any(rows(callback, "META_DATA_ATTR_VALUE", there)):
             continue
         result = callback.omero_state(path, "")
-        if result["status"]:
-            reason = json.loads(result["arguments"][1])["reason"]
-            callback.msiSendMail("%s@%s" % (owner, domain), "Not imported into OMERO: " + name, "%s: %s" % (path, reason))
+        # It may have been tried again meanwhile.
+        if result["status"] and json.loads(result["arguments"][1])["state"] == "failed":
+            callback.msiExecCmd("omero_mail", '%s@%s "%s"' % (owner, domain, path), "null", "null", "null", 0)
             note = callback.msiString2KeyValPair("%s=%s" % (remembered, owner), 0)["arguments"][1]
             callback.msiAssociateKeyValuePairsToObj(note, path, "-d")
 

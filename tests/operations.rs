@@ -93,6 +93,39 @@ fn status_names_expired_locks_waiting_tries_and_tags_that_contradict_each_other(
 }
 
 #[test]
+fn of_many_errors_those_of_the_newest_data_are_told() {
+    let zone = TestZone::with(|c| c["quiet_period_in_seconds"] = json!(3_600));
+    let image = zone.image("a.tif");
+    let path = |i: usize| format!("{HOME}/{i}.tif");
+    let verbs: Vec<Value> = (0..22)
+        .flat_map(|i| {
+            let state = json!(["meta", "-M", "add", "-d", path(i), "irods::omero::state", "failed", "1"]);
+            let reason =
+                json!(["meta", "-M", "add", "-d", path(i), "irods::omero::reason", format!("because {i}")]);
+            [json!(["put", image, path(i)]), state, reason]
+        })
+        .collect();
+    assert!(
+        zone.script("rods", &[vec![json!(["chmod", "-M", "own", "rods", HOME])], verbs].concat())[1..]
+            .iter()
+            .all(|a| a["code"] == 0)
+    );
+    zone.admin(&[
+        "sql",
+        "update R_DATA_MAIN set modify_ts = '01600000000' where data_name in ('3.tif', '4.tif')",
+    ]);
+    let status = answer(&zone, "rods", &json!({"operation": "status"}));
+    let errors = status["last_errors"].as_array().unwrap();
+    assert_eq!((errors.len(), &status["data_objects"]["failed"]), (20, &json!(22)));
+    let listed: Vec<&str> = errors.iter().map(|e| e["path"].as_str().unwrap()).collect();
+    assert!(!listed.contains(&path(3).as_str()) && !listed.contains(&path(4).as_str()), "{listed:?}");
+    for error in errors {
+        let number = error["path"].as_str().unwrap().strip_prefix(&format!("{HOME}/")).unwrap();
+        assert_eq!(error["reason"], json!(format!("because {}", number.trim_end_matches(".tif"))));
+    }
+}
+
+#[test]
 fn an_answer_may_be_a_table_for_people() {
     let zone = zone_with_file();
     let seen = ask(&zone, "rods", &json!({"operation": "status", "format": "table"}));

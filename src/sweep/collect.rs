@@ -3,7 +3,7 @@
 //!
 //! The agents' feeds tell which jobs have ended since the last look; where each feed was left off is in the job's own
 //! text. A feed alone may miss something: an agent lost its file, a job of ours died on the way, the data was moved
-//! meanwhile. So now and then, and for as long as the end of a feed is not reached for the first time, the records that
+//! meanwhile. So every `sweep_expiry`, and for as long as the end of a feed is not reached for the first time, the records that
 //! name a job are looked through and their agents asked about each.
 
 use super::plan::{self, Object};
@@ -27,9 +27,6 @@ const JOBS: usize = 20;
 
 /// The most questions about changes to one agent in one run.
 const MAX_QUESTIONS: usize = 100;
-
-/// How often all records that name a job are looked through.
-const CHECK_INTERVAL: u64 = 600;
 
 /// How far the agents' feeds are read, as it stands in the rule text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +119,7 @@ impl Sweeper<'_> {
         let now = self.clock.now();
         let mut next = Bookmarks { agents: BTreeMap::new(), checked: marks.checked };
         let mut is_more = false;
-        let mut check = marks.checked > now || now - marks.checked >= CHECK_INTERVAL;
+        let mut check = marks.checked > now || now - marks.checked >= self.config.sweep_expiry.as_secs();
         for agent in agents.all() {
             let mut mark = marks.agents.get(agent.name()).copied().unwrap_or(Bookmark::NEW);
             check |= mark.is_new;

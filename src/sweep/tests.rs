@@ -873,6 +873,27 @@ fn of_several_heirs_of_a_dead_sweep_one_goes_on() {
 }
 
 #[test]
+fn an_installed_sweep_all_queues_itself_although_nothing_is_marked() {
+    let w = world();
+    assert_eq!((w.sweeper().sweep_all().unwrap(), w.catalog.queued.borrow().len()), (0, 0));
+    w.catalog.set_mark(&collection(), &w.config.attributes.recurring, due::RECURRING).unwrap();
+    let waits = |w: &World| {
+        let now = w.catalog.clock.now();
+        let queued = w.catalog.queued.borrow();
+        queued.iter().filter(|j| j.text == due::SWEEP_ALL && j.due_at > now).count()
+    };
+    for _ in 0..5 {
+        w.sweeper().sweep_all().unwrap();
+        assert_eq!(waits(&w), 2, "the next and one in reserve");
+        w.wait(w.config.sweep_all_interval.as_secs());
+    }
+    w.catalog.remove_mark(&collection(), &w.config.attributes.recurring, due::RECURRING).unwrap();
+    w.wait(w.config.sweep_all_interval.as_secs());
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(waits(&w), 0);
+}
+
+#[test]
 fn sweep_all_queues_what_has_no_sweep_and_itself_until_nothing_is_left() {
     let w = world();
     assert_eq!(w.sweeper().sweep_all().unwrap(), 0);
