@@ -23,7 +23,7 @@ pub use denied::Denied;
 pub use rules::Rule;
 pub use table::{Rows, Table, TableFile, rows};
 
-use crate::catalog::{CatalogError, Holder, Metadata, UserTag};
+use crate::catalog::{CatalogError, Holder, Metadata, UnixTime, UserTag};
 use crate::config::Attributes;
 use crate::names::{IrodsUser, OmeroName};
 use crate::watch::Place;
@@ -221,6 +221,14 @@ impl Tags<'_> {
 }
 
 impl Identities {
+    /// When the mapping changed last, as far as files tell: the table file's change time.
+    pub fn changed_at(&self) -> Option<UnixTime> {
+        self.sources.iter().find_map(|source| {
+            let Source::Table(table) = source else { return None };
+            table.file.as_ref()?.changed_at()
+        })
+    }
+
     /// Whether nobody can be mapped.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()

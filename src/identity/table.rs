@@ -6,6 +6,7 @@
 //! not live on because the file is broken. A process that has never read it well has nothing to go on with.
 
 use super::OmeroIdentity;
+use crate::catalog::UnixTime;
 use crate::config::form::{Form, Problem, Problems};
 use crate::names::{IrodsUser, OmeroName};
 use crate::secret;
@@ -101,6 +102,12 @@ impl TableFile {
     pub fn rows_for(path: &Path, account: u32) -> Result<Rows, String> {
         let (file, _) = open(path, account)?;
         read(file)
+    }
+
+    /// When the file was changed, or put in place of another; `None` where it cannot be looked at.
+    pub fn changed_at(&self) -> Option<UnixTime> {
+        let about = std::fs::metadata(&self.path).ok()?;
+        u64::try_from(about.ctime()).ok()
     }
 
     fn row(&self, user: &IrodsUser, now: Instant) -> Result<Option<OmeroIdentity>, String> {

@@ -204,6 +204,11 @@ impl Sweeper<'_> {
         let next = if without.len() > room { interval.min(NEXT_LOOK_WHEN_FULL) } else { interval };
         due::ensure_sweep_all(self.catalog, self.clock.now(), next)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
+            // What changed up to two looks ago: the look before may have come just too early to see it.
+            let since = self.clock.now().saturating_sub(2 * interval.as_secs());
+            if self.config.identities.changed_at().is_some_and(|changed| changed >= since) {
+                due::queue_sweep_skipped(self.catalog, self.clock.now())?;
+            }
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
         }
         let mut queued = 0;

@@ -126,6 +126,34 @@ fn skipped_data_is_imported_once_the_mapping_knows_its_owner() {
     assert!(w.catalog.queued.borrow().is_empty(), "nothing is skipped any more, so nobody looks");
 }
 
+fn ctime_of(path: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    u64::try_from(std::fs::metadata(path).unwrap().ctime()).unwrap()
+}
+
+#[test]
+fn the_recurring_sweep_notices_a_table_file_that_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("users.json");
+    std::fs::write(&table, "{}").unwrap();
+    let w = world_of(|c| c["users"] = json!({"table_file": table}));
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().skipped, 1);
+    w.clock.set(ctime_of(&table) + 10_000);
+    let soon = || {
+        w.catalog.queued.borrow_mut().clear();
+        w.catalog.set_mark(&collection(), "irods::omero::due", "alice#z").unwrap();
+        w.sweeper().sweep_all().unwrap();
+        let queued = w.catalog.queued.borrow();
+        let wanted = w.clock.now() + 2;
+        queued.iter().any(|j| j.text == due::SWEEP_SKIPPED && j.due_at <= wanted)
+    };
+    assert!(!soon(), "the table is as it was when the data was skipped");
+    w.clock.set(ctime_of(&table) + 200);
+    assert!(soon(), "it was changed since the look before");
+}
+
 #[test]
 fn a_lost_look_at_skipped_data_is_queued_again_and_zero_means_never() {
     for (seconds, looks) in [(600, 1), (0, 0)] {
