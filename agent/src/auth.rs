@@ -56,6 +56,18 @@ impl Clients {
         self.certificates.iter().map(|c| c.name.as_str())
     }
 
+    /// Whether callers are known by tokens.
+    pub fn have_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// The caller whose token has this SHA-256.
+    pub fn with_token(&self, digest: &[u8; 32]) -> Option<Arc<Client>> {
+        // All are compared, so that the time taken tells nothing.
+        let fits = |(known, client): &Token| bool::from(known.ct_eq(digest)).then(|| Arc::clone(client));
+        self.tokens.iter().map(fits).fold(None, Option::or)
+    }
+
     /// The caller with this head `Authorization`, on a connection with a certificate of this name.
     pub fn who(&self, authorization: Option<&[u8]>, certificate: Option<&str>) -> Option<Arc<Client>> {
         if let Some(value) = authorization {
@@ -63,16 +75,18 @@ impl Clients {
             if !scheme.eq_ignore_ascii_case(b"bearer ") {
                 return None;
             }
-            let digest: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
-            // All are compared, so that the time taken tells nothing.
-            let fits = |(known, client): &Token| bool::from(known.ct_eq(&digest)).then(|| Arc::clone(client));
-            return self.tokens.iter().map(fits).fold(None, Option::or);
+            return self.with_token(&digest_of(token.trim_ascii()));
         }
         match certificate {
             Some(name) => self.certificates.iter().find(|c| c.name == name).cloned(),
             None => self.anybody.clone(),
         }
     }
+}
+
+/// SHA-256 of a token or of another secret.
+pub fn digest_of(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
 }
 
 fn read_tokens(path: &Path) -> Result<Vec<Token>, Vec<Problem>> {
@@ -115,7 +129,7 @@ fn token(name: &str, form: Form<'_>) -> Option<Token> {
     let hash = form.text("sha256");
     let digest = match (plain, hash) {
         (Some(token), None) if token.len() >= MIN_TOKEN_BYTES && token.trim() == token => {
-            Some(Sha256::digest(token.as_bytes()).into())
+            Some(digest_of(token.as_bytes()))
         }
         (Some(_), None) => {
             form.problem(

@@ -14,6 +14,7 @@ pub mod live;
 pub mod metrics;
 pub mod observer;
 pub mod orphans;
+pub mod page;
 pub mod probe;
 pub mod queue;
 pub mod runner;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 type Caller = Extension<Arc<Client>>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// Larger bodies are read on a thread of their own.
 const LARGE_BODY: usize = 256 << 10;
@@ -39,7 +39,7 @@ const MAX_PAGE: usize = 1_000;
 /// The most jobs on a page that does not say how many.
 const USUAL_PAGE: usize = 100;
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemClock.now()
 }
 
@@ -51,7 +51,7 @@ fn inside(what: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the queue holds what it should not: {what}"))
 }
 
-fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+pub(crate) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
     query.map(|Query(value)| value).map_err(|e| bad(e.body_text()))
 }
 
@@ -165,8 +165,21 @@ pub struct Page {
     before: Option<String>,
 }
 
+/// The states of a list with commas; of an empty one, none.
+pub(crate) fn states(list: &str) -> Result<Vec<JobState>, Problem> {
+    let states = list.split(',').filter(|s| !s.is_empty()).map(JobState::parse);
+    let words = JobState::ALL.map(JobState::as_str).join(", ");
+    let wrong = || bad(format!("'state' is a list, with commas, of {words}"));
+    states.collect::<Option<_>>().ok_or_else(wrong)
+}
+
+/// The job a page begins behind.
+pub(crate) fn before(app: &App, name: &str) -> Result<JobId, Problem> {
+    app.queue.id(name).ok_or_else(|| bad("'before' names no job"))
+}
+
 /// The zones a caller means, of those it may know of.
-fn zones(client: &Client, asked: Option<String>) -> Option<Vec<String>> {
+pub(crate) fn zones(client: &Client, asked: Option<String>) -> Option<Vec<String>> {
     match asked {
         Some(zone) if client.zones.allow(&zone) => Some(vec![zone]),
         Some(_) => Some(Vec::new()),
@@ -186,17 +199,13 @@ pub async fn list(
         let job = app.queue.find(key, zones).await?.ok_or_else(Problem::no_job)?;
         return Ok(Json(shown(&app, job, true).await?).into_response());
     }
-    let states = query.state.as_deref().unwrap_or_default().split(',').filter(|s| !s.is_empty());
-    let states: Option<Vec<JobState>> = states.map(JobState::parse).collect();
-    let words = JobState::ALL.map(JobState::as_str).join(", ");
-    let before = query.before.map(|name| app.queue.id(&name).ok_or_else(|| bad("'before' names no job")));
     let limit = query.limit.unwrap_or(USUAL_PAGE).clamp(1, MAX_PAGE);
     let filter = Filter {
         zones,
-        states: states.ok_or_else(|| bad(format!("'state' is a list, with commas, of {words}")))?,
+        states: states(query.state.as_deref().unwrap_or_default())?,
         user: query.user,
         text: query.text,
-        before: before.transpose()?,
+        before: query.before.map(|name| before(&app, &name)).transpose()?,
         limit,
     };
     let mut jobs = Vec::new();
@@ -266,7 +275,7 @@ pub async fn retry(
 }
 
 /// A job the caller may know of.
-async fn known(app: &App, client: &Client, name: &str) -> Result<Job, Problem> {
+pub(crate) async fn known(app: &App, client: &Client, name: &str) -> Result<Job, Problem> {
     let id: JobId = app.queue.id(name).ok_or_else(Problem::no_job)?;
     let job = app.queue.get(id).await?.filter(|job| client.zones.allow(&job.zone));
     job.ok_or_else(Problem::no_job)
@@ -341,14 +350,14 @@ async fn shown(app: &App, job: Job, with_outcomes: bool) -> Result<wire::Job, Pr
 }
 
 /// The outcomes of a job that has ended, as kept.
-async fn outcomes_of(app: &App, job: &Job) -> Result<Option<Vec<u8>>, Problem> {
+pub(crate) async fn outcomes_of(app: &App, job: &Job) -> Result<Option<Vec<u8>>, Problem> {
     if !job.state.is_final() {
         return Ok(None);
     }
     Ok(app.queue.outcomes(job.id).await?)
 }
 
-async fn read_outcomes(json: Option<Vec<u8>>) -> Result<Vec<Outcome>, Problem> {
+pub(crate) async fn read_outcomes(json: Option<Vec<u8>>) -> Result<Vec<Outcome>, Problem> {
     let Some(json) = json else {
         return Ok(Vec::new());
     };

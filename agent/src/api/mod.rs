@@ -1,12 +1,13 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
-mod jobs;
+pub(crate) mod jobs;
 mod problem;
 mod state;
 
 pub use problem::Problem;
 pub use state::{App, Peer};
 
+use crate::page;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -20,7 +21,7 @@ use std::time::Instant;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 11] = [
+pub const ROUTES: [(&str, &str); 15] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
@@ -32,6 +33,10 @@ pub const ROUTES: [(&str, &str); 11] = [
     ("get", "/readyz"),
     ("get", "/openapi.json"),
     ("get", "/"),
+    ("get", "/jobs/{id}"),
+    ("post", "/jobs/{id}/retry"),
+    ("post", "/login"),
+    ("post", "/logout"),
 ];
 
 /// All routes.
@@ -49,7 +54,7 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/openapi.json", get(openapi))
-        .route("/", get(greeting))
+        .merge(page::routes(&app))
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn_with_state(app.clone(), count))
@@ -97,10 +102,6 @@ async fn nothing() -> Problem {
 
 async fn not_so() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method: /openapi.json says with which")
-}
-
-async fn greeting() -> &'static str {
-    "irods-omero agent\n"
 }
 
 async fn openapi() -> Response {

@@ -25,6 +25,16 @@ impl Problem {
         Self { pointer: Some(pointer.to_owned()), ..self }
     }
 
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// There is no such job, or none the caller may know of.
     pub fn no_job() -> Self {
         Self::new(StatusCode::NOT_FOUND, "there is no such job")

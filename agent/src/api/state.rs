@@ -3,6 +3,7 @@
 use crate::auth::Rates;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::page::Sessions;
 use crate::probe::{self, Finding};
 use crate::queue::Queue;
 use crate::runner::Runner;
@@ -36,6 +37,8 @@ pub struct App {
     pub rates: Arc<Rates>,
     /// Room for bodies that are being read, in bytes.
     pub room: Arc<Semaphore>,
+    /// Who has signed in on the page.
+    pub sessions: Arc<Sessions>,
     /// Becomes true when the agent ends.
     pub ending: watch::Receiver<bool>,
     findings: Arc<Mutex<Findings>>,
@@ -57,7 +60,7 @@ impl App {
         ending: watch::Receiver<bool>,
     ) -> Self {
         let (rates, room, findings) = (Arc::default(), Arc::new(Semaphore::new(ROOM)), Arc::default());
-        Self { live, queue, runner, metrics, rates, room, ending, findings }
+        Self { live, queue, runner, metrics, rates, room, sessions: Arc::default(), ending, findings }
     }
 
     /// What is found by looking at everything the agent needs, a few seconds old at most: whoever asks often makes

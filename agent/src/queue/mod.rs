@@ -186,6 +186,17 @@ pub struct Queue {
     newest: watch::Receiver<u64>,
 }
 
+/// How many files the jobs had that ended within an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throughput {
+    /// The hour, counted since 1970.
+    pub hour: u64,
+    /// Files of jobs that are done.
+    pub done: u64,
+    /// Files of jobs that were refused or cancelled.
+    pub others: u64,
+}
+
 /// How many jobs there are in a state.
 pub type Counts = Vec<(JobState, u64)>;
 
@@ -351,6 +362,18 @@ impl Queue {
         limit: usize,
     ) -> Result<(u64, Vec<Job>), QueueError> {
         self.read(move |c| read::changes(c, after, zones.as_deref(), limit)).await
+    }
+
+    /// Files of the jobs that ended since a time, by the hour. It costs as much as there are such jobs.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn throughput(
+        &self,
+        since: UnixTime,
+        zones: Option<Vec<String>>,
+    ) -> Result<Vec<Throughput>, QueueError> {
+        self.read(move |c| read::throughput(c, since, zones.as_deref())).await
     }
 
     /// What happened to a job, in order.

@@ -1,6 +1,6 @@
 //! What is read, from committed work only.
 
-use super::{Counts, Event, Job, JobId};
+use super::{Counts, Event, Job, JobId, Throughput};
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 use irods_rule_engine_plugin_omero::importer::wire::JobState;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, ToSql, params_from_iter};
@@ -206,6 +206,29 @@ pub fn changes(
     let jobs = conditions.jobs(&snapshot, &format!("ORDER BY change LIMIT {limit}"))?;
     let cursor = if jobs.len() < limit { newest } else { jobs.last().map_or(newest, |j| j.change) };
     Ok((cursor, jobs))
+}
+
+/// Files of the jobs that ended since a time, by the hour of their end.
+pub fn throughput(
+    connection: &Connection,
+    since: UnixTime,
+    zones: Option<&[String]>,
+) -> Result<Vec<Throughput>> {
+    let mut conditions = Conditions::default();
+    conditions.and("ended >= ?", since);
+    conditions.zones(zones);
+    // By the index, which fails rather than go through all jobs.
+    let sql = format!(
+        "SELECT ended / 3600 AS hour, sum(iif(state = 'done', files, 0)), sum(iif(state = 'done', 0, files)) \
+         FROM job INDEXED BY job_ended{} GROUP BY hour ORDER BY hour",
+        conditions.sql
+    );
+    connection
+        .prepare_cached(&sql)?
+        .query_map(params_from_iter(&conditions.values), |r| {
+            Ok(Throughput { hour: r.get(0)?, done: r.get(1)?, others: r.get(2)? })
+        })?
+        .collect()
 }
 
 /// What happened to a job.

@@ -1,0 +1,77 @@
+//! How much was done lately, as bars.
+
+use super::html::{Html, html};
+use crate::queue::Throughput;
+use irods_rule_engine_plugin_omero::catalog::UnixTime;
+
+/// What is shown at most, in seconds.
+pub const WEEK: u64 = 7 * 86_400;
+
+/// The height of the drawing, in its own units.
+const HEIGHT: u64 = 60;
+
+/// Files of jobs that ended in the last `bars` times `hours` hours, a bar for each `hours`.
+pub fn bars(out: &mut Html, title: &'static str, ended: &[Throughput], now: UnixTime, hours: u64, bars: u64) {
+    let this_hour = now / 3_600;
+    let mut sums = vec![(0, 0); usize::try_from(bars).unwrap_or_default()];
+    for slot in ended {
+        // The last bar ends with this hour; an hour to come is a clock that was set back.
+        let back = this_hour.saturating_sub(slot.hour) / hours;
+        let place = usize::try_from(back).ok().and_then(|back| sums.len().checked_sub(back + 1));
+        if let Some(sum) = place.and_then(|place| sums.get_mut(place)) {
+            *sum = (sum.0 + slot.done, sum.1 + slot.others);
+        }
+    }
+    let most = sums.iter().map(|(done, others)| done + others).max().unwrap_or(0);
+    let all: u64 = sums.iter().map(|(done, _)| done).sum();
+    let others: u64 = sums.iter().map(|(_, others)| others).sum();
+    html!(out; "<figure><figcaption>" (title) ": " (all) " files in jobs done, " (others)
+        " in jobs refused or cancelled; the highest bar is " (most) "</figcaption><svg role=\"img\" aria-label=\"" (title)
+        "\" preserveAspectRatio=\"none\" viewBox=\"0 0 " (bars * 10) " " (HEIGHT) "\">");
+    for (place, (done, others)) in sums.iter().enumerate() {
+        let (low, high) = (height(*done, most), height(*others, most));
+        bar(out, "done", place, HEIGHT - low, low);
+        bar(out, "others", place, HEIGHT.saturating_sub(low + high), high);
+    }
+    out.raw("</svg></figure>");
+}
+
+fn bar(out: &mut Html, class: &'static str, place: usize, y: u64, height: u64) {
+    if height > 0 {
+        html!(out; "<rect class=\"" (class) "\" x=\"" (place * 10 + 1) "\" y=\"" (y) "\" width=\"8\" height=\"" (height) "\"/>");
+    }
+}
+
+/// What is there at all can be seen.
+fn height(count: u64, most: u64) -> u64 {
+    if count == 0 { 0 } else { (count.saturating_mul(HEIGHT) / most.max(1)).max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_high_as_its_part_of_the_highest_and_what_is_older_is_left_out() {
+        let ended = [
+            Throughput { hour: 70, done: 1_000, others: 0 },
+            Throughput { hour: 99, done: 10, others: 10 },
+            Throughput { hour: 100, done: 40, others: 0 },
+        ];
+        let mut out = Html::default();
+        bars(&mut out, "t", &ended, 100 * 3_600, 1, 24);
+        let text = out.into_string();
+        assert!(
+            text.contains("50 files in jobs done, 10 in jobs refused or cancelled; the highest bar is 40"),
+            "{text}"
+        );
+        for rect in [
+            "class=\"done\" x=\"231\" y=\"0\" width=\"8\" height=\"60\"",
+            "class=\"done\" x=\"221\" y=\"45\" width=\"8\" height=\"15\"",
+            "class=\"others\" x=\"221\" y=\"30\" width=\"8\" height=\"15\"",
+        ] {
+            assert!(text.contains(rect), "{rect}: {text}");
+        }
+        assert_eq!(text.matches("<rect").count(), 3);
+    }
+}
