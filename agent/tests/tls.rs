@@ -78,6 +78,16 @@ fn callers_over_the_network_show_a_token_or_a_certificate_that_is_known() {
     assert_eq!(jobs(None, Some("irods.example.org")), Some(200));
     assert_eq!(jobs(None, None), Some(401));
     assert_eq!(jobs(None, Some("stranger.example.org")), Some(401));
+    let page = |certificate| ask(&dir, port, certificate, &request("GET", "/", None, "")).unwrap();
+    assert_eq!((page(None).status, page(Some("irods.example.org")).status), (401, 200));
+    let form = format!("token={}", TOKEN.replace(' ', "+"));
+    let form = request("POST", "/login", None, &form).replacen(
+        "Host: agent",
+        "Host: agent\r\nContent-Type: application/x-www-form-urlencoded",
+        1,
+    );
+    let signed_in = ask(&dir, port, None, &form).unwrap();
+    assert!(signed_in.status == 303 && signed_in.head.contains("; Secure"), "{signed_in:?}");
     assert_eq!(jobs(Some(TOKEN), Some("foreign.example.org")), None, "a certificate of nobody known ends it");
 
     let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -145,7 +145,7 @@ fn session_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// `GET /`: the filters are those of `GET /v1/jobs`; an empty one is none.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Filters {
     state: String,
@@ -203,8 +203,7 @@ async fn overview(
         before: given(&filters.before).map(|name| before(&app, &name)).transpose()?,
         limit: PAGE,
     };
-    let whole = filter == Filter { zones: viewer.client.zones.filter(), limit: PAGE, ..Filter::default() };
-    let summary = if whole { Some(summary(&app, zones).await?) } else { None };
+    let summary = if filters == Filters::default() { Some(summary(&app, zones).await?) } else { None };
     let found = lines(&app, filter).await?;
     Ok(view::overview(&viewer, &filters, summary.as_ref(), &found, found.len() == PAGE))
 }

@@ -260,6 +260,20 @@ async fn jobs_are_listed_by_state_user_text_and_page() {
 }
 
 #[tokio::test]
+async fn files_of_jobs_that_ended_lately_are_summed_by_the_hour_in_the_zones_asked_for() {
+    let place = place();
+    let queue = place.open();
+    for (key, zone, ended) in [("a", "zone1", 3_600), ("b", "zone1", 7_200), ("c", "zone2", 7_300)] {
+        let id = submit(&queue, NewJob { zone: zone.to_owned(), files: 7, ..job(key, "alice") }).await;
+        queue.cancel(id, "test".to_owned(), ended).await.unwrap();
+    }
+    let hour = |hour, others| Throughput { hour, done: 0, others };
+    assert_eq!(queue.throughput(0, None).await.unwrap(), [hour(1, 7), hour(2, 14)]);
+    let zone = Some(vec!["zone1".to_owned()]);
+    assert_eq!(queue.throughput(3_601, zone).await.unwrap(), [hour(2, 7)]);
+}
+
+#[tokio::test]
 async fn what_ended_long_ago_is_removed_with_all_that_belongs_to_it() {
     let place = place();
     let queue = place.open();
