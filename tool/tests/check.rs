@@ -153,8 +153,9 @@ fn the_configuration_of_the_demo_is_right() {
     let mut site = Site::new();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/demo");
     let script = fs::read_to_string(script).unwrap();
-    let (_, text) = script.split_once("server_config.json\" <<JSON\n").unwrap();
-    let (text, _) = text.split_once("\nJSON\n").unwrap();
+    let between = |start: &str| script.split_once(start).unwrap().1.split_once("\nJSON\n").unwrap().0;
+    let way_to_omero = between("else cat <<JSON\n");
+    let text = between("server_config.json\" <<JSON\n").replace("$(way_to_omero)", way_to_omero);
     let demo = site.text("");
     let demo = demo.trim_end_matches('/');
     let text = text.replace("$demo/zone/Vault", "$demo/vault").replace("$demo", demo).replace("$built", demo);
