@@ -114,14 +114,7 @@ impl Inquiry for IrodsCatalog<'_> {
 
     fn permission(&self, user: &IrodsUser, item: Item) -> Result<Option<Level>, CatalogError> {
         let subject = format!("permissions of {user}");
-        let query = [
-            b"select USER_ID where USER_NAME = ".as_slice(),
-            &quoted(user.name().as_bytes()),
-            b" and USER_ZONE = ",
-            &quoted(user.zone().as_bytes()),
-        ]
-        .concat();
-        let Some(id) = self.rows(&query, &subject)?.into_iter().flatten().next() else {
+        let Some(id) = self.user_id(user, &subject)? else {
             return Ok(None);
         };
         // The catalog lists a user as a member of itself, so that one query finds the user and its groups.

@@ -139,11 +139,9 @@ impl<'a> IrodsCatalog<'a> {
         }
         Ok(())
     }
-}
 
-impl Metadata for IrodsCatalog<'_> {
-    fn user_tags(&self, user: &IrodsUser, attributes: &[&str]) -> Result<Option<Vec<UserTag>>, CatalogError> {
-        let subject = format!("user {user}");
+    /// The catalog's id of a user; `None` if there is none of that name.
+    pub(super) fn user_id(&self, user: &IrodsUser, subject: &str) -> Result<Option<String>, CatalogError> {
         let query = [
             b"select USER_ID where USER_NAME = ".as_slice(),
             &quoted(user.name().as_bytes()),
@@ -151,8 +149,14 @@ impl Metadata for IrodsCatalog<'_> {
             &quoted(user.zone().as_bytes()),
         ]
         .concat();
-        let rows = self.rows(&query, &subject)?;
-        let Some(id) = rows.into_iter().flatten().next() else {
+        Ok(self.rows(&query, subject)?.into_iter().flatten().next())
+    }
+}
+
+impl Metadata for IrodsCatalog<'_> {
+    fn user_tags(&self, user: &IrodsUser, attributes: &[&str]) -> Result<Option<Vec<UserTag>>, CatalogError> {
+        let subject = format!("user {user}");
+        let Some(id) = self.user_id(user, &subject)? else {
             return Ok(None);
         };
         // The catalog lists a user as a member of itself, so that one query finds the user and its groups.
