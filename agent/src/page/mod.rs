@@ -220,7 +220,7 @@ struct Summary {
 
 async fn summary(app: &App, zones: Option<Vec<String>>) -> Result<Summary, Failure> {
     let of = |state, limit| Filter { zones: zones.clone(), states: vec![state], limit, ..Filter::default() };
-    let since = now().saturating_sub(plot::WEEK);
+    let since = now().saturating_sub(plot::LONGEST);
     Ok(Summary {
         counts: app.queue.counts(zones.clone()).await?,
         closed: app.runner.closed().into_iter().collect(),
