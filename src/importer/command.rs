@@ -830,21 +830,35 @@ impl Workplace {
         }
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
         let directory = parent.join(format!("run-{now}-{}-{number}", std::process::id()));
+        let _gate = Self::gate(parent)?;
         builder.create(&directory)?;
         for part in ["user", "sessions", "tmp"] {
             builder.create(directory.join(part))?;
         }
-        let lock =
-            OpenOptions::new().create_new(true).write(true).mode(0o600).open(directory.join("lock"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let lock = Self::lock(&directory)?;
         Ok(Self { directory, _lock: lock })
     }
 
     /// Takes over the directory of a run that is no more; `None` if it lives.
     fn adopt(directory: PathBuf) -> Option<Self> {
-        let lock = OpenOptions::new().write(true).open(directory.join("lock")).ok()?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+        let _gate = Self::gate(directory.parent()?).ok()?;
+        let lock = Self::lock(&directory).ok()?;
         Some(Self { directory, _lock: lock })
+    }
+
+    /// Held while a directory is made or taken over: one whose lock is not yet held would look like a dead run's.
+    fn gate(parent: &Path) -> io::Result<File> {
+        let gate = File::open(parent)?;
+        flock(&gate, FlockOperation::LockExclusive)?;
+        Ok(gate)
+    }
+
+    /// Holds the lock of a run's directory, which has none if the run died while it was made.
+    fn lock(directory: &Path) -> io::Result<File> {
+        let path = directory.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(lock)
     }
 
     fn has_session(&self) -> bool {
@@ -900,6 +914,33 @@ mod tests {
         let lists = literal_lists(many.iter().map(String::as_str));
         assert!(lists.len() > 1 && lists.iter().all(|l| l.len() <= MAX_QUERY_BYTES));
         assert_eq!(lists.iter().map(|l| l.split(',').count()).sum::<usize>(), 5_000);
+    }
+
+    #[test]
+    fn a_run_that_begins_is_not_taken_for_a_dead_one() {
+        let parent = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let beginner = scope.spawn(|| {
+                for _ in 0..500 {
+                    let place = Workplace::new(parent.path(), 1).unwrap();
+                    assert!(place.directory.join("lock").exists());
+                }
+            });
+            while !beginner.is_finished() {
+                for entry in fs::read_dir(parent.path()).unwrap().flatten() {
+                    Workplace::adopt(entry.path());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_run_that_died_while_it_began_is_cleaned_up() {
+        let parent = tempfile::tempdir().unwrap();
+        let half_made = parent.path().join("run-1-1-1");
+        fs::create_dir(&half_made).unwrap();
+        drop(Workplace::adopt(half_made.clone()).unwrap());
+        assert!(!half_made.exists());
     }
 
     #[test]
