@@ -241,27 +241,19 @@ fn paint_a_week(queue: &Path, jobs: usize) {
         change += 1;
         work.execute(
             "INSERT INTO job (key, digest, zone, server, user, \"group\", collection, priority, files, large, rank, state,
-                              reason, attempts, submitted, started, ended, next, change)
-             VALUES (?1, x'', 'z', 'main', ?2, ?3, ?4, 0, ?5, 0, 0, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12)",
+                              reason, attempts, submitted, started, next, change, place, failed)
+             VALUES (?1, x'', 'z', 'main', ?2, ?3, ?4, 0, ?5, 0, 0, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12, ?13)",
             rusqlite::params![
                 format!("sha256:{n:064x}"), user, group, (10_000 + n).to_string(), (n * n * 37) % 900 + 1, state, reason,
-                now - age - 600, ended.then_some(now - age - 300), ended.then_some(now - age),
-                (state == "waiting").then_some(now + 1_500), change,
+                now - age - 600, ended.then_some(now - age - 300), (state == "waiting").then_some(now + 1_500), change,
+                format!("/z/home/{user}/microscopy/2026-11-{:02}", n % 27 + 1), u32::from(state == "done" && n % 9 == 0),
             ],
         )
         .unwrap();
         let job = work.last_insert_rowid();
         work.execute("INSERT INTO body VALUES (?1, ?2)", rusqlite::params![job, body]).unwrap();
-        if state == "done" {
-            let failed =
-                json!([{"subject": "d1", "outcome": "failed", "reason": "no reader knows the format"}]);
-            let outcomes = if n % 9 == 0 { failed } else { json!([]) };
-            work.execute(
-                "INSERT INTO outcome VALUES (?1, ?2)",
-                rusqlite::params![job, outcomes.to_string().into_bytes()],
-            )
-            .unwrap();
-        }
+        let ended = ended.then_some(now - age);
+        work.execute("UPDATE job SET ended = ?2 WHERE id = ?1", rusqlite::params![job, ended]).unwrap();
     }
     work.execute("UPDATE meta SET value = ?1 WHERE name = 'change'", [change]).unwrap();
     work.commit().unwrap();

@@ -171,7 +171,7 @@ fn jobs_are_found_by_filters_and_listed_in_pages() {
     let session = sign_in(&agent, TOKEN);
     let listed = |query: &str| -> Vec<String> {
         let page = look(&agent, &format!("/?{query}"), &session).body;
-        let links = page.split("><a class=\"id\" href=\"/jobs/").skip(1);
+        let links = page.split("<td class=\"job\"><a href=\"/jobs/").skip(1);
         links.map(|rest| rest.split_once('"').unwrap().0.to_owned()).collect()
     };
     let mut newest = ids.clone();

@@ -103,8 +103,8 @@ fn summarize(out: &mut Html, viewer: &Viewer, summary: &Summary) {
     table(out, viewer, &summary.running, "Nothing runs.");
     out.raw("</section><section><h2>Waiting to be tried again</h2>");
     table(out, viewer, &summary.waiting, "Nothing waits.");
-    out.raw("</section><section><h2>Refused: somebody has to look</h2>");
-    table(out, viewer, &summary.refused, "Nothing was refused.");
+    out.raw("</section><section><h2>Failed: somebody has to look</h2>");
+    table(out, viewer, &summary.failed, "Nothing has failed.");
     out.raw("</section><section><h2>Throughput</h2><div class=\"plots\">");
     let time = now();
     plot::bars(out, &plot::DAY, &summary.ended, time);
@@ -126,7 +126,7 @@ fn filter_form(out: &mut Html, filters: &Filters) {
     }
     html!(out; "</select></label><label>iRODS zone<input name=\"zone\" value=\"" (filters.zone)
         "\"></label><label>OMERO user<input name=\"user\" value=\"" (filters.user)
-        "\"></label><label>Text in key, group or reason<input type=\"search\" name=\"text\" value=\"" (filters.text)
+        "\"></label><label>Text in path, group, reason or key<input type=\"search\" name=\"text\" value=\"" (filters.text)
         "\"></label><button>Show</button>");
     if *filters != Filters::default() {
         out.raw("<a href=\"/\">Show all</a>");
@@ -154,7 +154,7 @@ fn table(out: &mut Html, viewer: &Viewer, lines: &[Line], none: &'static str) {
         return;
     }
     out.raw(
-        "<div class=\"card\"><table><thead><tr><th scope=\"col\">Job<th scope=\"col\">Zone<th scope=\"col\">User\
+        "<div class=\"card\"><table><thead><tr><th scope=\"col\">iRODS collection and job<th scope=\"col\">Zone<th scope=\"col\">User\
          <th scope=\"col\" class=\"number\">Files<th scope=\"col\">Submitted<th scope=\"col\">State",
     );
     if viewer.session.is_some() {
@@ -164,8 +164,8 @@ fn table(out: &mut Html, viewer: &Viewer, lines: &[Line], none: &'static str) {
     let time = now();
     for line in lines {
         let job = &line.job;
-        html!(out; "<tr><td class=\"fixed\"><a class=\"id\" href=\"/jobs/" (line.name) "\">" (line.name)
-            "</a></td><td class=\"short\">" (job.zone) "</td><td class=\"short\">" (job.user)
+        html!(out; "<tr><td class=\"job\"><a href=\"/jobs/" (line.name) "\">" (title(line)) "</a> <span class=\"id quiet\">"
+            (line.name) "</span></td><td class=\"short\">" (job.zone) "</td><td class=\"short\">" (job.user)
             "</td><td class=\"number\">" (grouped(job.files.into()))
             "</td><td class=\"fixed\" title=\"" (date(job.submitted)) "\">"
             (span(time.saturating_sub(job.submitted))) " ago</td><td class=\"wide\"><div>");
@@ -174,7 +174,7 @@ fn table(out: &mut Html, viewer: &Viewer, lines: &[Line], none: &'static str) {
         if viewer.session.is_some() {
             out.raw("<td class=\"act\">");
             // Of a job that is done well the button is on its own page.
-            if job.state != JobState::Done || line.failed.is_some_and(|n| n > 0) {
+            if job.state != JobState::Done || job.failed > 0 {
                 retry_button(out, viewer, line);
             }
             out.raw("</td>");
@@ -182,6 +182,11 @@ fn table(out: &mut Html, viewer: &Viewer, lines: &[Line], none: &'static str) {
         out.raw("</tr>\n");
     }
     out.raw("</tbody></table></div>\n");
+}
+
+/// What people know a job by.
+fn title(line: &Line) -> &str {
+    if line.job.place.is_empty() { &line.name } else { &line.job.place }
 }
 
 /// How far a job is, and why not further.
@@ -195,8 +200,8 @@ fn state(out: &mut Html, line: &Line) {
     if job.stopping {
         out.raw(" is being ended");
     }
-    if let Some(failed) = line.failed.filter(|n| *n > 0) {
-        html!(out; " <span class=\"state failed\">" (failed) " of its files failed</span>");
+    if job.failed > 0 {
+        html!(out; " <span class=\"state failed\">" (grouped(job.failed.into())) " of its files failed</span>");
     }
     if let Some(reason) = &job.reason {
         html!(out; " " (reason));
@@ -229,7 +234,7 @@ pub fn job(viewer: &Viewer, whole: &Whole) -> Response {
     let (line, job) = (&whole.line, &whole.line.job);
     let mut out = Html::default();
     head(&mut out, viewer);
-    html!(out; "<h2>Job <span class=\"id\">" (line.name) "</span></h2><p>");
+    html!(out; "<h2>Job <span class=\"id\">" (line.name) "</span></h2><p class=\"path\">" (job.place) "</p><p>");
     state(&mut out, line);
     out.raw("</p>");
     retry_button(&mut out, viewer, line);
@@ -253,7 +258,7 @@ fn facts(out: &mut Html, job: &Job) {
     let time = |t: Option<u64>| t.map_or_else(|| "not yet".to_owned(), date);
     html!(out; "<div class=\"card\"><dl class=\"facts\"><dt>OMERO user</dt><dd>" (job.user) "</dd><dt>iRODS zone</dt><dd>" (job.zone)
         "</dd><dt>OMERO group</dt><dd>" (job.group.as_deref().unwrap_or("the user's default"))
-        "</dd><dt>iRODS collection</dt><dd>number " (job.collection)
+        "</dd><dt>Collection's number</dt><dd>" (job.collection)
         "</dd><dt>OMERO server</dt><dd>" (job.server) "</dd><dt>Files</dt><dd>" (grouped(job.files.into()))
         "</dd><dt>Submitted</dt><dd>" (date(job.submitted)) "</dd><dt>Priority</dt><dd>" (job.priority)
         "</dd><dt>Last started</dt><dd>" (time(job.started)) "</dd><dt>Attempts</dt><dd>" (job.attempts)
