@@ -387,8 +387,8 @@ fn imports_that_share_a_session_open_it_once_and_an_expired_one_is_opened_anew()
     let before = world.calls().len();
     importer.import(&batch, 1, &mut || {}).unwrap();
     let words: Vec<_> = world.words().split_off(before).into_iter().map(|mut w| w.swap_remove(0)).collect();
-    // The session that is lost is ended too: its store may be wrong about it.
-    assert_eq!(&words[..4], ["hql", "logout", "login", "hql"], "{words:?}");
+    // The session that is lost is ended too: the server may only have been away for a moment.
+    assert_eq!(&words[..4], ["hql", "login", "logout", "hql"], "{words:?}");
     let lost = &world.calls()[before];
     assert_eq!(lost["exit"], 52, "{lost}");
     assert_eq!((commands("login"), sessions.count()), (2, 1));
