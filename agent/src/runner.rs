@@ -9,7 +9,7 @@ use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 use irods_rule_engine_plugin_omero::clock::{Clock, SystemClock};
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::wire::{Outcome, Submit, to_json};
+use irods_rule_engine_plugin_omero::importer::wire::{Became, Outcome, Submit, to_json};
 use irods_rule_engine_plugin_omero::importer::{
     Batch, FileOutcome, Importer, ImporterError, Sessions, Subject,
 };
@@ -369,7 +369,8 @@ impl Runner {
             .zip(outcomes)
             .map(|(file, outcome)| Outcome::of(file.subject, outcome))
             .collect();
-        let done = End::Done(to_json(&all));
+        let failed = all.iter().filter(|o| o.outcome == Became::Failed).count();
+        let done = End::Done { outcomes: to_json(&all), failed: u32::try_from(failed).unwrap_or(u32::MAX) };
         let postponed: Vec<&String> = outcomes
             .iter()
             .filter_map(|o| match o {

@@ -4,10 +4,12 @@
 //! carry a descriptor only, and in the post PEP the server has forgotten it, so the path is asked for in the
 //! pre PEP, and only when this agent has opened something interesting for writing.
 
+mod json;
 pub mod matrix;
 mod metadata;
 mod pep;
 
+pub use json::json;
 pub use metadata::carried;
 pub use pep::Pep;
 
@@ -177,9 +179,12 @@ impl OpenObjects {
                 Ok(if written.is_empty() { tagged_along(path, keyword, around)? } else { written })
             }
             (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
-            // Of the other two kinds of synchronisation the client does the transfer, as a put or a get.
-            (Pep::RsyncPost, Argument::DataObject { keyword: Some(destination), .. }) => {
-                one(Event::Written, destination)
+            // Of the other two kinds of synchronisation the client does the transfer, as a put or a get; their
+            // destination is a path of the client's.
+            (Pep::RsyncPost, Argument::DataObject { keyword: Some(destination), .. })
+                if object_is_watched(around, destination) =>
+            {
+                Ok(vec![Event::Written(LogicalPath::parse(destination)?)])
             }
             (Pep::RenamePost, Argument::Copy { source, destination }) => {
                 let renamed = tree(Event::Renamed, destination)?;
@@ -395,8 +400,8 @@ fn writes(flags: i32) -> bool {
 
 /// The descriptor of a `replica_close` that ends the writing; `None` for a stream that is not the last
 /// (`"update_status": false`) and for what is not JSON.
-fn finalising_close(json: &[u8]) -> Option<i32> {
-    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
+fn finalising_close(request: &[u8]) -> Option<i32> {
+    let value = json(request).ok()?;
     if value.get("update_status").and_then(serde_json::Value::as_bool) == Some(false) {
         return None;
     }
@@ -408,8 +413,8 @@ struct OpenDescriptor {
     flags: i32,
 }
 
-fn parse_descriptor(json: &[u8]) -> Option<OpenDescriptor> {
-    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
+fn parse_descriptor(description: &[u8]) -> Option<OpenDescriptor> {
+    let value = json(description).ok()?;
     let input = value.get("data_object_input");
     let path = value
         .pointer("/data_object_info/object_path")
@@ -522,7 +527,8 @@ mod tests {
         let first = br#"{"fd": 3, "update_status": false}"#;
         open.read(Pep::ReplicaClosePre, Argument::Json(first), &around).unwrap();
         assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(first), &around), Ok(vec![]));
-        let last = br#"{"fd": 3}"#;
+        // What is sent through the C library ends with a NUL.
+        let last = b"{\"fd\": 3}\0";
         open.read(Pep::ReplicaClosePre, Argument::Json(last), &around).unwrap();
         assert_eq!(
             open.read(Pep::ReplicaClosePost, Argument::Json(last), &around),
@@ -603,6 +609,7 @@ mod tests {
         let mut read = |argument| open.read(Pep::RsyncPost, argument, &world(0)).unwrap();
         assert_eq!(read(rsync(Some(b"/z/watched/a"))), written("/z/watched/a"));
         assert_eq!(read(rsync(None)), []);
+        assert_eq!(read(rsync(Some(b"run/a.tif"))), []);
     }
 
     fn avu(words: &[&'static str]) -> Vec<Event> {
