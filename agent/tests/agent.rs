@@ -311,6 +311,10 @@ fn jobs_wait_while_omero_is_away_and_are_done_when_it_is_back() {
         "{waiting}"
     );
     let second = agent.submit(&agent.body("k2", 2, &[agent.image("b.tif")]));
+    let why = wait_until("the second says why it stays queued", || {
+        agent.job(&second)["reason"].as_str().map(str::to_owned)
+    });
+    assert!(why.contains("cannot be reached"), "{why}");
     let not_ready = agent.get("/readyz");
     assert_eq!(not_ready.status, 503);
     let checks = not_ready.json()["checks"].as_array().unwrap().clone();
