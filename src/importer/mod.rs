@@ -8,9 +8,13 @@ mod containers;
 pub mod files;
 pub mod outcome;
 mod process;
+mod session;
 pub mod wire;
+mod workplace;
 
 pub use process::Observer;
+pub use session::{LONGEST_IDLE, Sessions};
+pub use workplace::is_below;
 
 use agents::Agents;
 

@@ -94,6 +94,7 @@ pub async fn submit(
         user: submit.user.as_str().to_owned(),
         group: submit.group.as_ref().map(|g| g.as_str().to_owned()),
         collection: submit.collection.to_string(),
+        place: place(&submit),
         priority: submit.priority.get(),
         files: u32::try_from(submit.files.len()).unwrap_or(u32::MAX),
         // Written anew, so that blanks and the order of keys make no difference.
@@ -109,6 +110,12 @@ pub async fn submit(
         }
     };
     Ok((status, Json(shown(&app, job, true).await?)).into_response())
+}
+
+/// Where the first file is.
+fn place(submit: &Submit) -> String {
+    let parent = submit.files.first().and_then(|file| file.logical_path.parent());
+    parent.map(|path| path.display().into_owned()).unwrap_or_default()
 }
 
 /// The whole body, within its limits.
@@ -204,6 +211,7 @@ pub async fn list(
         zones,
         states: states(query.state.as_deref().unwrap_or_default())?,
         user: query.user,
+        failed: false,
         text: query.text,
         before: query.before.map(|name| before(&app, &name)).transpose()?,
         limit,
