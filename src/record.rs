@@ -3,7 +3,7 @@
 use crate::catalog::{Replica, ReplicaStatus, UnixTime};
 use crate::config::Attributes;
 use crate::identity::OmeroIdentity;
-use crate::names::{IrodsUser, OmeroId, OmeroName};
+use crate::names::{CollectionId, IrodsUser, OmeroId, OmeroName};
 use std::fmt;
 
 /// One AVU.
@@ -102,33 +102,50 @@ impl fmt::Display for Version {
 pub enum Proof {
     /// A replica has this checksum.
     Checksum(String),
-    /// No checksum was registered. Where there is no replica with this number any more, those there are were made of it:
-    /// data is replicated to another resource and then trimmed (`irepl`, `itrim`, storage tiering). An overwrite would
-    /// have left it there.
-    Replica(u32),
+    /// No checksum was registered. A replica with another number, or in another collection, has the bytes of this one
+    /// if this one is no more: data is moved (`imv`), or replicated to another resource and then trimmed (`irepl`,
+    /// `itrim`, storage tiering), and gets a new time by that. An overwrite leaves it where it is.
+    Replica {
+        /// Replica number.
+        number: u32,
+        /// The collection it was in.
+        collection: CollectionId,
+    },
 }
 
 impl Proof {
     const REPLICA: &str = "replica ";
+    const IN: &str = " in ";
 
     /// From the units of the AVU.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(Self::REPLICA) {
-            Some(number) => number.parse().ok().map(Self::Replica),
+            Some(place) => {
+                let (number, collection) = place.split_once(Self::IN)?;
+                let collection = CollectionId::parse(collection).ok()?;
+                Some(Self::Replica { number: number.parse().ok()?, collection })
+            }
             None => (!text.is_empty()).then(|| Self::Checksum(text.to_owned())),
         }
     }
 
     /// Of the bytes in a replica.
     pub fn of(replica: &Replica) -> Self {
-        replica.checksum.clone().map_or(Self::Replica(replica.number), Self::Checksum)
+        let Replica { number, collection, .. } = *replica;
+        replica.checksum.clone().map_or(Self::Replica { number, collection }, Self::Checksum)
+    }
+
+    /// Whether this is the replica that is meant, with whatever bytes.
+    pub fn is_in(&self, replica: &Replica) -> bool {
+        let Self::Replica { number, collection } = *self else { return false };
+        (number, collection) == (replica.number, replica.collection)
     }
 
     /// The replica that has the bytes, of all those of a data object.
     pub fn find<'r>(&self, size: u64, replicas: &'r [Replica]) -> Option<&'r Replica> {
         let holds = |replica: &&Replica| match self {
             Self::Checksum(checksum) => replica.checksum.as_ref() == Some(checksum),
-            Self::Replica(number) => replicas.iter().all(|r| r.number != *number),
+            Self::Replica { .. } => !replicas.iter().any(|r| self.is_in(r)),
         };
         let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
         good.filter(|r| r.size == size).find(holds)
@@ -139,7 +156,9 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checksum(checksum) => f.write_str(checksum),
-            Self::Replica(number) => write!(f, "{}{number}", Self::REPLICA),
+            Self::Replica { number, collection } => {
+                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)
+            }
         }
     }
 }
@@ -565,12 +584,17 @@ mod tests {
 
     #[test]
     fn proofs_read_back_and_find_the_replica_with_the_same_bytes() {
-        for proof in [Proof::Checksum("sha2:x".to_owned()), Proof::Replica(3)] {
+        let collection = |id: &str| CollectionId::parse(id).unwrap();
+        let recorded = |number| Proof::Replica { number, collection: collection("7") };
+        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3)] {
             assert_eq!(Proof::parse(&proof.to_string()), Some(proof));
         }
-        assert_eq!((Proof::parse(""), Proof::parse("replica x")), (None, None));
+        for nothing in ["", "replica x", "replica 1", "replica 1 in x"] {
+            assert_eq!(Proof::parse(nothing), None, "{nothing}");
+        }
         let replica = |number, size, status, checksum: Option<&str>| Replica {
             data_id: DataId::parse("1").unwrap(),
+            collection: collection("7"),
             name: b"a.tif".to_vec(),
             number,
             status,
@@ -587,14 +611,13 @@ mod tests {
         let sum = Proof::Checksum("sha2:x".to_owned());
         assert_eq!(found(&sum, &[good(0, None), good(1, Some("sha2:x"))]), Some(1));
         assert_eq!(found(&sum, &[good(0, Some("sha2:y"))]), None);
-        assert_eq!(found(&Proof::Replica(0), &[good(1, None)]), Some(1));
+        assert_eq!(found(&recorded(0), &[good(1, None)]), Some(1));
         // It is there still, with other bytes: whole, or out of date.
-        assert_eq!(found(&Proof::Replica(0), &[good(0, None), good(1, None)]), None);
-        assert_eq!(
-            found(&Proof::Replica(0), &[replica(0, 42, ReplicaStatus::Stale, None), good(1, None)]),
-            None
-        );
-        assert_eq!(found(&Proof::Replica(0), &[replica(1, 43, ReplicaStatus::Good, None)]), None);
-        assert_eq!(found(&Proof::Replica(0), &[replica(1, 42, ReplicaStatus::Intermediate, None)]), None);
+        assert_eq!(found(&recorded(0), &[good(0, None), good(1, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(0, 42, ReplicaStatus::Stale, None), good(1, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(1, 43, ReplicaStatus::Good, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(1, 42, ReplicaStatus::Intermediate, None)]), None);
+        let moved = Replica { collection: collection("8"), ..good(0, None) };
+        assert_eq!(found(&recorded(0), &[moved]), Some(0));
     }
 }

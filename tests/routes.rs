@@ -371,6 +371,33 @@ fn data_moved_within_watched_collections_is_imported_once() {
     assert_imported_once(&zone, &[&watched("two/a.tif"), &watched("two/tree/b.tif")]);
 }
 
+/// The server gives a data object that is moved to another collection a new time.
+#[test]
+fn imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data() {
+    let zone = TestZone::with(|c| {
+        c["watch"] = json!([WATCHED]);
+        c["on_overwrite"] = json!("reimport");
+    });
+    let (first, second) = (watched("one/a.tif"), watched("two/b.tif"));
+    put_all(&zone, &[&first]);
+    zone.does("alice", &["mkdir", &watched("two")]);
+    let _delay = zone.delay_server();
+    assert_imported_once(&zone, &[&first]);
+    let version = zone.value(&first, "version").unwrap();
+    zone.does("alice", &["mv", &first, &second]);
+    zone.wait_until("its new time is recorded", |z| {
+        z.value(&second, "version").is_some_and(|v| v != version)
+    });
+    zone.does("alice", &["rm", &second]);
+    zone.does("alice", &["mv", "/tempZone/trash/home/alice/watched/two/b.tif", &first]);
+    zone.wait_until_nothing_is_due();
+    assert_imported_once(&zone, &[&first]);
+    let longer = zone.path("longer.tif");
+    fs::write(&longer, [fs::read(zone.image("one.tif")).unwrap(), vec![0; 100]].concat()).unwrap();
+    zone.does("alice", &["put", "-f", longer.to_str().unwrap(), &first]);
+    zone.wait_until("new bytes are imported", |z| z.omero.count("filesets") == 2);
+}
+
 /// A zone whose data waits for a marker, and has a record that says so.
 fn waiting_zone(paths: &[&str]) -> (TestZone, DelayServer) {
     let zone = TestZone::with(|c| {

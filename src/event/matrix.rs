@@ -149,6 +149,7 @@ pub const MATRIX: &[Row] = &[
         tests: &[
             "routes::an_object_moved_into_a_watched_collection_is_imported",
             "routes::data_moved_within_watched_collections_is_imported_once",
+            "routes::imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data",
         ],
     },
     Row {

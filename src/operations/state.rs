@@ -60,7 +60,7 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
     };
     let checksum = match record.proof(names) {
         Some(Proof::Checksum(checksum)) => Some(checksum),
-        Some(Proof::Replica(_)) | None => None,
+        Some(Proof::Replica { .. }) | None => None,
     };
     json!({
         "state": record.state(names).map(State::as_str),

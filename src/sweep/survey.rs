@@ -95,7 +95,7 @@ impl Brief {
     fn add(&mut self, replica: &Replica, known: Option<&Known>) {
         self.newest = self.newest.max(replica.modify_time);
         let proof = known.and_then(|k| k.proof.as_ref());
-        self.has_recorded |= proof == Some(&Proof::Replica(replica.number));
+        self.has_recorded |= proof.is_some_and(|p| p.is_in(replica));
         self.in_flux |= matches!(replica.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked);
         if replica.status != ReplicaStatus::Good {
             return;
@@ -105,7 +105,7 @@ impl Brief {
         self.is_same |= recorded == Some(version);
         let is_proved = match proof {
             Some(Proof::Checksum(checksum)) => replica.checksum.as_ref() == Some(checksum),
-            Some(Proof::Replica(_)) => true,
+            Some(Proof::Replica { .. }) => true,
             None => false,
         };
         self.is_alike |= is_proved && recorded.is_some_and(|v| v.size == version.size);
