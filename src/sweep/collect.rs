@@ -427,7 +427,7 @@ impl Sweeper<'_> {
             subject,
             path,
             version,
-            checksum: record.checksum(names).map(str::to_owned),
+            proof: record.proof(names),
             attempts: record.attempts(names),
             since: retry.map_or(now, |r| r.since),
             mapped_by: record.mapped_by(names).cloned(),

@@ -526,6 +526,7 @@ impl Sweeper<'_> {
                     path: collection.clone(),
                     version,
                     checksum: None,
+                    proof: None,
                     record,
                     attempts: 0,
                     verdict,

@@ -6,7 +6,7 @@ use crate::identity::OmeroIdentity;
 use crate::importer::wire::Job;
 use crate::importer::{FileOutcome, Subject};
 use crate::names::{LogicalPath, OmeroId};
-use crate::record::{self, Details, Entry, JobName, Record, Retry, Triple, Version};
+use crate::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
 use std::time::Duration;
 
 /// The longest wait between two tries while OMERO is away.
@@ -19,7 +19,7 @@ pub(super) struct About {
     /// What the record says now.
     pub record: Record,
     pub version: Version,
-    pub checksum: Option<String>,
+    pub proof: Option<Proof>,
     pub attempts: u32,
     /// Since when the import is tried.
     pub since: UnixTime,
@@ -146,7 +146,7 @@ impl<'a> Scribe<'a> {
         let details = Details {
             attempts: this.attempts,
             version: Some(this.version),
-            checksum: this.checksum.as_deref(),
+            proof: this.proof.as_ref(),
             server: self.server,
             previous: &this.previous,
             ..*details
@@ -175,7 +175,7 @@ impl<'a> Scribe<'a> {
         let names = &self.sweeper.config.attributes;
         let mut triples = this.record.triples.clone();
         triples.retain(|t| t.attribute != names.version);
-        triples.push(record::version_triple(names, this.version, this.checksum.as_deref()));
+        triples.push(record::version_triple(names, this.version, this.proof.as_ref()));
         self.replace(this, &triples).map(drop)
     }
 
