@@ -76,6 +76,8 @@ pub enum Event {
     TreeTagged(LogicalPath),
     /// A data object or collection has lost a tag, or has one that ends imports.
     Untagged(LogicalPath),
+    /// A data object or collection has lost an AVU, which may have been a tag.
+    PerhapsUntagged(LogicalPath),
     /// A collection has the AVU that says that the data in it is complete.
     Completed(LogicalPath),
 }
@@ -109,15 +111,16 @@ impl Event {
             | Self::TreeTagged(path)
             | Self::Completed(path) => Some(Place::Tree(path.clone())),
             Self::Renamed(path) => Some(Place::TreeOrParent(path.clone())),
-            Self::MovedOut(path) => Some(Place::Abandoned(path.clone())),
+            Self::MovedOut(path) | Self::Untagged(path) => Some(Place::Abandoned(path.clone())),
             Self::ObjectTagged(path) => path.parent().map(Place::Unwatched),
-            Self::Removed(_) | Self::Untagged(_) => Some(Place::Strays),
+            // Whoever removes many AVUs by their numbers does not have every collection looked at.
+            Self::Removed(_) | Self::PerhapsUntagged(_) => Some(Place::Strays),
         }
     }
 
     /// Whether it changes which collections are watched.
     pub fn changes_watching(&self) -> bool {
-        matches!(self, Self::TreeTagged(_) | Self::Untagged(_))
+        matches!(self, Self::TreeTagged(_) | Self::Untagged(_) | Self::PerhapsUntagged(_))
     }
 }
 
@@ -380,7 +383,9 @@ fn tagging(change: &Change<'_>, around: &dyn Surroundings) -> Result<Vec<Event>,
         What::Removed { attribute } if is_tag(attribute) => untagged(),
         What::Set { .. } | What::Removed { .. } => Ok(Vec::new()),
         // Which one it was is not known any more.
-        What::RemovedByNumber => around.tag().map_or_else(|| Ok(Vec::new()), |_| untagged()),
+        What::RemovedByNumber => around
+            .tag()
+            .map_or_else(|| Ok(Vec::new()), |_| Ok(vec![Event::PerhapsUntagged(LogicalPath::parse(name)?)])),
         What::Copied => {
             if around.tag().is_some_and(|tag| around.bears(bearer.kind(), name, tag)) {
                 tagged()
@@ -634,7 +639,9 @@ mod tests {
         assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "v:off"]), no_more);
         assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "n:x"]), no_more);
         assert_eq!(avu(&["rm", "-C", "/z/run", "import", "on"]), no_more);
-        assert_eq!(avu(&["rmi", "-C", "/z/run", "10023"]), no_more);
+        assert_eq!(no_more[0].place(), Some(Place::Abandoned(path("/z/run"))));
+        let perhaps = avu(&["rmi", "-C", "/z/run", "10023"]);
+        assert_eq!((perhaps[0].place(), perhaps[0].changes_watching()), (Some(Place::Strays), true));
         assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/import"]), [Event::TreeTagged(path("/z/import"))]);
         assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/run"]), []);
         assert_eq!(avu(&["add", "-u", "alice", "import", "on"]), []);

@@ -86,7 +86,7 @@ impl Sweeper<'_> {
         let details = Details {
             attempts: object.attempts + 1,
             version: Some(object.version),
-            checksum: object.checksum.as_deref(),
+            proof: object.proof.as_ref(),
             previous: &previous,
             ..Details::default()
         };

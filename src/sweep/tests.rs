@@ -98,6 +98,7 @@ impl TestCatalog {
     fn replica(&self, id: u64, path: &str, owner: &str) -> Replica {
         Replica {
             data_id: DataId::parse(&id.to_string()).unwrap(),
+            collection: self::id(),
             name: path.rsplit('/').next().unwrap().as_bytes().to_vec(),
             number: 0,
             status: ReplicaStatus::Good,

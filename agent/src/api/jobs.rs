@@ -389,6 +389,7 @@ pub(crate) async fn read_outcomes(json: Option<Vec<u8>>) -> Result<Vec<Outcome>,
 
 fn show(app: &App, job: Job, outcomes: Vec<Outcome>) -> Result<wire::Job, Problem> {
     let progress = app.runner.progress(job.id).filter(|_| job.state == JobState::Running);
+    let held = app.runner.holds(&job);
     Ok(wire::Job {
         id: app.queue.name(job.id),
         key: Key::parse(&job.key).map_err(inside)?,
@@ -398,7 +399,7 @@ fn show(app: &App, job: Job, outcomes: Vec<Outcome>) -> Result<wire::Job, Proble
         group: job.group.as_deref().map(OmeroName::parse).transpose().map_err(inside)?,
         collection: CollectionId::parse(&job.collection).map_err(inside)?,
         state: job.state,
-        reason: job.reason,
+        reason: job.reason.or(held),
         attempts: job.attempts,
         submitted: Some(job.submitted),
         started: job.started,
