@@ -322,6 +322,8 @@ pub struct Imported {
 pub enum Entry {
     /// The importer starts.
     Importing,
+    /// The agent that imports it waits, and why.
+    Waiting(String),
     /// Images are in OMERO.
     Imported(Imported),
     /// Waits, and why.
@@ -342,7 +344,7 @@ impl Entry {
     /// The state of the entry.
     pub fn state(&self) -> State {
         match self {
-            Self::Importing => State::Importing,
+            Self::Importing | Self::Waiting(_) => State::Importing,
             Self::Imported(_) => State::Imported,
             Self::Pending(_) => State::Pending,
             Self::Failed(_) => State::Failed,
@@ -356,7 +358,8 @@ impl Entry {
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Importing | Self::Imported(_) => None,
-            Self::Pending(reason)
+            Self::Waiting(reason)
+            | Self::Pending(reason)
             | Self::Failed(reason)
             | Self::Skipped(reason)
             | Self::Stale(reason)
@@ -421,6 +424,7 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
             triples.extend(imported.plates.iter().map(|id| Triple::new(&names.plate, id, server)));
         }
         Entry::Importing
+        | Entry::Waiting(_)
         | Entry::Pending(_)
         | Entry::Failed(_)
         | Entry::Skipped(_)
@@ -428,10 +432,10 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
         | Entry::Gone(_) => {}
     }
     triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
-    if matches!(entry, Entry::Pending(_) | Entry::Importing) {
+    if matches!(entry, Entry::Pending(_) | Entry::Importing | Entry::Waiting(_)) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
     }
-    if let (Entry::Importing, Some(job)) = (entry, details.job) {
+    if let (Entry::Importing | Entry::Waiting(_), Some(job)) = (entry, details.job) {
         triples.push(Triple::new(&names.job, job.key, job.agent));
     }
     triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));

@@ -9,7 +9,7 @@ use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 use irods_rule_engine_plugin_omero::clock::{Clock, SystemClock};
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::wire::{Became, Outcome, Submit, to_json};
+use irods_rule_engine_plugin_omero::importer::wire::{Became, JobState, Outcome, Submit, to_json};
 use irods_rule_engine_plugin_omero::importer::{
     Batch, FileOutcome, Importer, ImporterError, Sessions, Subject,
 };
@@ -116,6 +116,12 @@ impl Runner {
         if let Some(running) = self.state().running.get(&id) {
             running.watching.end();
         }
+    }
+
+    /// Why a job that is queued cannot start, if that is for more than its turn.
+    pub fn holds(&self, job: &Job) -> Option<String> {
+        let is_held = job.state == JobState::Queued && self.state().closed.contains(&job.server);
+        is_held.then(|| format!("OMERO server '{}' cannot be reached", job.server))
     }
 
     /// The servers that cannot be reached.

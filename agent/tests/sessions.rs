@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use support::{TestAgent, outcomes, wait_until};
 
 /// Stops the next imports at a point until a file is made; gives the file.
@@ -30,7 +30,7 @@ fn gate(agent: &TestAgent, name: &str, imports: usize, path: &str) -> PathBuf {
     gate
 }
 
-fn is_reached(gate: &PathBuf) {
+fn is_reached(gate: &Path) {
     let reached = PathBuf::from(format!("{}.reached", gate.display()));
     wait_until("the gate is reached", || reached.exists().then_some(()));
 }
@@ -59,10 +59,16 @@ fn jobs_of_a_user_share_one_session_also_at_one_time_and_other_users_have_their_
     let gates: Vec<PathBuf> =
         (1..4).map(|n| gate(&agent, &format!("gate{n}"), 1, &format!("*alice{n}.tif"))).collect();
     let ids: Vec<String> = (1..4).map(|n| submit(&agent, "alice", None, n)).collect();
-    gates.iter().for_each(is_reached);
+    for gate in &gates {
+        is_reached(gate);
+    }
     assert_eq!(agent.omero.sessions(), ["alice"]);
-    gates.iter().for_each(|gate| fs::write(gate, "").unwrap());
-    ids.iter().for_each(|id| drop(done(&agent, id)));
+    for gate in &gates {
+        fs::write(gate, "").unwrap();
+    }
+    for id in &ids {
+        done(&agent, id);
+    }
     // Two one after the other, of which one is for a group that is named; and another user.
     done(&agent, &submit(&agent, "alice", None, 4));
     done(&agent, &submit(&agent, "alice", Some("lab"), 5));

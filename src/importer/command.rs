@@ -17,7 +17,7 @@ use super::outcome::{self, Missing};
 use super::process::{self, Finished, Nobody, Observer};
 use super::session::{self, Lease, SESSION_IDLE_SECONDS, Sessions};
 use super::workplace::{Purpose, Workplace};
-use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
+use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path, client_path};
 use crate::catalog::UnixTime;
 use crate::config::Omero;
 use crate::identity::OmeroIdentity;
@@ -675,10 +675,9 @@ impl<'a> CommandImporter<'a> {
         };
         Ok(batch.files.iter().map(outcome).collect())
     }
-}
 
-impl Importer for CommandImporter<'_> {
-    fn import(
+    /// Imports files whose paths the importer can take.
+    fn import_files(
         &self,
         batch: &Batch,
         now: UnixTime,
@@ -703,6 +702,28 @@ impl Importer for CommandImporter<'_> {
             lease.discard();
         }
         outcome
+    }
+}
+
+impl Importer for CommandImporter<'_> {
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        let failed = |file: &BatchFile| check_path(file.importer_path.as_bytes()).err();
+        if batch.files.iter().all(|f| failed(f).is_none()) {
+            return self.import_files(batch, now, alive);
+        }
+        let files: Vec<BatchFile> = batch.files.iter().filter(|f| failed(f).is_none()).cloned().collect();
+        let others = match files.is_empty() {
+            true => Vec::new(),
+            false => self.import_files(&Batch { files, ..batch.clone() }, now, alive)?,
+        };
+        let mut others = others.into_iter();
+        let outcome = |file| failed(file).map(FileOutcome::Failed).or_else(|| others.next());
+        Ok(batch.files.iter().filter_map(outcome).collect())
     }
 
     fn server(&self) -> &str {

@@ -103,7 +103,7 @@ impl Report {
             Entry::Pending(_) => self.pending += 1,
             Entry::Stale(_) | Entry::Late(_) => self.stale += 1,
             Entry::Gone(_) => self.gone += 1,
-            Entry::Importing => {}
+            Entry::Importing | Entry::Waiting(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, UnixTime, Which};
 use crate::identity::OmeroIdentity;
+use crate::importer::wire::Job;
 use crate::importer::{FileOutcome, Subject};
 use crate::names::{LogicalPath, OmeroId};
 use crate::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
@@ -59,6 +60,43 @@ impl<'a> Scribe<'a> {
     ) -> Result<Vec<Triple>, CatalogError> {
         let retry = Some(Retry { next: self.sweeper.clock.now(), since: this.since });
         self.write(this, &Entry::Importing, &Details { who: Some(who), retry, job, ..Details::default() })
+    }
+
+    /// Writes why an agent's job waits. What the record says already is written again only when the wait has lasted
+    /// twice as long as it says: an agent tries every half hour, for weeks.
+    pub fn wait(
+        &mut self,
+        this: &About,
+        waits: &Job,
+        who: Option<&OmeroIdentity>,
+        job: JobName<'_>,
+    ) -> Result<(), CatalogError> {
+        let (names, now) = (&self.sweeper.config.attributes, self.sweeper.clock.now());
+        let why = waits.reason.as_deref().unwrap_or_default();
+        let is_said = this.record.reason(names).is_some_and(|said| said.starts_with(&record::sentence(why)));
+        let said_for = this.record.retry(names).map_or(0, |r| r.next.saturating_sub(r.since));
+        if is_said && now.saturating_sub(this.since) < said_for.saturating_mul(2) {
+            return Ok(());
+        }
+        let reason = format!("{why} (tried {} times by the agent '{}')", waits.attempts, job.agent);
+        let retry = Some(Retry { next: waits.next.unwrap_or(now), since: this.since });
+        let details = Details { who, retry, job: Some(job), ..Details::default() };
+        self.write(this, &Entry::Waiting(reason), &details).map(drop)
+    }
+
+    /// Writes that an agent's job waits no more.
+    pub fn resume(
+        &mut self,
+        this: &About,
+        who: Option<&OmeroIdentity>,
+        job: JobName<'_>,
+    ) -> Result<(), CatalogError> {
+        let names = &self.sweeper.config.attributes;
+        if this.record.reason(names).is_none() {
+            return Ok(());
+        }
+        let details = Details { who, retry: this.record.retry(names), job: Some(job), ..Details::default() };
+        self.write(this, &Entry::Importing, &details).map(drop)
     }
 
     /// Writes what became of an import.
