@@ -2,7 +2,7 @@
 //!
 //! A burst of puts costs one mark. Within one agent the mark is remembered for at most half the quiet period,
 //! counted from the marking. A sweep may remove it meanwhile: one that was queued long before, or one whose clock or
-//! whose look at the data says that all is quiet (a file that was moved keeps its old time). So whoever removes a mark
+//! whose look at the data says that all is quiet (a file whose collection was moved keeps its old time). So whoever removes a mark
 //! looks once more when nobody can remember it any longer.
 
 use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};

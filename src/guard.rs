@@ -105,11 +105,8 @@ fn modified(names: &Attributes, catalog: &dyn Catalog, words: &[&[u8]; 9]) -> Op
 }
 
 /// `rc_atomic_apply_metadata_operations`: every operation names its attribute.
-fn atomic(names: &Attributes, json: &[u8]) -> Option<Objection> {
-    // The server's reader ends at a NUL, as of a C string, and passes over a byte order mark.
-    let json = json.split(|b| *b == 0).next().unwrap_or_default();
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    let request: Value = match serde_json::from_slice(json) {
+fn atomic(names: &Attributes, request: &[u8]) -> Option<Objection> {
+    let request = match event::json(request) {
         Ok(request) => request,
         Err(error) => return Some(Objection::Unclear(format!("the request is not JSON: {error}"))),
     };

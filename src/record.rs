@@ -1,9 +1,9 @@
 //! What became of a data object: the AVUs that say so, read and written as one value.
 
-use crate::catalog::UnixTime;
+use crate::catalog::{Replica, ReplicaStatus, UnixTime};
 use crate::config::Attributes;
 use crate::identity::OmeroIdentity;
-use crate::names::{IrodsUser, OmeroId, OmeroName};
+use crate::names::{CollectionId, IrodsUser, OmeroId, OmeroName};
 use std::fmt;
 
 /// One AVU.
@@ -97,6 +97,72 @@ impl fmt::Display for Version {
     }
 }
 
+/// What shows that the bytes of a recorded version are what they were, though their modify time is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A replica has this checksum.
+    Checksum(String),
+    /// No checksum was registered. A replica with another number, or in another collection, has the bytes of this one
+    /// if this one is no more: data is moved (`imv`), or replicated to another resource and then trimmed (`irepl`,
+    /// `itrim`, storage tiering), and gets a new time by that. An overwrite leaves it where it is.
+    Replica {
+        /// Replica number.
+        number: u32,
+        /// The collection it was in.
+        collection: CollectionId,
+    },
+}
+
+impl Proof {
+    const REPLICA: &str = "replica ";
+    const IN: &str = " in ";
+
+    /// From the units of the AVU.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(Self::REPLICA) {
+            Some(place) => {
+                let (number, collection) = place.split_once(Self::IN)?;
+                let collection = CollectionId::parse(collection).ok()?;
+                Some(Self::Replica { number: number.parse().ok()?, collection })
+            }
+            None => (!text.is_empty()).then(|| Self::Checksum(text.to_owned())),
+        }
+    }
+
+    /// Of the bytes in a replica.
+    pub fn of(replica: &Replica) -> Self {
+        let Replica { number, collection, .. } = *replica;
+        replica.checksum.clone().map_or(Self::Replica { number, collection }, Self::Checksum)
+    }
+
+    /// Whether this is the replica that is meant, with whatever bytes.
+    pub fn is_in(&self, replica: &Replica) -> bool {
+        let Self::Replica { number, collection } = *self else { return false };
+        (number, collection) == (replica.number, replica.collection)
+    }
+
+    /// The replica that has the bytes, of all those of a data object.
+    pub fn find<'r>(&self, size: u64, replicas: &'r [Replica]) -> Option<&'r Replica> {
+        let holds = |replica: &&Replica| match self {
+            Self::Checksum(checksum) => replica.checksum.as_ref() == Some(checksum),
+            Self::Replica { .. } => !replicas.iter().any(|r| self.is_in(r)),
+        };
+        let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
+        good.filter(|r| r.size == size).find(holds)
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checksum(checksum) => f.write_str(checksum),
+            Self::Replica { number, collection } => {
+                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)
+            }
+        }
+    }
+}
+
 /// The record of one data object as it is in the catalog.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
@@ -128,9 +194,18 @@ impl Record {
         self.value(&names.version).and_then(|t| Version::parse(&t.value))
     }
 
-    /// The checksum of that version, where one was registered.
-    pub fn checksum(&self, names: &Attributes) -> Option<&str> {
-        self.value(&names.version).map(|t| t.units.as_str()).filter(|c| !c.is_empty())
+    /// What proves that version.
+    pub fn proof(&self, names: &Attributes) -> Option<Proof> {
+        self.value(&names.version).and_then(|t| Proof::parse(&t.units))
+    }
+
+    /// The replica that has the bytes of that version, whatever its time, of all those of the data object.
+    pub fn replica_of_same_bytes<'r>(
+        &self,
+        names: &Attributes,
+        replicas: &'r [Replica],
+    ) -> Option<&'r Replica> {
+        self.proof(names)?.find(self.version(names)?.size, replicas)
     }
 
     /// The reason of the state.
@@ -247,6 +322,8 @@ pub struct Imported {
 pub enum Entry {
     /// The importer starts.
     Importing,
+    /// The agent that imports it waits, and why.
+    Waiting(String),
     /// Images are in OMERO.
     Imported(Imported),
     /// Waits, and why.
@@ -267,7 +344,7 @@ impl Entry {
     /// The state of the entry.
     pub fn state(&self) -> State {
         match self {
-            Self::Importing => State::Importing,
+            Self::Importing | Self::Waiting(_) => State::Importing,
             Self::Imported(_) => State::Imported,
             Self::Pending(_) => State::Pending,
             Self::Failed(_) => State::Failed,
@@ -281,7 +358,8 @@ impl Entry {
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Importing | Self::Imported(_) => None,
-            Self::Pending(reason)
+            Self::Waiting(reason)
+            | Self::Pending(reason)
             | Self::Failed(reason)
             | Self::Skipped(reason)
             | Self::Stale(reason)
@@ -301,8 +379,8 @@ pub struct Details<'a> {
     pub attempts: u32,
     /// The bytes meant.
     pub version: Option<Version>,
-    /// Their checksum, if one is registered.
-    pub checksum: Option<&'a str>,
+    /// What proves them.
+    pub proof: Option<&'a Proof>,
     /// Name of the OMERO server, the units of its ids.
     pub server: &'a str,
     /// Who imports.
@@ -331,7 +409,7 @@ const MAX_VALUE_BYTES: usize = 2_000;
 pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<Triple> {
     let server = details.server;
     let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
-    triples.extend(details.version.map(|v| version_triple(names, v, details.checksum)));
+    triples.extend(details.version.map(|v| version_triple(names, v, details.proof)));
     if let Some(who) = details.who {
         let group = who.group.as_ref().map_or("", |g| g.as_str());
         triples.push(Triple::new(&names.owner, &who.user, group));
@@ -346,6 +424,7 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
             triples.extend(imported.plates.iter().map(|id| Triple::new(&names.plate, id, server)));
         }
         Entry::Importing
+        | Entry::Waiting(_)
         | Entry::Pending(_)
         | Entry::Failed(_)
         | Entry::Skipped(_)
@@ -353,10 +432,10 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
         | Entry::Gone(_) => {}
     }
     triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
-    if matches!(entry, Entry::Pending(_) | Entry::Importing) {
+    if matches!(entry, Entry::Pending(_) | Entry::Importing | Entry::Waiting(_)) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
     }
-    if let (Entry::Importing, Some(job)) = (entry, details.job) {
+    if let (Entry::Importing | Entry::Waiting(_), Some(job)) = (entry, details.job) {
         triples.push(Triple::new(&names.job, job.key, job.agent));
     }
     triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
@@ -364,8 +443,8 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
 }
 
 /// The AVU that names a version of the bytes.
-pub fn version_triple(names: &Attributes, version: Version, checksum: Option<&str>) -> Triple {
-    Triple::new(&names.version, version, checksum.unwrap_or_default())
+pub fn version_triple(names: &Attributes, version: Version, proof: Option<&Proof>) -> Triple {
+    Triple::new(&names.version, version, proof.map(Proof::to_string).unwrap_or_default())
 }
 
 /// A reason as one line that fits an AVU.
@@ -385,6 +464,7 @@ pub fn sentence(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::DataId;
 
     fn id(n: &str) -> OmeroId {
         OmeroId::parse(n).unwrap()
@@ -401,16 +481,17 @@ mod tests {
             is_member: false,
             adopted: false,
         };
+        let proof = Proof::Checksum("sha2:x".to_owned());
         let details = Details {
             attempts: 2,
             version: Some(version),
-            checksum: Some("sha2:x"),
+            proof: Some(&proof),
             server: "omero",
             previous: &[id("3")],
             ..Details::default()
         };
         let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
-        assert_eq!((record.checksum(&names), record.fileset(&names)), (Some("sha2:x"), Some(id("5"))));
+        assert_eq!((record.proof(&names), record.fileset(&names)), (Some(proof), Some(id("5"))));
         assert_eq!(record.previous(&names), [id("3")]);
         assert_eq!(record.state(&names), Some(State::Imported));
         assert_eq!(record.attempts(&names), 2);
@@ -503,5 +584,44 @@ mod tests {
             assert_eq!(State::parse(state.as_str()), Some(state));
         }
         assert_eq!(State::parse("done"), None);
+    }
+
+    #[test]
+    fn proofs_read_back_and_find_the_replica_with_the_same_bytes() {
+        let collection = |id: &str| CollectionId::parse(id).unwrap();
+        let recorded = |number| Proof::Replica { number, collection: collection("7") };
+        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3)] {
+            assert_eq!(Proof::parse(&proof.to_string()), Some(proof));
+        }
+        for nothing in ["", "replica x", "replica 1", "replica 1 in x"] {
+            assert_eq!(Proof::parse(nothing), None, "{nothing}");
+        }
+        let replica = |number, size, status, checksum: Option<&str>| Replica {
+            data_id: DataId::parse("1").unwrap(),
+            collection: collection("7"),
+            name: b"a.tif".to_vec(),
+            number,
+            status,
+            size,
+            modify_time: 1,
+            physical_path: b"/v/a.tif".to_vec(),
+            hierarchy: "r".to_owned(),
+            checksum: checksum.map(str::to_owned),
+            owner_name: "alice".to_owned(),
+            owner_zone: "z".to_owned(),
+        };
+        let good = |number, checksum| replica(number, 42, ReplicaStatus::Good, checksum);
+        let found = |proof: &Proof, replicas: &[Replica]| proof.find(42, replicas).map(|r| r.number);
+        let sum = Proof::Checksum("sha2:x".to_owned());
+        assert_eq!(found(&sum, &[good(0, None), good(1, Some("sha2:x"))]), Some(1));
+        assert_eq!(found(&sum, &[good(0, Some("sha2:y"))]), None);
+        assert_eq!(found(&recorded(0), &[good(1, None)]), Some(1));
+        // It is there still, with other bytes: whole, or out of date.
+        assert_eq!(found(&recorded(0), &[good(0, None), good(1, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(0, 42, ReplicaStatus::Stale, None), good(1, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(1, 43, ReplicaStatus::Good, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(1, 42, ReplicaStatus::Intermediate, None)]), None);
+        let moved = Replica { collection: collection("8"), ..good(0, None) };
+        assert_eq!(found(&recorded(0), &[moved]), Some(0));
     }
 }

@@ -14,7 +14,7 @@ use irods_rule_engine_plugin_omero::config::{Config, Omero};
 use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
 use irods_rule_engine_plugin_omero::importer::{
-    Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject,
+    Batch, BatchFile, FileOutcome, Importer, ImporterError, Sessions, Subject,
 };
 use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::record::Version;
@@ -143,6 +143,14 @@ impl World {
             .collect()
     }
 
+    /// The simulated server ends all sessions.
+    fn forget_sessions(&self) {
+        let path = self.path("sim/sim.json");
+        let mut server: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        server["sessions"] = json!({});
+        fs::write(path, server.to_string()).unwrap();
+    }
+
     /// The key of the session that was opened for the user.
     fn session(&self) -> String {
         self.events("detachOnDestroy").first().unwrap()["session"].as_str().unwrap().to_owned()
@@ -231,7 +239,7 @@ fn an_import_is_these_commands_and_the_real_one_accepts_each() {
     let words = world.words();
     let queries: Vec<_> = words.iter().filter(|w| w[0] == "hql").collect();
     let expected = [
-        importer.login_words(&batch),
+        importer.login_words(&batch.identity),
         query(queries[0]),
         CommandImporter::query_words_in_group(&text(queries[1])),
         importer.import_words(Some("Dataset:id:7"), false),
@@ -356,6 +364,38 @@ fn every_command_uses_the_stored_session_and_the_last_ends_it() {
     let server: Value =
         serde_json::from_str(&fs::read_to_string(world.path("sim/sim.json")).unwrap()).unwrap();
     assert!(server["sessions"].get(&key).is_none(), "{server}");
+}
+
+#[test]
+fn imports_that_share_a_session_open_it_once_and_an_expired_one_is_opened_anew() {
+    let world = world_that_imports();
+    let (omero, sessions) = (world.omero(), Sessions::default());
+    let importer = CommandImporter::new(&omero).sharing(&sessions);
+    let batch = batch("alice", Some("lab1"), DATASET, &PATHS);
+    importer.import(&batch, 1, &mut || {}).unwrap();
+    importer.import(&batch, 1, &mut || {}).unwrap();
+    let commands = |word: &str| world.words().iter().filter(|w| w[0] == word).count();
+    assert_eq!((commands("login"), commands("logout"), sessions.count()), (1, 0, 1));
+    for call in world.calls() {
+        assert_eq!(call["exit"], 0, "{call}");
+    }
+    let key = world.session();
+    assert!(world.events("joinSession").iter().all(|event| event["key"] == key.as_str()));
+
+    // The server forgets it: the next import's first command says so, and the import begins anew.
+    world.forget_sessions();
+    let before = world.calls().len();
+    importer.import(&batch, 1, &mut || {}).unwrap();
+    let words: Vec<_> = world.words().split_off(before).into_iter().map(|mut w| w.swap_remove(0)).collect();
+    // The session that is lost is ended too: the server may only have been away for a moment.
+    assert_eq!(&words[..4], ["hql", "login", "logout", "hql"], "{words:?}");
+    let lost = &world.calls()[before];
+    assert_eq!(lost["exit"], 52, "{lost}");
+    assert_eq!((commands("login"), sessions.count()), (2, 1));
+
+    sessions.end_all();
+    assert_eq!((commands("logout"), sessions.count()), (2, 0));
+    assert_eq!(fs::read_dir(world.path("work")).unwrap().count(), 0);
 }
 
 #[test]

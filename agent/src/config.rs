@@ -6,6 +6,7 @@
 use irods_rule_engine_plugin_omero::config::form::{Form, Problems, text_of};
 use irods_rule_engine_plugin_omero::config::{Config as PluginConfig, Omero, Problem};
 use irods_rule_engine_plugin_omero::identity::Denied;
+use irods_rule_engine_plugin_omero::importer::LONGEST_IDLE;
 use irods_rule_engine_plugin_omero::names::OmeroName;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -160,6 +161,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long running imports may go on when the agent is to end.
     pub stop: Duration,
+    /// How long a session in OMERO is kept that nobody uses.
+    pub session_idle: Duration,
     /// How much is kept of what the importer said, in bytes.
     pub log_bytes: usize,
 }
@@ -470,6 +473,7 @@ fn limits(form: Form<'_>) -> Limits {
         header_timeout: form.seconds("header_timeout_in_seconds", 30, 1..=3_600),
         body_timeout: form.seconds("body_timeout_in_seconds", 60, 1..=3_600),
         stop: form.seconds("stop_in_seconds", 60, 0..=86_400),
+        session_idle: form.seconds("session_idle_in_seconds", 300, 0..=LONGEST_IDLE.as_secs()),
         log_bytes: size("log_kilobytes", 256, 1..=65_536) << 10,
     };
     form.close();

@@ -49,13 +49,15 @@ struct Inner {
     requests: Family<OfAnswer, Counter>,
     seconds: Histogram,
     connections: Gauge,
+    sessions: Gauge,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("irods_omero_agent");
         let (jobs, ended, files) = (Family::default(), Family::default(), Family::default());
-        let (reachable, requests, connections) = (Family::default(), Family::default(), Gauge::default());
+        let (reachable, requests) = (Family::default(), Family::default());
+        let (connections, sessions) = (Gauge::default(), Gauge::default());
         // From one second to a day and a half.
         let seconds = Histogram::new(exponential_buckets(1.0, 2.0, 18));
         registry.register("jobs", "Jobs in the queue by state", Family::clone(&jobs));
@@ -65,7 +67,18 @@ impl Default for Metrics {
         registry.register("requests", "Requests answered", Family::clone(&requests));
         registry.register_with_unit("run", "Length of a run", Unit::Seconds, seconds.clone());
         registry.register("connections", "Open connections", connections.clone());
-        Self(Arc::new(Inner { registry, jobs, ended, files, reachable, requests, seconds, connections }))
+        registry.register("omero_sessions", "Open sessions in OMERO", sessions.clone());
+        Self(Arc::new(Inner {
+            registry,
+            jobs,
+            ended,
+            files,
+            reachable,
+            requests,
+            seconds,
+            connections,
+            sessions,
+        }))
     }
 }
 
@@ -111,7 +124,9 @@ impl Metrics {
         counts: &Counts,
         servers: impl Iterator<Item = &'s String>,
         closed: &BTreeSet<String>,
+        sessions: usize,
     ) -> Result<String, std::fmt::Error> {
+        self.0.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
         for (state, count) in counts {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             self.0.jobs.get_or_create(&OfState { state: state.as_str() }).set(count);

@@ -1,8 +1,10 @@
 //! What an agent that was killed left running. An importer of its may still be at work when the next agent asks OMERO what
 //! is there, and what it has not finished would be imported twice: it is ended first.
 
+use irods_rule_engine_plugin_omero::importer::is_below;
 use rustix::process::{Pid, Signal, getpgid, kill_process_group};
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread::sleep;
@@ -54,17 +56,12 @@ fn groups(work_directories: &[&Path]) -> HashSet<Pid> {
             let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
             // Of other accounts it cannot be read.
             let environment = std::fs::read(entry.path().join("environ")).ok()?;
-            let ours = environment
-                .split(|b| *b == 0)
-                .filter_map(|variable| variable.strip_prefix(MARK))
-                .any(|value| work_directories.iter().any(|d| is_below(value, d)));
+            let ours = environment.split(|b| *b == 0).filter_map(|variable| variable.strip_prefix(MARK)).any(
+                |value| work_directories.iter().any(|d| is_below(Path::new(OsStr::from_bytes(value)), d)),
+            );
             if ours { getpgid(Some(pid)).ok() } else { None }
         })
         .collect()
-}
-
-fn is_below(path: &[u8], directory: &Path) -> bool {
-    path.strip_prefix(directory.as_os_str().as_bytes()).is_some_and(|rest| rest.starts_with(b"/run-"))
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 use irods_rule_engine_plugin_omero::clock::{Clock, SystemClock};
 use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::wire::{Outcome, Submit, to_json};
-use irods_rule_engine_plugin_omero::importer::{Batch, FileOutcome, Importer, ImporterError, Subject};
+use irods_rule_engine_plugin_omero::importer::wire::{Became, JobState, Outcome, Submit, to_json};
+use irods_rule_engine_plugin_omero::importer::{
+    Batch, FileOutcome, Importer, ImporterError, Sessions, Subject,
+};
 use irods_rule_engine_plugin_omero::secret;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 /// A job some of whose files are in OMERO is not held back for the others for longer than this, in seconds: the caller
@@ -31,6 +34,12 @@ const PROBE_MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The longest time between two looks at the clock: it may be set.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// The shortest time between two looks for sessions that nobody uses.
+const SESSION_LOOK: Duration = Duration::from_secs(1);
+
+/// How long the sessions may take to end at the agent's end: those that have not are ended at its next start.
+const SESSIONS_GRACE: Duration = Duration::from_secs(20);
 
 /// How long imports that are ended at the agent's end may take to end.
 const END_GRACE: Duration = Duration::from_secs(20);
@@ -64,6 +73,7 @@ struct Inner {
     queue: Queue,
     live: Live,
     metrics: Metrics,
+    sessions: Sessions,
     state: Mutex<State>,
     changed: Notify,
     ending: AtomicBool,
@@ -80,6 +90,7 @@ impl Runner {
             queue,
             live,
             metrics,
+            sessions: Sessions::default(),
             state: Mutex::default(),
             changed: Notify::new(),
             ending: AtomicBool::new(false),
@@ -107,9 +118,37 @@ impl Runner {
         }
     }
 
+    /// Why a job that is queued cannot start, if that is for more than its turn.
+    pub fn holds(&self, job: &Job) -> Option<String> {
+        let is_held = job.state == JobState::Queued && self.state().closed.contains(&job.server);
+        is_held.then(|| format!("OMERO server '{}' cannot be reached", job.server))
+    }
+
     /// The servers that cannot be reached.
     pub fn closed(&self) -> BTreeSet<String> {
         self.state().closed.clone()
+    }
+
+    /// How many sessions are open in OMERO.
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.count()
+    }
+
+    /// Ends what an agent that was killed left in OMERO, then, for ever, sessions that nobody has used for some time.
+    pub async fn keep_sessions(self) {
+        let loaded = self.0.live.get();
+        let clean_up = move || {
+            for omero in loaded.config.servers.values() {
+                CommandImporter::new(omero).clean_up();
+            }
+        };
+        let _ = spawn_blocking(clean_up).await; // a panic there costs sessions that end by themselves
+        loop {
+            let limit = self.0.live.get().config.limits.session_idle;
+            sleep((limit / 4).clamp(SESSION_LOOK, LOOK)).await;
+            let runner = self.clone();
+            let _ = spawn_blocking(move || runner.0.sessions.end_idle(limit)).await; // likewise
+        }
     }
 
     /// Starts jobs as their turn comes, until [`Runner::stop`].
@@ -164,7 +203,7 @@ impl Runner {
         tokio::spawn(async move {
             let job = taken.job.clone();
             let worker = runner.clone();
-            let work = tokio::task::spawn_blocking(move || worker.perform(&taken, &watching));
+            let work = spawn_blocking(move || worker.perform(&taken, &watching));
             let (end, log) = work.await.unwrap_or_else(|_| {
                 (
                     End::Waiting { reason: "the agent failed inside".to_owned(), next: now() + 60 },
@@ -242,6 +281,15 @@ impl Runner {
     pub async fn stop(&self, limit: Duration) {
         self.0.ending.store(true, Ordering::Relaxed);
         self.0.changed.notify_one();
+        self.stop_jobs(limit).await;
+        let runner = self.clone();
+        let ended = spawn_blocking(move || runner.0.sessions.end_all());
+        if timeout(SESSIONS_GRACE, ended).await.is_err() {
+            tracing::warn!(act = "stop", sessions = self.sessions(), "the next agent ends them");
+        }
+    }
+
+    async fn stop_jobs(&self, limit: Duration) {
         if timeout(limit, self.idle()).await.is_ok() {
             return;
         }
@@ -284,7 +332,10 @@ impl Runner {
         if !self.claim(taken.job.id, &zone, &batch) {
             return (End::NotNow, String::new());
         }
-        let importer = CommandImporter::new(omero).within(&loaded.config.roots).observed(watching);
+        let importer = CommandImporter::new(omero)
+            .within(&loaded.config.roots)
+            .observed(watching)
+            .sharing(&self.0.sessions);
         // A panic here must cost one attempt, not the job's place.
         let result = catch_unwind(AssertUnwindSafe(|| importer.import(&batch, now(), &mut || {})));
         let result =
@@ -324,7 +375,8 @@ impl Runner {
             .zip(outcomes)
             .map(|(file, outcome)| Outcome::of(file.subject, outcome))
             .collect();
-        let done = End::Done(to_json(&all));
+        let failed = all.iter().filter(|o| o.outcome == Became::Failed).count();
+        let done = End::Done { outcomes: to_json(&all), failed: u32::try_from(failed).unwrap_or(u32::MAX) };
         let postponed: Vec<&String> = outcomes
             .iter()
             .filter_map(|o| match o {

@@ -26,7 +26,7 @@ const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 const BLOCKING_THREADS: usize = 320;
 
 /// How much longer than the imports everything else may take to end.
-const STOP_SLACK: Duration = Duration::from_secs(30);
+const STOP_SLACK: Duration = Duration::from_secs(60);
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
@@ -78,6 +78,7 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     let runner = Runner::new(queue.clone(), live.clone(), metrics.clone());
     let app = App::new(live.clone(), queue.clone(), runner.clone(), metrics.clone(), ending.clone());
     let running = tokio::spawn(runner.clone().run());
+    let sessions = tokio::spawn(runner.clone().keep_sessions());
     let retention = tokio::spawn(retain(queue.clone(), live.clone()));
     let watchdog = tokio::spawn(watchdog(queue));
     let answering = tokio::spawn(server::serve(listener, api::router(app), terms, metrics, ending));
@@ -94,7 +95,7 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     runner.stop(stop).await;
     let _ = end.send(true); // nobody listens any more if the server has ended
     let _ = timeout(STOP_SLACK, answering).await; // who is still connected is cut off
-    for task in [running, retention, watchdog] {
+    for task in [running, sessions, retention, watchdog] {
         task.abort();
     }
     Ok(())

@@ -68,7 +68,7 @@ fn jobs_are_listed_in_pages_without_outcomes() {
     assert_eq!(list("state=cancelled,done").0, [ids[2].clone()]);
     assert_eq!(list("text=K1").0, [ids[1].clone()]);
     assert_eq!(list("zone=y").0, [""; 0]);
-    for wrong in ["state=ended", "before=x-1", "colour=red", "limit=many"] {
+    for wrong in ["state=ended", "limit=0", "limit=1001", "colour=red", "limit=many"] {
         assert_eq!(agent.get(&format!("/v1/jobs?{wrong}")).status, 400, "{wrong}");
     }
 }
@@ -171,6 +171,31 @@ fn a_job_is_refused_or_fails_by_file_with_a_sentence_and_the_others_are_imported
 }
 
 #[test]
+fn names_that_the_importer_cannot_take_fail_alone_with_the_reason() {
+    let agent = TestAgent::started();
+    let good = agent.image("a.tif");
+    let names = ["line\nbreak.tif", "blank.tif ", ".hidden.tif", "latin-SURROGATE.tif"];
+    let paths: Vec<_> = names.iter().map(|name| agent.vault.join(name)).chain([good]).collect();
+    let body = agent.body("k", 1, &paths).to_string().replace("SURROGATE", r"\udce9");
+    let answer = agent.send(&request("POST", "/v1/jobs", Some(TOKEN), &body));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let again = agent.send(&request("POST", "/v1/jobs", Some(TOKEN), &body));
+    assert_eq!(again.status, 200, "the same job: {again:?}");
+    let done = agent.wait_for(answer.json()["id"].as_str().unwrap(), "done");
+    assert_eq!(outcomes(&done), ["failed", "failed", "failed", "failed", "imported"]);
+    for (i, word) in
+        ["line break", "ends with a blank", "starts with a dot", "not valid UTF-8"].iter().enumerate()
+    {
+        let reason = done["outcomes"][i]["reason"].as_str().unwrap();
+        assert!(reason.contains(word), "{reason}");
+    }
+    // Where no other file is left OMERO is not asked.
+    let job = agent.submit(&agent.body("k2", 9, &[agent.vault.join("blank.tif ")]));
+    assert_eq!(outcomes(&agent.wait_for(&job, "done")), ["failed"]);
+    assert_eq!(agent.omero.calls("import"), 1);
+}
+
+#[test]
 fn a_running_job_is_cancelled_with_all_it_started_and_imported_when_tried_again() {
     let agent = TestAgent::started();
     let body = agent.body("k", 1, &[agent.image("a.tif"), agent.image("b.tif")]);
@@ -201,7 +226,7 @@ fn a_running_job_is_cancelled_with_all_it_started_and_imported_when_tried_again(
         Err(_) => Some(()),
     };
     wait_until("the importer is gone", || gone(&hanging));
-    assert_eq!(fs::read_dir(&agent.omero.work).unwrap().count(), 0, "session and directory are removed");
+    assert_eq!(agent.omero.runs(), 0, "the directory is removed");
 
     let again = agent.post(&format!("/v1/jobs/{id}/retry"), &Value::Null);
     assert_eq!((again.status, again.json()["state"].as_str()), (200, Some("queued")));
@@ -286,6 +311,10 @@ fn jobs_wait_while_omero_is_away_and_are_done_when_it_is_back() {
         "{waiting}"
     );
     let second = agent.submit(&agent.body("k2", 2, &[agent.image("b.tif")]));
+    let why = wait_until("the second says why it stays queued", || {
+        agent.job(&second)["reason"].as_str().map(str::to_owned)
+    });
+    assert!(why.contains("cannot be reached"), "{why}");
     let not_ready = agent.get("/readyz");
     assert_eq!(not_ready.status, 503);
     let checks = not_ready.json()["checks"].as_array().unwrap().clone();

@@ -51,11 +51,10 @@ fn killed_at_any_point_of_an_import_everything_is_imported_exactly_once() {
         assert_eq!(agent.omero.count("images"), 3, "{point}");
         let history = agent.job(&id)["history"].to_string();
         assert!(history.contains("the agent ended while it ran"), "{point}: {history}");
-        assert_eq!(
-            fs::read_dir(&agent.omero.work).unwrap().count(),
-            0,
-            "{point}: what was left behind is removed"
-        );
+        assert_eq!(agent.omero.runs(), 0, "{point}: what was left behind is removed");
+        wait_until("the session of the killed agent is ended", || {
+            (agent.omero.sessions() == ["alice"]).then_some(())
+        });
     }
 }
 

@@ -119,7 +119,7 @@ fn a_token_of_another_zone_sees_and_retries_its_own_only_and_ends_when_it_is_tak
         assert!(!answer.body.contains(&ids[0]), "{path}");
     }
     let start = look(&agent, "/", &session).body;
-    assert!(start.contains(">0 cancelled<"), "{start}");
+    assert!(start.contains("<strong>0</strong> cancelled<"), "{start}");
     assert_eq!(look(&agent, &format!("/jobs/{}", ids[0]), &session).status, 404);
     let form = format!("csrf={}", csrf(&start));
     assert_eq!(send(&agent, &format!("/jobs/{}/retry", ids[0]), &session, &form).status, 404);
@@ -171,7 +171,7 @@ fn jobs_are_found_by_filters_and_listed_in_pages() {
     let session = sign_in(&agent, TOKEN);
     let listed = |query: &str| -> Vec<String> {
         let page = look(&agent, &format!("/?{query}"), &session).body;
-        let links = page.split("<td><a href=\"/jobs/").skip(1);
+        let links = page.split("<td class=\"job\"><a href=\"/jobs/").skip(1);
         links.map(|rest| rest.split_once('"').unwrap().0.to_owned()).collect()
     };
     let mut newest = ids.clone();
@@ -187,7 +187,10 @@ fn jobs_are_found_by_filters_and_listed_in_pages() {
     assert!(first.contains(&format!("name=\"before\" value=\"{}\"", newest[49])), "{first}");
     assert!(first.contains("type=\"hidden\" name=\"text\" value=\"key\""), "{first}");
     let start = look(&agent, "/", &session).body;
-    assert!(start.contains(">1 cancelled<") && start.contains("1 in jobs refused or cancelled"), "{start}");
+    assert!(
+        start.contains("<strong>1</strong> cancelled<") && start.contains("1 in jobs refused or cancelled"),
+        "{start}"
+    );
 }
 
 #[test]
@@ -199,7 +202,7 @@ fn the_page_of_a_job_shows_its_files_in_pages_what_became_of_them_and_the_log() 
     let session = sign_in(&agent, TOKEN);
     let page = look(&agent, &format!("/jobs/{id}"), &session).body;
     for part in
-        ["<dd>started, attempt 1</dd>", "/z/home/alice/k/0", ">imported</span>, fileset", ">failed</span>: "]
+        ["<dd>started, attempt 1</dd>", "/z/home/alice/k/0", ">imported</span> fileset", ">failed</span> "]
     {
         assert!(page.contains(part), "{part}: {page}");
     }

@@ -478,16 +478,20 @@ impl Catalog for IrodsCatalog<'_> {
         let (call, subject) = ("rsGenQuery", format!("collection {id}"));
         let mut wrong = None;
         self.session
-            .list_replicas(&id.to_string(), range_of(which).as_ref(), &mut |cells| match replica_of(cells) {
-                Ok(replica) => {
-                    visit(replica);
-                    true
-                }
-                Err(detail) => {
-                    wrong = Some(detail);
-                    false
-                }
-            })
+            .list_replicas(
+                &id.to_string(),
+                range_of(which).as_ref(),
+                &mut |cells| match replica_of(id, cells) {
+                    Ok(replica) => {
+                        visit(replica);
+                        true
+                    }
+                    Err(detail) => {
+                        wrong = Some(detail);
+                        false
+                    }
+                },
+            )
             .map_err(|code| failed(call, &subject, code))?;
         wrong.map_or(Ok(()), |detail| Err(unreadable(call, &subject, &detail)))
     }
@@ -802,7 +806,7 @@ fn tree_replica_of(row: &[String]) -> Result<TreeReplica, String> {
     })
 }
 
-fn replica_of(cells: &[&[u8]]) -> Result<Replica, String> {
+fn replica_of(collection: CollectionId, cells: &[&[u8]]) -> Result<Replica, String> {
     let [id, name, number, status, size, modified, path, hierarchy, checksum, owner, zone] = cells else {
         return Err(format!("{} columns instead of 11", cells.len()));
     };
@@ -812,6 +816,7 @@ fn replica_of(cells: &[&[u8]]) -> Result<Replica, String> {
     };
     Ok(Replica {
         data_id: DataId::parse(&text(id)).map_err(|e| e.to_string())?,
+        collection,
         name: name.to_vec(),
         number: u32::try_from(number_of("replica number", number)?).unwrap_or(u32::MAX),
         status: ReplicaStatus::parse(&text(status)),
@@ -868,9 +873,10 @@ mod tests {
     fn a_replica_row_is_read_by_position() {
         let cells: Vec<&[u8]> =
             vec![b"10", b"a\xff", b"0", b"1", b"5", b"01700000000", b"/v/a", b"r;u", b"", b"alice", b"z"];
-        let replica = replica_of(&cells).unwrap();
+        let collection = CollectionId::parse("7").unwrap();
+        let replica = replica_of(collection, &cells).unwrap();
         assert_eq!((replica.modify_time, replica.status), (1_700_000_000, ReplicaStatus::Good));
         assert_eq!(replica.checksum, None);
-        assert!(replica_of(&cells[1..]).is_err());
+        assert!(replica_of(collection, &cells[1..]).is_err());
     }
 }

@@ -72,6 +72,8 @@ impl ReplicaStatus {
 pub struct Replica {
     /// Which data object.
     pub data_id: DataId,
+    /// The collection it is in.
+    pub collection: CollectionId,
     /// Name of the data object within its collection.
     pub name: Vec<u8>,
     /// Replica number.

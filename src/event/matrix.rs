@@ -149,6 +149,7 @@ pub const MATRIX: &[Row] = &[
         tests: &[
             "routes::an_object_moved_into_a_watched_collection_is_imported",
             "routes::data_moved_within_watched_collections_is_imported_once",
+            "routes::imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data",
         ],
     },
     Row {
@@ -217,8 +218,12 @@ pub const MATRIX: &[Row] = &[
         does: "trims a replica",
         example: "`itrim a.tif`",
         heard: &[],
-        looked_at: "nothing: no data has come, and the data object is still there",
-        tests: &["routes::replicating_imported_data_imports_nothing_new"],
+        looked_at: "nothing: no data has come, and the data object is still there. Where the replica that was imported is \
+                    trimmed, a copy of it with the same size is the same data",
+        tests: &[
+            "routes::replicating_imported_data_imports_nothing_new",
+            "routes::imported_data_that_is_copied_to_another_resource_and_trimmed_is_the_same_data",
+        ],
     },
     Row {
         does: "removes a data object, for good or into the trash, or unregisters it",
@@ -241,8 +246,12 @@ pub const MATRIX: &[Row] = &[
         does: "takes data out of the trash again",
         example: "`imv /tempZone/trash/home/alice/a.tif run/a.tif`",
         heard: &[Pep::RenamePost],
-        looked_at: "where it is now",
-        tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
+        looked_at: "where it is now. The server gives it a new time: imported data that is back in its old collection \
+                    reads as changed (`stale`), unless its checksum is registered",
+        tests: &[
+            "routes::data_removed_before_its_import_leaves_nothing_pending",
+            "routes::imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data",
+        ],
     },
     Row {
         does: "empties the trash",
@@ -273,7 +282,7 @@ pub const MATRIX: &[Row] = &[
         does: "removes a tag, or sets it to `off`",
         example: "`imeta rm -C run irods::omero::import on`",
         heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
-        looked_at: "what waited for its import is `gone`; nothing is removed from OMERO",
+        looked_at: "the collection and all below it: what waited for its import is `gone`; nothing is removed from OMERO",
         tests: &["routes::removing_a_tag_stops_imports_and_removes_nothing"],
     },
     Row {

@@ -1,6 +1,6 @@
 //! What a metadata operation changed on data objects and collections.
 
-use super::{Argument, Event};
+use super::{Argument, Event, json};
 use crate::names::NameError;
 use serde_json::Value;
 
@@ -80,10 +80,8 @@ pub fn changes(
                 events.extend(read(&change)?);
             }
         }
-        Argument::Json(json) => {
-            // The server's reader ends at a NUL, as of a C string.
-            let json = json.split(|b| *b == 0).next().unwrap_or_default();
-            let Ok(request) = serde_json::from_slice::<Value>(json) else { return Ok(events) };
+        Argument::Json(request) => {
+            let Ok(request) = json(request) else { return Ok(events) };
             for change in by_request(&request) {
                 events.extend(read(&change)?);
             }

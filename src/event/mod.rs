@@ -4,10 +4,12 @@
 //! carry a descriptor only, and in the post PEP the server has forgotten it, so the path is asked for in the
 //! pre PEP, and only when this agent has opened something interesting for writing.
 
+mod json;
 pub mod matrix;
 mod metadata;
 mod pep;
 
+pub use json::json;
 pub use metadata::carried;
 pub use pep::Pep;
 
@@ -74,6 +76,8 @@ pub enum Event {
     TreeTagged(LogicalPath),
     /// A data object or collection has lost a tag, or has one that ends imports.
     Untagged(LogicalPath),
+    /// A data object or collection has lost an AVU, which may have been a tag.
+    PerhapsUntagged(LogicalPath),
     /// A collection has the AVU that says that the data in it is complete.
     Completed(LogicalPath),
 }
@@ -107,15 +111,16 @@ impl Event {
             | Self::TreeTagged(path)
             | Self::Completed(path) => Some(Place::Tree(path.clone())),
             Self::Renamed(path) => Some(Place::TreeOrParent(path.clone())),
-            Self::MovedOut(path) => Some(Place::Abandoned(path.clone())),
+            Self::MovedOut(path) | Self::Untagged(path) => Some(Place::Abandoned(path.clone())),
             Self::ObjectTagged(path) => path.parent().map(Place::Unwatched),
-            Self::Removed(_) | Self::Untagged(_) => Some(Place::Strays),
+            // Whoever removes many AVUs by their numbers does not have every collection looked at.
+            Self::Removed(_) | Self::PerhapsUntagged(_) => Some(Place::Strays),
         }
     }
 
     /// Whether it changes which collections are watched.
     pub fn changes_watching(&self) -> bool {
-        matches!(self, Self::TreeTagged(_) | Self::Untagged(_))
+        matches!(self, Self::TreeTagged(_) | Self::Untagged(_) | Self::PerhapsUntagged(_))
     }
 }
 
@@ -177,9 +182,12 @@ impl OpenObjects {
                 Ok(if written.is_empty() { tagged_along(path, keyword, around)? } else { written })
             }
             (Pep::CopyPost, Argument::Copy { destination, .. }) => one(Event::Written, destination),
-            // Of the other two kinds of synchronisation the client does the transfer, as a put or a get.
-            (Pep::RsyncPost, Argument::DataObject { keyword: Some(destination), .. }) => {
-                one(Event::Written, destination)
+            // Of the other two kinds of synchronisation the client does the transfer, as a put or a get; their
+            // destination is a path of the client's.
+            (Pep::RsyncPost, Argument::DataObject { keyword: Some(destination), .. })
+                if object_is_watched(around, destination) =>
+            {
+                Ok(vec![Event::Written(LogicalPath::parse(destination)?)])
             }
             (Pep::RenamePost, Argument::Copy { source, destination }) => {
                 let renamed = tree(Event::Renamed, destination)?;
@@ -375,7 +383,9 @@ fn tagging(change: &Change<'_>, around: &dyn Surroundings) -> Result<Vec<Event>,
         What::Removed { attribute } if is_tag(attribute) => untagged(),
         What::Set { .. } | What::Removed { .. } => Ok(Vec::new()),
         // Which one it was is not known any more.
-        What::RemovedByNumber => around.tag().map_or_else(|| Ok(Vec::new()), |_| untagged()),
+        What::RemovedByNumber => around
+            .tag()
+            .map_or_else(|| Ok(Vec::new()), |_| Ok(vec![Event::PerhapsUntagged(LogicalPath::parse(name)?)])),
         What::Copied => {
             if around.tag().is_some_and(|tag| around.bears(bearer.kind(), name, tag)) {
                 tagged()
@@ -395,8 +405,8 @@ fn writes(flags: i32) -> bool {
 
 /// The descriptor of a `replica_close` that ends the writing; `None` for a stream that is not the last
 /// (`"update_status": false`) and for what is not JSON.
-fn finalising_close(json: &[u8]) -> Option<i32> {
-    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
+fn finalising_close(request: &[u8]) -> Option<i32> {
+    let value = json(request).ok()?;
     if value.get("update_status").and_then(serde_json::Value::as_bool) == Some(false) {
         return None;
     }
@@ -408,8 +418,8 @@ struct OpenDescriptor {
     flags: i32,
 }
 
-fn parse_descriptor(json: &[u8]) -> Option<OpenDescriptor> {
-    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
+fn parse_descriptor(description: &[u8]) -> Option<OpenDescriptor> {
+    let value = json(description).ok()?;
     let input = value.get("data_object_input");
     let path = value
         .pointer("/data_object_info/object_path")
@@ -522,7 +532,8 @@ mod tests {
         let first = br#"{"fd": 3, "update_status": false}"#;
         open.read(Pep::ReplicaClosePre, Argument::Json(first), &around).unwrap();
         assert_eq!(open.read(Pep::ReplicaClosePost, Argument::Json(first), &around), Ok(vec![]));
-        let last = br#"{"fd": 3}"#;
+        // What is sent through the C library ends with a NUL.
+        let last = b"{\"fd\": 3}\0";
         open.read(Pep::ReplicaClosePre, Argument::Json(last), &around).unwrap();
         assert_eq!(
             open.read(Pep::ReplicaClosePost, Argument::Json(last), &around),
@@ -603,6 +614,7 @@ mod tests {
         let mut read = |argument| open.read(Pep::RsyncPost, argument, &world(0)).unwrap();
         assert_eq!(read(rsync(Some(b"/z/watched/a"))), written("/z/watched/a"));
         assert_eq!(read(rsync(None)), []);
+        assert_eq!(read(rsync(Some(b"run/a.tif"))), []);
     }
 
     fn avu(words: &[&'static str]) -> Vec<Event> {
@@ -627,7 +639,9 @@ mod tests {
         assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "v:off"]), no_more);
         assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "n:x"]), no_more);
         assert_eq!(avu(&["rm", "-C", "/z/run", "import", "on"]), no_more);
-        assert_eq!(avu(&["rmi", "-C", "/z/run", "10023"]), no_more);
+        assert_eq!(no_more[0].place(), Some(Place::Abandoned(path("/z/run"))));
+        let perhaps = avu(&["rmi", "-C", "/z/run", "10023"]);
+        assert_eq!((perhaps[0].place(), perhaps[0].changes_watching()), (Some(Place::Strays), true));
         assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/import"]), [Event::TreeTagged(path("/z/import"))]);
         assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/run"]), []);
         assert_eq!(avu(&["add", "-u", "alice", "import", "on"]), []);

@@ -1,43 +1,36 @@
 //! The importer as the `omero` command on this host.
 //!
-//! A batch is one session of the mapped user, opened by the restricted administrator, and a handful of commands
-//! that all use it:
+//! A batch is a handful of commands in one session of the mapped user, opened by the restricted administrator:
 //!
-//! 1. `omero login --sudo` (the password only in the environment of this one command)
+//! 1. `omero login --sudo` (the password only in the environment of this one command), unless the session of an import
+//!    before is still open (see `session`)
 //! 2. `omero hql`: which of the files does OMERO have already? Those are adopted.
 //! 3. `omero hql` and `obj`: the container they go to, which is made if it is not there (see `containers`)
 //! 4. `omero import ... -` with the other paths on standard input
 //! 5. `omero hql`: what is there now? This, not the exit code, is the outcome.
 //! 6. `omero obj --file -`: the map annotation that ties each fileset to its data object
-//! 7. `omero logout`
-//!
-//! The session store is a directory of this run's own. What a killed run leaves behind (a directory nobody
-//! holds the lock of) is logged out and removed by the next one.
+//! 7. `omero logout`, where the session is not kept
 
 use super::containers::{Containers, Contents, NoContainer};
 use super::files::{self, Expected, Identity, Wrong};
 use super::outcome::{self, Missing};
 use super::process::{self, Finished, Nobody, Observer};
-use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, client_path};
+use super::session::{self, Lease, SESSION_IDLE_SECONDS, Sessions};
+use super::workplace::{Purpose, Workplace};
+use super::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path, client_path};
 use crate::catalog::UnixTime;
-use crate::config::{ImporterCommand, Omero, Server};
+use crate::config::Omero;
+use crate::identity::OmeroIdentity;
 use crate::names::{OmeroId, OmeroName};
 use crate::record::Imported;
-use crate::secret;
-use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Idle time after which OMERO closes a session whose owner died, in seconds. Both the command and its Java
-/// knock every 300 s while they work.
-const SESSION_IDLE_SECONDS: u32 = 900;
 
 /// How deep a directory that is one image is searched for a file that Bio-Formats can begin with.
 const DIRECTORY_DEPTH: u32 = 16;
@@ -55,11 +48,12 @@ const MAX_ROWS: u32 = 10_000_000;
 /// Imports by running the `omero` command.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandImporter<'a> {
-    server: &'a Server,
-    command: &'a ImporterCommand,
+    omero: &'a Omero,
     /// The directories below which the files have to be; unchecked without.
     roots: Option<&'a [PathBuf]>,
     observer: &'a dyn Observer,
+    /// Sessions that are kept; without, each batch has its own.
+    sessions: Option<&'a Sessions>,
 }
 
 /// A fileset in OMERO, as far as it concerns one batch.
@@ -76,7 +70,7 @@ struct Fileset {
 impl<'a> CommandImporter<'a> {
     /// An importer as configured.
     pub fn new(omero: &'a Omero) -> Self {
-        Self { server: &omero.server, command: &omero.importer, roots: None, observer: &Nobody }
+        Self { omero, roots: None, observer: &Nobody, sessions: None }
     }
 
     /// The same, giving the importer only what lies below these directories, without a link below them, and is what
@@ -92,14 +86,21 @@ impl<'a> CommandImporter<'a> {
         Self { observer, ..self }
     }
 
+    /// The same, in sessions that all batches of a user share, and that are kept open between them.
+    #[must_use]
+    pub fn sharing(self, sessions: &'a Sessions) -> Self {
+        Self { sessions: Some(sessions), ..self }
+    }
+
     /// The words after `omero` that open the session.
-    pub fn login_words(&self, batch: &Batch) -> Vec<OsString> {
-        let mut words = strings(&["login", "-q", "-C", "--sudo", self.server.sudo_user.as_str()]);
-        words.extend(strings(&["-u", batch.identity.user.as_str()]));
-        if let Some(group) = &batch.identity.group {
+    pub fn login_words(&self, identity: &OmeroIdentity) -> Vec<OsString> {
+        let server = &self.omero.server;
+        let mut words = strings(&["login", "-q", "-C", "--sudo", server.sudo_user.as_str()]);
+        words.extend(strings(&["-u", identity.user.as_str()]));
+        if let Some(group) = &identity.group {
             words.extend(strings(&["-g", group.as_str()]));
         }
-        words.extend(strings(&["-s", &self.server.host, "-p", &self.server.port.to_string()]));
+        words.extend(strings(&["-s", &server.host, "-p", &server.port.to_string()]));
         words.extend(strings(&["-t", &SESSION_IDLE_SECONDS.to_string()]));
         words
     }
@@ -107,15 +108,15 @@ impl<'a> CommandImporter<'a> {
     /// The words after `omero` that import the paths on standard input, into a container or into none.
     pub fn import_words(&self, target: Option<&str>, directories: bool) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
-        if let Some(jars) = &self.command.jars {
+        if let Some(jars) = &self.omero.importer.jars {
             words.extend(["--clientdir".into(), jars.into()]);
         }
-        if let Some(logback) = &self.command.logback {
+        if let Some(logback) = &self.omero.importer.logback {
             words.extend(["--logback".into(), logback.into()]);
         }
-        words.extend(strings(&["--transfer", self.command.transfer, "--output", "yaml"]));
-        words.extend(self.command.options.iter().map(OsString::from));
-        if directories && !self.command.options.iter().any(|o| o.starts_with("--depth")) {
+        words.extend(strings(&["--transfer", self.omero.importer.transfer, "--output", "yaml"]));
+        words.extend(self.omero.importer.options.iter().map(OsString::from));
+        if directories && !self.omero.importer.options.iter().any(|o| o.starts_with("--depth")) {
             // The first file that is not hidden may lie deep: in OME-Zarr 0.4 it is a chunk, below a directory for
             // each axis. The importer's own default is 4.
             words.push(format!("--depth={DIRECTORY_DEPTH}").into());
@@ -128,10 +129,10 @@ impl<'a> CommandImporter<'a> {
     /// The words after `omero` that say which of the paths on standard input belong together. No server is asked.
     pub fn forecast_words(&self) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-f"]);
-        if let Some(jars) = &self.command.jars {
+        if let Some(jars) = &self.omero.importer.jars {
             words.extend(["--clientdir".into(), jars.into()]);
         }
-        if let Some(logback) = &self.command.logback {
+        if let Some(logback) = &self.omero.importer.logback {
             words.extend(["--logback".into(), logback.into()]);
         }
         words.extend(strings(&["--output", "yaml", "-"]));
@@ -164,7 +165,8 @@ impl<'a> CommandImporter<'a> {
         strings(&["logout"])
     }
 
-    fn run(
+    /// Runs a command to its end in a directory.
+    pub(super) fn run(
         &self,
         place: &Workplace,
         words: &[OsString],
@@ -173,7 +175,7 @@ impl<'a> CommandImporter<'a> {
         limit: Duration,
         alive: &mut dyn FnMut(),
     ) -> Result<Finished, ImporterError> {
-        let program = self.command.command.clone().into_os_string();
+        let program = self.omero.importer.command.clone().into_os_string();
         let start = || -> io::Result<File> {
             let mut file = place.file("input")?;
             file.write_all(input.as_bytes())?;
@@ -187,23 +189,33 @@ impl<'a> CommandImporter<'a> {
         let prepare = |command: &mut Command| self.prepare(command, place, password);
         let done =
             process::run(&program, words, stdin, limit, prepare, alive, self.observer).map_err(what)?;
-        if self.observer.stop() {
-            return Err(ImporterError::WillPass("the import was ended".to_owned()));
+        if self.is_to_end() {
+            return Err(Self::ended());
+        }
+        if outcome::is_session_lost(&done) {
+            place.lost.store(true, Ordering::Relaxed);
         }
         Ok(done)
     }
 
+    /// Whether the import is to be ended.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.observer.stop()
+    }
+
+    /// What is said of an import that was ended.
+    pub(super) fn ended() -> ImporterError {
+        ImporterError::WillPass("the import was ended".to_owned())
+    }
+
     fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        command.env_clear().current_dir(&place.directory);
-        command.env("PATH", path).env("LC_ALL", "C.UTF-8").env("HOME", &place.directory);
-        command.env("OMERO_USERDIR", place.directory.join("user"));
-        command.env("OMERO_SESSIONDIR", place.directory.join("sessions"));
-        command.env("OMERO_TMPDIR", place.directory.join("tmp"));
-        if !self.command.java_options.is_empty() {
-            command.env("JAVA_OPTS", &self.command.java_options);
+        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8");
+        place.prepare(command);
+        if !self.omero.importer.java_options.is_empty() {
+            command.env("JAVA_OPTS", &self.omero.importer.java_options);
         }
-        command.envs(self.command.environment.iter().map(|(k, v)| (k, v)));
+        command.envs(self.omero.importer.environment.iter().map(|(k, v)| (k, v)));
         if let Some(password) = password {
             command.env("OMERO_PASSWORD", password);
         }
@@ -237,24 +249,24 @@ impl<'a> CommandImporter<'a> {
         class: &str,
         alive: &mut dyn FnMut(),
     ) -> Result<Vec<OmeroId>, ImporterError> {
-        let limit = self.command.command_timeout;
+        let limit = self.omero.importer.command_timeout;
         let done = self.run(place, &Self::object_words(), lines, None, limit, alive)?;
         Ok(outcome::made(&done.stdout, class))
     }
 
-    /// The OMERO server.
-    pub(super) fn host(&self) -> &str {
-        &self.server.host
+    /// The OMERO server and the command.
+    pub(super) fn omero(&self) -> &Omero {
+        self.omero
     }
 
     /// Where running imports keep their files.
     pub(super) fn work_directory(&self) -> &Path {
-        &self.command.work_directory
+        &self.omero.importer.work_directory
     }
 
     /// How long a command that is no import may take.
     pub(super) fn command_timeout(&self) -> Duration {
-        self.command.command_timeout
+        self.omero.importer.command_timeout
     }
 
     fn answer(
@@ -263,7 +275,7 @@ impl<'a> CommandImporter<'a> {
         words: &[OsString],
         alive: &mut dyn FnMut(),
     ) -> Result<Vec<Vec<String>>, ImporterError> {
-        let limit = self.command.command_timeout;
+        let limit = self.omero.importer.command_timeout;
         let done = self.run(place, words, "", None, limit, alive)?;
         outcome::table(&done.stdout).map_err(|why| {
             let log: String = done.stderr.trim().chars().take(300).collect();
@@ -351,7 +363,7 @@ impl<'a> CommandImporter<'a> {
                  s.image.fileset.id in ({ids})"
             );
             self.collect(place, &plates, found, |f, id| f.plates.push(id), alive)?;
-            let namespace = literal(&self.server.namespace);
+            let namespace = literal(&self.omero.server.namespace);
             let marks = format!(
                 "select l.parent.id, l.child.description from FilesetAnnotationLink l where l.child.ns = {namespace} \
                  and l.parent.id in ({ids})"
@@ -378,7 +390,7 @@ impl<'a> CommandImporter<'a> {
         alive: &mut dyn FnMut(),
     ) -> Result<HashMap<String, OmeroId>, ImporterError> {
         let input = paths_of(wanted);
-        let limit = self.command.timeout;
+        let limit = self.omero.importer.timeout;
         let done = self.run(place, &self.forecast_words(), &input, None, limit, alive)?;
         let ours: HashMap<&str, &BatchFile> = wanted.iter().map(|f| (f.importer_path.as_str(), *f)).collect();
         let mut joined = HashMap::new();
@@ -444,12 +456,12 @@ impl<'a> CommandImporter<'a> {
         }
         let mut lines = Vec::new();
         for (_, _, file) in &keyed {
-            let namespace = word(&format!("ns={}", self.server.namespace));
+            let namespace = word(&format!("ns={}", self.omero.server.namespace));
             let mark = word(&format!("description={}", mark_of(file)));
             lines.push(format!("new MapAnnotation {namespace} {mark}"));
         }
         let words = Self::object_words();
-        let limit = self.command.command_timeout;
+        let limit = self.omero.importer.command_timeout;
         let annotations = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
             Ok(done) => outcome::made(&done.stdout, "MapAnnotation"),
             Err(_) => Vec::new(),
@@ -484,39 +496,35 @@ impl<'a> CommandImporter<'a> {
         }
     }
 
-    fn log_in(&self, batch: &Batch, place: &Workplace, alive: &mut dyn FnMut()) -> Result<(), ImporterError> {
-        let password =
-            secret::read(&self.server.password_file).map_err(|e| ImporterError::WillPass(e.to_string()))?;
-        let limit = self.command.command_timeout;
-        let done = self.run(place, &self.login_words(batch), "", Some(&password), limit, alive)?;
-        if done.code() == Some(0) {
-            return Ok(());
-        }
-        let (sudo, user) = (self.server.sudo_user.as_str(), batch.identity.user.as_str());
-        Err(outcome::login_failure(&done, sudo, user))
-    }
-
-    fn log_out(&self, place: &Workplace) {
-        let limit = self.command.command_timeout;
-        // An import that is ended has its session ended all the same.
-        let unobserved = Self { observer: &Nobody, ..*self };
-        if place.has_session()
-            && unobserved.run(place, &Self::logout_words(), "", None, limit, &mut || {}).is_err()
-        {
-            log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
-        }
-    }
-
-    /// Logs out and removes what killed runs left behind.
-    fn clean_up(&self) {
-        let Ok(entries) = fs::read_dir(&self.command.work_directory) else {
-            return;
+    /// The session a batch is imported in, and a directory to do it in.
+    fn begin(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<(Lease, Workplace), ImporterError> {
+        let lease = match self.sessions {
+            Some(sessions) => sessions.lease(self, &batch.identity, now, alive)?,
+            None => session::for_one_batch(self, &batch.identity, now, alive)?,
         };
-        for entry in entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run-")) {
-            if let Some(place) = Workplace::adopt(entry.path()) {
-                self.log_out(&place);
-            }
-        }
+        let place = self.workplace(Purpose::Run, now)?;
+        lease.lend(&place).map_err(|e| self.no_workplace(&e))?;
+        Ok((lease, place))
+    }
+
+    /// A directory of its own below the work directory.
+    pub(super) fn workplace(&self, purpose: Purpose, now: UnixTime) -> Result<Workplace, ImporterError> {
+        Workplace::new(self.work_directory(), purpose, now).map_err(|e| self.no_workplace(&e))
+    }
+
+    fn no_workplace(&self, error: &io::Error) -> ImporterError {
+        let directory = self.work_directory().display();
+        ImporterError::WillPass(format!("cannot use the importer's work directory {directory}: {error}"))
+    }
+
+    /// Logs out and removes what killed processes left behind.
+    pub fn clean_up(&self) {
+        session::clean_up(self, self.work_directory());
     }
 
     fn containers<'p>(
@@ -627,7 +635,9 @@ impl<'a> CommandImporter<'a> {
             };
             let directories = wanted.iter().any(|f| f.is_directory());
             let words = self.import_words(target.as_deref(), directories);
-            let done = self.run(place, &words, &paths_of(&wanted), None, self.command.timeout, alive)?;
+            place.has_imported.store(true, Ordering::Relaxed);
+            let done =
+                self.run(place, &words, &paths_of(&wanted), None, self.omero.importer.timeout, alive)?;
             let (seen_after, _) = self.look_at(&wanted);
             for file in
                 wanted.iter().filter(|f| seen.get(&f.importer_path) != seen_after.get(&f.importer_path))
@@ -665,6 +675,34 @@ impl<'a> CommandImporter<'a> {
         };
         Ok(batch.files.iter().map(outcome).collect())
     }
+
+    /// Imports files whose paths the importer can take.
+    fn import_files(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        self.clean_up();
+        let (lease, place) = self.begin(batch, now, alive)?;
+        let outcome = self.import_in(batch, &place, alive);
+        if !place.lost.load(Ordering::Relaxed) {
+            return outcome;
+        }
+        lease.discard();
+        let has_imported = place.has_imported.load(Ordering::Relaxed);
+        if outcome.is_ok() || has_imported || !lease.is_old || self.is_to_end() {
+            return outcome;
+        }
+        // It ended while nobody used it: OMERO was started anew, or its administrator ended it.
+        drop((lease, place));
+        let (lease, place) = self.begin(batch, now, alive)?;
+        let outcome = self.import_in(batch, &place, alive);
+        if place.lost.load(Ordering::Relaxed) {
+            lease.discard();
+        }
+        outcome
+    }
 }
 
 impl Importer for CommandImporter<'_> {
@@ -674,18 +712,22 @@ impl Importer for CommandImporter<'_> {
         now: UnixTime,
         alive: &mut dyn FnMut(),
     ) -> Result<Vec<FileOutcome>, ImporterError> {
-        self.clean_up();
-        let place = Workplace::new(&self.command.work_directory, now).map_err(|e| {
-            let directory = self.command.work_directory.display();
-            ImporterError::WillPass(format!("cannot use the importer's work directory {directory}: {e}"))
-        })?;
-        let outcome = self.log_in(batch, &place, alive).and_then(|()| self.import_in(batch, &place, alive));
-        self.log_out(&place);
-        outcome
+        let failed = |file: &BatchFile| check_path(file.importer_path.as_bytes()).err();
+        if batch.files.iter().all(|f| failed(f).is_none()) {
+            return self.import_files(batch, now, alive);
+        }
+        let files: Vec<BatchFile> = batch.files.iter().filter(|f| failed(f).is_none()).cloned().collect();
+        let others = match files.is_empty() {
+            true => Vec::new(),
+            false => self.import_files(&Batch { files, ..batch.clone() }, now, alive)?,
+        };
+        let mut others = others.into_iter();
+        let outcome = |file| failed(file).map(FileOutcome::Failed).or_else(|| others.next());
+        Ok(batch.files.iter().filter_map(outcome).collect())
     }
 
     fn server(&self) -> &str {
-        &self.server.host
+        &self.omero.server.host
     }
 }
 
@@ -813,93 +855,9 @@ fn literal_lists<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<String> {
     lists
 }
 
-/// The directory of one run, locked for as long as the run lives and removed at its end.
-pub(super) struct Workplace {
-    directory: PathBuf,
-    _lock: File,
-}
-
-static RUNS: AtomicU64 = AtomicU64::new(0);
-
-impl Workplace {
-    fn new(parent: &Path, now: UnixTime) -> io::Result<Self> {
-        let mut builder = DirBuilder::new();
-        builder.mode(0o700);
-        if !parent.is_dir() {
-            builder.clone_recursive().create(parent)?;
-        }
-        let number = RUNS.fetch_add(1, Ordering::Relaxed);
-        let directory = parent.join(format!("run-{now}-{}-{number}", std::process::id()));
-        let _gate = Self::gate(parent)?;
-        builder.create(&directory)?;
-        for part in ["user", "sessions", "tmp"] {
-            builder.create(directory.join(part))?;
-        }
-        let lock = Self::lock(&directory)?;
-        Ok(Self { directory, _lock: lock })
-    }
-
-    /// Takes over the directory of a run that is no more; `None` if it lives.
-    fn adopt(directory: PathBuf) -> Option<Self> {
-        let _gate = Self::gate(directory.parent()?).ok()?;
-        let lock = Self::lock(&directory).ok()?;
-        Some(Self { directory, _lock: lock })
-    }
-
-    /// Held while a directory is made or taken over: one whose lock is not yet held would look like a dead run's.
-    fn gate(parent: &Path) -> io::Result<File> {
-        let gate = File::open(parent)?;
-        flock(&gate, FlockOperation::LockExclusive)?;
-        Ok(gate)
-    }
-
-    /// Holds the lock of a run's directory, which has none if the run died while it was made.
-    fn lock(directory: &Path) -> io::Result<File> {
-        let path = directory.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(lock)
-    }
-
-    fn has_session(&self) -> bool {
-        fs::read_dir(self.directory.join("sessions")).is_ok_and(|mut entries| entries.next().is_some())
-    }
-
-    /// A new file that only we can read and that has no name any more.
-    fn file(&self, name: &str) -> io::Result<File> {
-        let path = self.directory.join(name);
-        let file =
-            OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
-        fs::remove_file(path)?;
-        Ok(file)
-    }
-}
-
-impl Drop for Workplace {
-    fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.directory) {
-            log::warn!("act=clean_up directory={} failed=\"{e}\"", self.directory.display());
-        }
-    }
-}
-
-/// A copy of the builder that also makes the parents.
-trait Recursive {
-    fn clone_recursive(&self) -> DirBuilder;
-}
-
-impl Recursive for DirBuilder {
-    fn clone_recursive(&self) -> DirBuilder {
-        let mut builder = DirBuilder::new();
-        builder.mode(0o700).recursive(true);
-        builder
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn words_are_quoted_as_a_shell_reads_them() {
@@ -914,43 +872,5 @@ mod tests {
         let lists = literal_lists(many.iter().map(String::as_str));
         assert!(lists.len() > 1 && lists.iter().all(|l| l.len() <= MAX_QUERY_BYTES));
         assert_eq!(lists.iter().map(|l| l.split(',').count()).sum::<usize>(), 5_000);
-    }
-
-    #[test]
-    fn a_run_that_begins_is_not_taken_for_a_dead_one() {
-        let parent = tempfile::tempdir().unwrap();
-        std::thread::scope(|scope| {
-            let beginner = scope.spawn(|| {
-                for _ in 0..500 {
-                    let place = Workplace::new(parent.path(), 1).unwrap();
-                    assert!(place.directory.join("lock").exists());
-                }
-            });
-            while !beginner.is_finished() {
-                for entry in fs::read_dir(parent.path()).unwrap().flatten() {
-                    Workplace::adopt(entry.path());
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn a_run_that_died_while_it_began_is_cleaned_up() {
-        let parent = tempfile::tempdir().unwrap();
-        let half_made = parent.path().join("run-1-1-1");
-        fs::create_dir(&half_made).unwrap();
-        drop(Workplace::adopt(half_made.clone()).unwrap());
-        assert!(!half_made.exists());
-    }
-
-    #[test]
-    fn a_run_that_lives_is_not_cleaned_up() {
-        let parent = tempfile::tempdir().unwrap();
-        let place = Workplace::new(&parent.path().join("deep/er"), 1).unwrap();
-        assert!(Workplace::adopt(place.directory.clone()).is_none());
-        let directory = place.directory.clone();
-        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-        drop(place);
-        assert!(!directory.exists());
     }
 }

@@ -18,7 +18,8 @@
 //! the meantime is left there. A container is made only if something goes into it.
 
 use super::ImporterError;
-use super::command::{CommandImporter, Workplace, chunks, literal, word};
+use super::command::{CommandImporter, chunks, literal, word};
+use super::workplace::Workplace;
 use crate::identity::OmeroIdentity;
 use crate::names::{OmeroId, OmeroName};
 use crate::target::{By, Form, Target};
@@ -281,7 +282,7 @@ impl Containers<'_> {
         // Without a group it is that of the user, which we do not know the name of.
         let whose = self.identity.group.as_ref().unwrap_or(&self.identity.user);
         let mut hasher = DefaultHasher::new();
-        (self.importer.host(), whose, outermost).hash(&mut hasher);
+        (&self.importer.omero().server.host, whose, outermost).hash(&mut hasher);
         let path = self.importer.work_directory().join(format!("target-{:016x}.lock", hasher.finish()));
         let limit = self.importer.command_timeout();
         Lock::wait(&path, limit, self.alive).map_err(|e| {

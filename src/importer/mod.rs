@@ -8,9 +8,13 @@ mod containers;
 pub mod files;
 pub mod outcome;
 mod process;
+mod session;
 pub mod wire;
+mod workplace;
 
 pub use process::Observer;
+pub use session::{LONGEST_IDLE, Sessions};
+pub use workplace::is_below;
 
 use agents::Agents;
 
@@ -75,7 +79,8 @@ pub struct BatchFile {
     pub subject: Subject,
     /// Its logical path.
     pub logical_path: LogicalPath,
-    /// The path under which the importer sees the replica; absolute, and one the importer can take.
+    /// The path under which the importer sees the replica; absolute. A file whose path the importer cannot take (see
+    /// [`check_path`]) fails.
     pub importer_path: String,
     /// The replica's modify time and size.
     pub version: Version,
@@ -176,12 +181,13 @@ impl Importing<'_> {
 /// # Errors
 /// The sentence for the record.
 pub fn check_path(path: &[u8]) -> Result<&str, String> {
-    let Ok(text) = std::str::from_utf8(path) else {
+    // A NUL, which no name holds, stands for bytes that JSON had no text for.
+    let Some(text) = std::str::from_utf8(path).ok().filter(|text| !text.contains('\0')) else {
         return Err(
             "the file's name is not valid UTF-8, which the OMERO importer cannot open: rename it".into()
         );
     };
-    if text.contains(['\n', '\r', '\0']) {
+    if text.contains(['\n', '\r']) {
         return Err(
             "the file's name holds a line break, which the OMERO importer cannot take: rename it".into()
         );

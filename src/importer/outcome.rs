@@ -73,6 +73,12 @@ pub fn made(stdout: &str, class: &str) -> Vec<OmeroId> {
         .collect()
 }
 
+/// Whether a command found that its session is not there any more. (It says the same of a server that cannot be
+/// reached.) It says so before anything else, so no name of ours is taken for it.
+pub fn is_session_lost(done: &Finished) -> bool {
+    done.stdout.starts_with("Previous session expired for ")
+}
+
 /// Why a command that logs in failed. Codes: omero-py `cli.py` and `plugins/sessions.py`, modulo 256.
 pub fn login_failure(done: &Finished, sudo_user: &str, user: &str) -> ImporterError {
     let said = last_words(&done.stderr);

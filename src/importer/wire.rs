@@ -4,14 +4,14 @@
 //! A [`Submit`] is checked completely while it is read: it holds the same types as a [`Batch`], into which the agent
 //! turns it. What comes back is a [`Job`], to whose fields a newer agent may add.
 
-use super::{Batch, BatchFile, FileOutcome, Subject, check_path};
+use super::{Batch, BatchFile, FileOutcome, Subject};
 use crate::catalog::UnixTime;
 use crate::config::{Problem, check_host_path};
 use crate::identity::OmeroIdentity;
 use crate::names::{CollectionId, IrodsUser, LogicalPath, OmeroId, OmeroName};
 use crate::record::{Imported, Version};
 use crate::target::Target;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{self, DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_path_to_error::Segment;
 use std::collections::HashSet;
@@ -134,7 +134,7 @@ pub struct File {
     pub subject: Subject,
     /// Its logical path; `%` and bytes that are no printable UTF-8 are written as `%XX`.
     pub logical_path: LogicalPath,
-    /// The path under which the importer sees it.
+    /// The path under which the importer sees it. One that the importer cannot take has the file fail alone.
     #[serde(deserialize_with = "importer_path")]
     pub path: String,
     /// Modify time of the replica, in seconds since 1970.
@@ -571,14 +571,40 @@ fn check_word(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A path of the host, also one that the importer cannot take: that file fails alone, when its batch is imported. What
+/// is no UTF-8 in it (as it is, or a lone surrogate, as which JSON can say it) becomes a NUL, which no path holds.
 fn importer_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text = deserializer.deserialize_bytes(PathText)?;
     if text.len() > MAX_HOST_PATH_BYTES {
         return Err(D::Error::custom(format!("is longer than {MAX_HOST_PATH_BYTES} bytes")));
     }
     check_host_path(&text).map_err(D::Error::custom)?;
-    check_path(text.as_bytes()).map_err(D::Error::custom)?;
     Ok(text)
+}
+
+struct PathText;
+
+impl de::Visitor<'_> for PathText {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path as text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<String, E> {
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                text.push('\0');
+            }
+        }
+        Ok(text)
+    }
 }
 
 #[cfg(test)]

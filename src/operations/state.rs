@@ -6,7 +6,7 @@ use super::{Context, OperationError};
 use crate::catalog::{Item, Level};
 use crate::config::Attributes;
 use crate::names::LogicalPath;
-use crate::record::{Record, State, Triple};
+use crate::record::{Proof, Record, State, Triple};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -58,6 +58,10 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
             Value::Object(fields.into_iter().collect::<Map<String, Value>>())
         })
     };
+    let checksum = match record.proof(names) {
+        Some(Proof::Checksum(checksum)) => Some(checksum),
+        Some(Proof::Replica { .. }) | None => None,
+    };
     json!({
         "state": record.state(names).map(State::as_str),
         "attempts": record.attempts(names),
@@ -69,7 +73,7 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
         "owner": pair(&names.owner, "user", "group"),
         "mapped_by": pair(&names.mapped_by, "source", "person"),
         "version": record.version(names).map(|v| json!({
-            "modify_time": v.modify_time, "size": v.size, "checksum": record.checksum(names),
+            "modify_time": v.modify_time, "size": v.size, "checksum": checksum,
         })),
         "retry": record.retry(names).map(|r| json!({"next_at": r.next, "since": r.since})),
         "previous": values(&names.previous),

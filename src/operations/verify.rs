@@ -3,7 +3,7 @@
 
 use super::subject::{Subject, Thing};
 use super::{Context, OperationError};
-use crate::catalog::{Kind, Level, ReplicaStatus};
+use crate::catalog::{Kind, Level, Replica, ReplicaStatus};
 use crate::config::Attributes;
 use crate::names::{LogicalPath, OmeroId};
 use crate::record::{Record, State, Version};
@@ -89,10 +89,7 @@ fn other_version(names: &Attributes, thing: &Thing) -> Option<String> {
     if good.peek().is_none() {
         return Some("no replica is good".to_owned());
     }
-    let checksum = thing.record.checksum(names);
-    let is_same = |r: &crate::catalog::Replica| {
-        Version { modify_time: r.modify_time, size: r.size } == recorded
-            || r.size == recorded.size && checksum.is_some() && r.checksum.as_deref() == checksum
-    };
-    (!good.any(is_same)).then(|| "the data changed in iRODS after it was imported".to_owned())
+    let is_same = |r: &Replica| Version { modify_time: r.modify_time, size: r.size } == recorded;
+    let is_proved = || thing.record.replica_of_same_bytes(names, &thing.replicas).is_some();
+    (!good.any(is_same) && !is_proved()).then(|| "the data changed in iRODS after it was imported".to_owned())
 }

@@ -25,6 +25,9 @@ use std::time::Duration;
 /// How many jobs are asked for at a time.
 const JOBS: usize = 20;
 
+/// How long a job has been running that does more than find out what it waits for, in seconds.
+const AT_WORK: u64 = 300;
+
 /// The most questions about changes to one agent in one run.
 const MAX_QUESTIONS: usize = 100;
 
@@ -82,15 +85,30 @@ enum Standing {
     Ended(Box<Job>),
     /// It is not there any more.
     Lost(String),
-    /// It is being worked on, or cannot be told.
+    /// It waits there for something that its reason names.
+    Waits(Box<Job>),
+    /// It has been at work for some time.
+    Works,
+    /// It is to be worked on, or cannot be told.
     Open,
+}
+
+impl Standing {
+    fn of(job: Job, now: UnixTime) -> Self {
+        match job.state {
+            JobState::Done | JobState::Refused | JobState::Cancelled => Self::Ended(Box::new(job)),
+            JobState::Waiting | JobState::Queued if job.reason.is_some() => Self::Waits(Box::new(job)),
+            JobState::Running if job.started.is_some_and(|s| s.saturating_add(AT_WORK) <= now) => Self::Works,
+            JobState::Waiting | JobState::Queued | JobState::Running => Self::Open,
+        }
+    }
 }
 
 /// A data object or directory whose record names a job.
 struct Waiting {
     about: About,
     who: Option<OmeroIdentity>,
-    /// When it was given to the agent.
+    /// When it was given to the agent, if the agent has told nothing of it yet.
     since: UnixTime,
     /// Whether iRODS has other bytes by now.
     has_changed: bool,
@@ -137,15 +155,7 @@ impl Sweeper<'_> {
             due::ensure_collect(self.catalog, now, &next.text(), wait, Duration::ZERO)?;
         }
         if report != Report::default() {
-            log::info!(
-                "act=collect imported={} failed={} skipped={} pending={} stale={} gone={}",
-                report.imported,
-                report.failed,
-                report.skipped,
-                report.pending,
-                report.stale,
-                report.gone
-            );
+            log::info!("act=collect {report}");
         }
         self.ensure_recheck(&report)?;
         Ok(Collected { written: report, goes_on })
@@ -219,17 +229,18 @@ impl Sweeper<'_> {
                 }
             };
             mark.silent_since = None;
+            let is_end = changes.jobs.is_empty();
             if changes.cursor < mark.cursor {
                 read.has_begun_anew = true;
                 mark.cursor = 0;
                 continue;
             }
-            for job in changes.jobs.iter().filter(|job| job.state.is_final() && !mark.is_new) {
+            for job in changes.jobs.into_iter().filter(|_| !mark.is_new) {
                 self.take_in(agent, job, report)?;
             }
             mark.cursor = changes.cursor;
             // An agent may give fewer than it has, where they are long.
-            if changes.jobs.is_empty() {
+            if is_end {
                 mark.is_new = false;
                 return Ok(read);
             }
@@ -241,15 +252,18 @@ impl Sweeper<'_> {
         Ok(read)
     }
 
-    /// Writes down what became of a job's files that lie where they did when it was submitted.
-    fn take_in(&self, agent: &dyn Agent, job: &Job, report: &mut Report) -> Result<(), CatalogError> {
+    /// Writes down what became of a job's files that lie where they did when it was submitted, or why it waits.
+    fn take_in(&self, agent: &dyn Agent, job: Job, report: &mut Report) -> Result<(), CatalogError> {
+        if !job.state.is_final() && job.reason.is_none() {
+            return Ok(());
+        }
         let Some(place) = self.place(job.collection)? else { return Ok(()) };
         let zone = place.path.elements().next().unwrap_or_default();
         if zone != job.zone.as_bytes() {
             return Ok(()); // another zone's
         }
         let name = (job.key.as_str().to_owned(), agent.name().to_owned());
-        self.write_down(&place, &name, &Standing::Ended(Box::new(job.clone())), report).map(drop)
+        self.write_down(&place, &name, &Standing::of(job, self.clock.now()), report).map(drop)
     }
 
     /// Looks through all records that name a job. Gives whether that is enough for a while.
@@ -296,8 +310,7 @@ impl Sweeper<'_> {
             };
         }
         match asked.job(&key) {
-            Ok(Some(job)) if job.state.is_final() => Standing::Ended(Box::new(job)),
-            Ok(Some(_)) => Standing::Open,
+            Ok(Some(job)) => Standing::of(job, now),
             Ok(None) => Standing::Lost(format!(
                 "the agent '{agent}' does not know the import any more: it is submitted again"
             )),
@@ -341,14 +354,15 @@ impl Sweeper<'_> {
         let (mut has_changed, mut all_settled) = (false, true);
         let outcomes = outcomes_of(standing);
         let mut settle = |waiting: Waiting| {
-            // The sweep that gave it to the agent may still be on its way there.
-            let is_young =
-                self.clock.now() < waiting.since.saturating_add(self.config.sweep_expiry.as_secs());
-            if is_young && matches!(standing, Standing::Lost(_)) {
-                all_settled = false;
-                return Ok(());
+            match standing {
+                // The sweep that gave it to the agent may still be on its way there.
+                Standing::Lost(_) if self.is_young(&waiting) => {
+                    all_settled = false;
+                    return Ok(());
+                }
+                Standing::Lost(_) | Standing::Ended(_) => has_changed |= waiting.has_changed,
+                Standing::Waits(_) | Standing::Works | Standing::Open => {}
             }
-            has_changed |= waiting.has_changed;
             self.settle(&waiting, job, standing, &outcomes, &mut here)
         };
         for ids in place.objects.get(name).map(Vec::as_slice).unwrap_or_default().chunks(PAGE) {
@@ -378,6 +392,13 @@ impl Sweeper<'_> {
         Ok(all_settled)
     }
 
+    /// Whether the agent may not have been given it yet.
+    fn is_young(&self, waiting: &Waiting) -> bool {
+        // Of one with a reason the agent has told.
+        let is_known = waiting.about.record.reason(&self.config.attributes).is_some();
+        !is_known && self.clock.now() < waiting.since.saturating_add(self.config.sweep_expiry.as_secs())
+    }
+
     /// What a record that names a job says; `None` if it names another by now.
     fn waiting(
         &self,
@@ -398,7 +419,7 @@ impl Sweeper<'_> {
             subject,
             path,
             version,
-            checksum: record.checksum(names).map(str::to_owned),
+            proof: record.proof(names),
             attempts: record.attempts(names),
             since: retry.map_or(now, |r| r.since),
             mapped_by: record.mapped_by(names).cloned(),
@@ -428,6 +449,8 @@ impl Sweeper<'_> {
         let mut scribe = Scribe::new(self, server, report);
         match standing {
             Standing::Open => Ok(()),
+            Standing::Waits(waits) => scribe.wait(about, waits, who, job),
+            Standing::Works => scribe.resume(about, who, job),
             Standing::Lost(why) => scribe.postpone(about, why, who),
             Standing::Ended(ended) => match ended.state {
                 JobState::Refused => {

@@ -4,11 +4,11 @@
 use super::survey::Survey;
 use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
-use crate::config::{Attributes, Config};
+use crate::config::Config;
 use crate::identity::{Asked, Mapping, NoIdentity};
 use crate::importer::{Subject, check_path};
 use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
-use crate::record::{Entry, Record, State, Version};
+use crate::record::{Entry, Proof, Record, State, Version};
 use crate::target::{Filling, NoTarget, Target};
 use crate::visibility::Location;
 use crate::watch::{OnOverwrite, Place, Rules, Tag};
@@ -57,6 +57,8 @@ pub struct Planned {
     pub version: Version,
     /// Its checksum, if registered.
     pub checksum: Option<String>,
+    /// What proves these bytes; nothing for a directory, whose bytes are those of many data objects.
+    pub proof: Option<Proof>,
     /// What its record says now.
     pub record: Record,
     /// How often the import of this version was tried.
@@ -157,6 +159,7 @@ impl<'a> Decider<'a> {
             path: path.clone(),
             version: version_of(replica),
             checksum: replica.checksum.clone(),
+            proof: matches!(subject, Subject::DataObject(_)).then(|| Proof::of(replica)),
             record,
             attempts,
             verdict,
@@ -194,14 +197,15 @@ impl<'a> Decider<'a> {
             return Ok(None);
         }
         let is_renewed = record.fileset(names).is_some_and(|f| survey.renewed.contains(&f));
+        let touched = record.replica_of_same_bytes(names, &object.replicas);
         match state {
             Some(State::Imported | State::Stale) if is_same => {
                 if !is_renewed {
                     return Ok(None);
                 }
             }
-            Some(State::Imported) if touched(object, record, names).is_some() && !is_renewed => {
-                return Ok(touched(object, record, names).map(|r| (Some(r), Verdict::Touched)));
+            Some(State::Imported) if touched.is_some() && !is_renewed => {
+                return Ok(touched.map(|replica| (Some(replica), Verdict::Touched)));
             }
             Some(State::Imported | State::Stale) if rules.on_overwrite == OnOverwrite::Report => {
                 return Err(Not::Say(Entry::Stale(STALE.to_owned())));
@@ -376,12 +380,6 @@ fn version_of(replica: &Replica) -> Version {
 
 fn location_of(replica: &Replica) -> Location<'_> {
     Location { physical_path: &replica.physical_path, hierarchy: &replica.hierarchy }
-}
-
-/// The replica whose checksum and size are those recorded, whatever its time: nobody changed the bytes.
-fn touched<'o>(object: &'o Object, record: &Record, names: &Attributes) -> Option<&'o Replica> {
-    let (size, checksum) = (record.version(names)?.size, record.checksum(names)?);
-    object.good().find(|r| r.size == size && r.checksum.as_deref() == Some(checksum))
 }
 
 /// Whether the record has the verdict's state and reason, so that writing it would change nothing but a number.

@@ -65,12 +65,12 @@ impl<'a> Run<'a> {
     /// Writes down what is said, and gathers what is imported.
     pub fn take(&mut self, planned: Planned) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
-        let Planned { subject, path, version, checksum, record, attempts, verdict } = planned;
+        let Planned { subject, path, version, checksum, proof, record, attempts, verdict } = planned;
         let now = self.sweeper.clock.now();
         let since = record.retry(names).filter(|_| attempts > 0).map_or(now, |r| r.since);
         let previous = record.previous(names);
         let mut this =
-            About { subject, path, record, version, checksum, attempts, since, mapped_by: None, previous };
+            About { subject, path, record, version, proof, attempts, since, mapped_by: None, previous };
         match verdict {
             Verdict::Say(entry) => self.scribe.say(&this, &entry, None)?,
             Verdict::Touched => self.scribe.touch(&this)?,
@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
                     logical_path: this.path.clone(),
                     importer_path: import.importer_path,
                     version: this.version,
-                    checksum: this.checksum.clone(),
+                    checksum,
                     owner: import.owner,
                     previous: import.previous,
                 });

@@ -3,9 +3,10 @@
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, UnixTime, Which};
 use crate::identity::OmeroIdentity;
+use crate::importer::wire::Job;
 use crate::importer::{FileOutcome, Subject};
 use crate::names::{LogicalPath, OmeroId};
-use crate::record::{self, Details, Entry, JobName, Record, Retry, Triple, Version};
+use crate::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
 use std::time::Duration;
 
 /// The longest wait between two tries while OMERO is away.
@@ -18,7 +19,7 @@ pub(super) struct About {
     /// What the record says now.
     pub record: Record,
     pub version: Version,
-    pub checksum: Option<String>,
+    pub proof: Option<Proof>,
     pub attempts: u32,
     /// Since when the import is tried.
     pub since: UnixTime,
@@ -59,6 +60,43 @@ impl<'a> Scribe<'a> {
     ) -> Result<Vec<Triple>, CatalogError> {
         let retry = Some(Retry { next: self.sweeper.clock.now(), since: this.since });
         self.write(this, &Entry::Importing, &Details { who: Some(who), retry, job, ..Details::default() })
+    }
+
+    /// Writes why an agent's job waits. What the record says already is written again only when the wait has lasted
+    /// twice as long as it says: an agent tries every half hour, for weeks.
+    pub fn wait(
+        &mut self,
+        this: &About,
+        waits: &Job,
+        who: Option<&OmeroIdentity>,
+        job: JobName<'_>,
+    ) -> Result<(), CatalogError> {
+        let (names, now) = (&self.sweeper.config.attributes, self.sweeper.clock.now());
+        let why = waits.reason.as_deref().unwrap_or_default();
+        let is_said = this.record.reason(names).is_some_and(|said| said.starts_with(&record::sentence(why)));
+        let said_for = this.record.retry(names).map_or(0, |r| r.next.saturating_sub(r.since));
+        if is_said && now.saturating_sub(this.since) < said_for.saturating_mul(2) {
+            return Ok(());
+        }
+        let reason = format!("{why} (tried {} times by the agent '{}')", waits.attempts, job.agent);
+        let retry = Some(Retry { next: waits.next.unwrap_or(now), since: this.since });
+        let details = Details { who, retry, job: Some(job), ..Details::default() };
+        self.write(this, &Entry::Waiting(reason), &details).map(drop)
+    }
+
+    /// Writes that an agent's job waits no more.
+    pub fn resume(
+        &mut self,
+        this: &About,
+        who: Option<&OmeroIdentity>,
+        job: JobName<'_>,
+    ) -> Result<(), CatalogError> {
+        let names = &self.sweeper.config.attributes;
+        if this.record.reason(names).is_none() {
+            return Ok(());
+        }
+        let details = Details { who, retry: this.record.retry(names), job: Some(job), ..Details::default() };
+        self.write(this, &Entry::Importing, &details).map(drop)
     }
 
     /// Writes what became of an import.
@@ -108,7 +146,7 @@ impl<'a> Scribe<'a> {
         let details = Details {
             attempts: this.attempts,
             version: Some(this.version),
-            checksum: this.checksum.as_deref(),
+            proof: this.proof.as_ref(),
             server: self.server,
             previous: &this.previous,
             ..*details
@@ -137,7 +175,7 @@ impl<'a> Scribe<'a> {
         let names = &self.sweeper.config.attributes;
         let mut triples = this.record.triples.clone();
         triples.retain(|t| t.attribute != names.version);
-        triples.push(record::version_triple(names, this.version, this.checksum.as_deref()));
+        triples.push(record::version_triple(names, this.version, this.proof.as_ref()));
         self.replace(this, &triples).map(drop)
     }
 

@@ -7,7 +7,7 @@ use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
 use crate::config::{Attributes, Config};
 use crate::names::{CollectionId, DataId, LogicalPath, OmeroId};
-use crate::record::{Retry, State, Triple, Version};
+use crate::record::{Proof, Retry, State, Triple, Version};
 use crate::watch::{Marker, OnOverwrite, Tag, agreed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Survey {
 struct Known {
     state: Option<State>,
     version: Option<Version>,
-    checksum: Option<Box<str>>,
+    proof: Option<Proof>,
     retry: Option<Retry>,
     fileset: Option<OmeroId>,
     is_member: bool,
@@ -54,8 +54,10 @@ struct Brief {
     in_flux: bool,
     /// A good replica is of the recorded version.
     is_same: bool,
-    /// A good replica has the size and the checksum of the recorded version, whatever its time.
-    is_same_content: bool,
+    /// A good replica has the size of the recorded version, and its checksum if that is known.
+    is_alike: bool,
+    /// The replica that the record is about is there, however it is.
+    has_recorded: bool,
 }
 
 impl Known {
@@ -66,7 +68,7 @@ impl Known {
             self.state = State::parse(&triple.value);
         } else if attribute == names.version {
             self.version = Version::parse(&triple.value);
-            self.checksum = Some(triple.units.into_boxed_str()).filter(|c| !c.is_empty());
+            self.proof = Proof::parse(&triple.units);
         } else if attribute == names.retry {
             self.retry = Retry::of(&triple);
         } else if attribute == names.fileset {
@@ -92,6 +94,8 @@ impl Known {
 impl Brief {
     fn add(&mut self, replica: &Replica, known: Option<&Known>) {
         self.newest = self.newest.max(replica.modify_time);
+        let proof = known.and_then(|k| k.proof.as_ref());
+        self.has_recorded |= proof.is_some_and(|p| p.is_in(replica));
         self.in_flux |= matches!(replica.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked);
         if replica.status != ReplicaStatus::Good {
             return;
@@ -99,9 +103,17 @@ impl Brief {
         let version = Version { modify_time: replica.modify_time, size: replica.size };
         let recorded = known.and_then(|k| k.version);
         self.is_same |= recorded == Some(version);
-        self.is_same_content |= recorded.is_some_and(|v| v.size == version.size)
-            && replica.checksum.is_some()
-            && known.and_then(|k| k.checksum.as_deref()) == replica.checksum.as_deref();
+        let is_proved = match proof {
+            Some(Proof::Checksum(checksum)) => replica.checksum.as_ref() == Some(checksum),
+            Some(Proof::Replica { .. }) => true,
+            None => false,
+        };
+        self.is_alike |= is_proved && recorded.is_some_and(|v| v.size == version.size);
+    }
+
+    /// Whether a good replica has the bytes of the recorded version, whatever its time: see [`Proof::find`].
+    fn has_same_bytes(&self) -> bool {
+        self.is_alike && !self.has_recorded
     }
 }
 
@@ -245,7 +257,7 @@ impl Reading<'_> {
             let Some(known) = known.get(id) else { continue };
             match known.state {
                 Some(State::Imported | State::Stale) => {
-                    let changed = known.version.is_some() && !brief.is_same && !brief.is_same_content;
+                    let changed = known.version.is_some() && !brief.is_same && !brief.has_same_bytes();
                     if changed
                         && self.scope.rules_of(survey.tagged.get(id)).on_overwrite == OnOverwrite::Reimport
                     {

@@ -84,6 +84,25 @@ impl TestOmero {
         serde_json::from_str(&self.admin(&["show", "--json"])).unwrap()
     }
 
+    /// How often a command has been run to its end.
+    pub fn calls(&self, command: &str) -> usize {
+        let text = fs::read_to_string(self.store.join("calls.jsonl")).unwrap_or_default();
+        let calls = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        calls.filter(|call| call["argv"][0] == command).count()
+    }
+
+    /// Whose sessions are open, in the order of their opening.
+    pub fn sessions(&self) -> Vec<String> {
+        let all = self.show()["sessions"].as_array().unwrap().clone();
+        all.iter().map(|s| s["owner"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The directories of runs that have not ended.
+    pub fn runs(&self) -> usize {
+        let entries = fs::read_dir(&self.work).unwrap().flatten();
+        entries.filter(|e| e.file_name().to_str().unwrap().starts_with("run-")).count()
+    }
+
     /// The `importer` object of the plugin's configuration.
     pub fn importer_json(&self) -> serde_json::Value {
         let environment: serde_json::Map<String, serde_json::Value> =

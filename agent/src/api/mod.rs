@@ -124,7 +124,8 @@ async fn readyz(State(app): State<App>) -> Response {
 async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     let counts = app.queue.counts(None).await?;
     let loaded = app.live.get();
-    let text = app.metrics.text(&counts, loaded.config.servers.keys(), &app.runner.closed());
+    let text =
+        app.metrics.text(&counts, loaded.config.servers.keys(), &app.runner.closed(), app.runner.sessions());
     let text = text.map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

@@ -60,9 +60,13 @@ fn is_unseen(c: char) -> bool {
 
 const STYLE: &str = include_str!("page.css");
 
-/// Looks again, but not while somebody types or reads something else.
-const REFRESH: &str =
-    "setInterval(()=>{if(!document.hidden&&document.activeElement===document.body)location.reload()},15000)";
+/// An icon within the page, so that no browser asks for one: a tile with a dot.
+const ICON: &str = "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E\
+                    %3Crect width='8' height='8' rx='2' fill='%230b5cad'/%3E%3Ccircle cx='4' cy='4' r='2' fill='%23fff'/%3E%3C/svg%3E\">";
+
+/// Looks again, but not while somebody types, marks text or reads something else.
+const REFRESH: &str = "setInterval(()=>{if(!document.hidden&&document.activeElement===document.body&&!String(getSelection()))\
+                       location.reload()},15000)";
 
 /// A whole page. `live`: it looks again by itself.
 pub fn page(status: StatusCode, title: &impl Display, body: &Html, live: bool) -> Response {
@@ -72,7 +76,9 @@ pub fn page(status: StatusCode, title: &impl Display, body: &Html, live: bool) -
     let mut out = Html::default();
     html!(out; "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" (title) "</title>"
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-        "<meta name=\"color-scheme\" content=\"light dark\"><style nonce=\"" (nonce) "\">");
+        "<meta name=\"color-scheme\" content=\"light dark\">");
+    out.raw(ICON);
+    html!(out; "<style nonce=\"" (nonce) "\">");
     out.raw(STYLE);
     out.raw("</style></head><body>\n");
     out.0.push_str(&body.0);
@@ -83,7 +89,7 @@ pub fn page(status: StatusCode, title: &impl Display, body: &Html, live: bool) -
     }
     out.raw("</body></html>\n");
     let policy = format!(
-        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; form-action 'self'; \
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; form-action 'self'; \
          base-uri 'none'; frame-ancestors 'none'"
     );
     let mut response = (status, out.into_string()).into_response();

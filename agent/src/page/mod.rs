@@ -9,19 +9,19 @@ mod view;
 
 pub use session::Sessions;
 
-use crate::api::jobs::{self, Asked, asked, before, known, now, outcomes_of, read_outcomes, states};
+use crate::api::jobs::{self, Asked, Named, asked, before, known, now, outcomes_of, read_outcomes, states};
 use crate::api::{App, Peer, Problem};
 use crate::auth::{Client, digest_of};
 use crate::config::Listen;
 use crate::queue::{Filter, Job, JobId, QueueError};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Form, FromRequestParts, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Form, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use irods_rule_engine_plugin_omero::importer::wire::{Became, JobState, Outcome, Submit};
+use irods_rule_engine_plugin_omero::importer::wire::{JobState, Outcome, Submit};
 use serde::Deserialize;
 use session::Session;
 use std::sync::Arc;
@@ -42,9 +42,6 @@ const SOME: usize = 10;
 
 /// Files on the page of a job.
 const FILES: usize = 100;
-
-/// Of jobs with more files the list does not say what became of each.
-const COUNTED_FILES: u32 = 200;
 
 /// How often all callers together may try to sign in, in a second.
 const SIGN_INS: u32 = 10;
@@ -164,28 +161,15 @@ struct Line {
     job: Job,
     name: String,
     progress: Option<(u64, u64)>,
-    /// How many files of a job that is done are not in OMERO; `None` where it was not counted.
-    failed: Option<usize>,
 }
 
-async fn line(app: &App, job: Job) -> Result<Line, Failure> {
+fn line(app: &App, job: Job) -> Line {
     let progress = app.runner.progress(job.id).filter(|_| job.state == JobState::Running);
-    let counted = job.state == JobState::Done && job.files <= COUNTED_FILES;
-    let failed = if counted {
-        let outcomes = read_outcomes(outcomes_of(app, &job).await?).await?;
-        Some(outcomes.iter().filter(|o| o.outcome == Became::Failed).count())
-    } else {
-        None
-    };
-    Ok(Line { name: app.queue.name(job.id), job, progress, failed })
+    Line { name: app.queue.name(job.id), job, progress }
 }
 
 async fn lines(app: &App, filter: Filter) -> Result<Vec<Line>, Failure> {
-    let mut lines = Vec::new();
-    for job in app.queue.list(filter).await? {
-        lines.push(line(app, job).await?);
-    }
-    Ok(lines)
+    Ok(app.queue.list(filter).await?.into_iter().map(|job| line(app, job)).collect())
 }
 
 async fn overview(
@@ -199,6 +183,7 @@ async fn overview(
         zones: zones.clone(),
         states: states(&filters.state)?,
         user: given(&filters.user),
+        failed: false,
         text: given(&filters.text),
         before: given(&filters.before).map(|name| before(&app, &name)).transpose()?,
         limit: PAGE,
@@ -214,19 +199,26 @@ struct Summary {
     closed: Vec<String>,
     running: Vec<Line>,
     waiting: Vec<Line>,
-    refused: Vec<Line>,
+    failed: Vec<Line>,
     ended: Vec<crate::queue::Throughput>,
 }
 
 async fn summary(app: &App, zones: Option<Vec<String>>) -> Result<Summary, Failure> {
     let of = |state, limit| Filter { zones: zones.clone(), states: vec![state], limit, ..Filter::default() };
-    let since = now().saturating_sub(plot::WEEK);
+    let failed = Filter {
+        zones: zones.clone(),
+        states: vec![JobState::Refused, JobState::Done],
+        failed: true,
+        limit: SOME,
+        ..Filter::default()
+    };
+    let since = now().saturating_sub(plot::LONGEST);
     Ok(Summary {
         counts: app.queue.counts(zones.clone()).await?,
         closed: app.runner.closed().into_iter().collect(),
         running: lines(app, of(JobState::Running, PAGE)).await?,
         waiting: lines(app, of(JobState::Waiting, SOME)).await?,
-        refused: lines(app, of(JobState::Refused, SOME)).await?,
+        failed: lines(app, failed).await?,
         ended: app.queue.throughput(since, zones.clone()).await?,
     })
 }
@@ -257,16 +249,16 @@ struct Whole {
 async fn job(
     State(app): State<App>,
     viewer: Viewer,
-    Path(name): Path<String>,
+    name: Named,
     query: Asked<Paging>,
 ) -> Result<Response, Failure> {
     let Paging { from } = asked(query)?;
-    let job = known(&app, &viewer.client, &name).await?;
+    let job = known(&app, &viewer.client, name).await?;
     let history = app.queue.history(job.id).await?;
     let log = app.queue.log(job.id).await?;
     let outcomes = outcomes_of(&app, &job).await?;
     let files = files(&app, job.id, read_outcomes(outcomes).await?, from).await?;
-    let whole = Whole { line: line(&app, job).await?, history, log, from, files };
+    let whole = Whole { line: line(&app, job), history, log, from, files };
     Ok(view::job(&viewer, &whole))
 }
 
@@ -296,12 +288,12 @@ type Sent<T> = Result<Form<T>, axum::extract::rejection::FormRejection>;
 async fn retry(
     State(app): State<App>,
     viewer: Viewer,
-    Path(name): Path<String>,
+    name: Named,
     form: Sent<Csrf>,
 ) -> Result<Redirect, Failure> {
     let session = viewer.session.as_ref().ok_or(Failure::SignIn(Some("Sign in to try a job again.")))?;
     checked(session, form)?;
-    let id = known(&app, &viewer.client, &name).await?.id;
+    let id = known(&app, &viewer.client, name).await?.id;
     app.queue.retry(id, viewer.client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
     Ok(Redirect::to(&format!("/jobs/{}", app.queue.name(id))))
 }

@@ -1,39 +1,62 @@
 //! How much was done lately, as bars.
 
 use super::html::{Html, html};
+use super::view::grouped;
 use crate::queue::Throughput;
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 
 /// What is shown at most, in seconds.
-pub const WEEK: u64 = 7 * 86_400;
+pub const LONGEST: u64 = 7 * 86_400;
+
+/// A plot: how many bars, and how many hours each is.
+pub struct Plot {
+    title: &'static str,
+    bars: u64,
+    hours: u64,
+    /// What stands below its left, its middle and its right end.
+    axis: [&'static str; 3],
+}
+
+/// The last day, by the hour.
+pub const DAY: Plot =
+    Plot { title: "Last 24 hours", bars: 24, hours: 1, axis: ["24 h ago", "12 h ago", "now"] };
+
+/// The last week, by six hours.
+pub const WEEK: Plot =
+    Plot { title: "Last 7 days", bars: 28, hours: 6, axis: ["7 days ago", "3½ days ago", "now"] };
 
 /// The height of the drawing, in its own units.
 const HEIGHT: u64 = 60;
 
-/// Files of jobs that ended in the last `bars` times `hours` hours, a bar for each `hours`.
-pub fn bars(out: &mut Html, title: &'static str, ended: &[Throughput], now: UnixTime, hours: u64, bars: u64) {
+/// Draws how many files the jobs had that ended.
+pub fn bars(out: &mut Html, plot: &Plot, ended: &[Throughput], now: UnixTime) {
     let this_hour = now / 3_600;
-    let mut sums = vec![(0, 0); usize::try_from(bars).unwrap_or_default()];
+    let mut sums = vec![(0, 0); usize::try_from(plot.bars).unwrap_or_default()];
     for slot in ended {
         // The last bar ends with this hour; an hour to come is a clock that was set back.
-        let back = this_hour.saturating_sub(slot.hour) / hours;
+        let back = this_hour.saturating_sub(slot.hour) / plot.hours;
         let place = usize::try_from(back).ok().and_then(|back| sums.len().checked_sub(back + 1));
         if let Some(sum) = place.and_then(|place| sums.get_mut(place)) {
             *sum = (sum.0 + slot.done, sum.1 + slot.others);
         }
     }
     let most = sums.iter().map(|(done, others)| done + others).max().unwrap_or(0);
-    let all: u64 = sums.iter().map(|(done, _)| done).sum();
-    let others: u64 = sums.iter().map(|(_, others)| others).sum();
-    html!(out; "<figure><figcaption>" (title) ": " (all) " files in jobs done, " (others)
-        " in jobs refused or cancelled; the highest bar is " (most) "</figcaption><svg role=\"img\" aria-label=\"" (title)
-        "\" preserveAspectRatio=\"none\" viewBox=\"0 0 " (bars * 10) " " (HEIGHT) "\">");
+    let all = grouped(sums.iter().map(|(done, _)| done).sum());
+    let others = grouped(sums.iter().map(|(_, others)| others).sum());
+    html!(out; "<figure class=\"card\"><figcaption><strong>" (plot.title) "</strong><br><span class=\"key done\"></span> " (all)
+        " files in jobs done <span class=\"key others\"></span> " (others) " in jobs refused or cancelled</figcaption>"
+        "<div class=\"axis\"><span>" (grouped(most)) " files</span></div><svg role=\"img\" aria-label=\"" (plot.title) ": " (all)
+        " files in jobs done, " (others) " in jobs refused or cancelled\" preserveAspectRatio=\"none\" viewBox=\"0 0 " (plot.bars * 10) " " (HEIGHT) "\">");
     for (place, (done, others)) in sums.iter().enumerate() {
         let (low, high) = (height(*done, most), height(*others, most));
         bar(out, "done", place, HEIGHT - low, low);
         bar(out, "others", place, HEIGHT.saturating_sub(low + high), high);
     }
-    out.raw("</svg></figure>");
+    out.raw("</svg><div class=\"axis\">");
+    for place in plot.axis {
+        html!(out; "<span>" (place) "</span>");
+    }
+    out.raw("</div></figure>");
 }
 
 fn bar(out: &mut Html, class: &'static str, place: usize, y: u64, height: u64) {
@@ -59,10 +82,11 @@ mod tests {
             Throughput { hour: 100, done: 40, others: 0 },
         ];
         let mut out = Html::default();
-        bars(&mut out, "t", &ended, 100 * 3_600, 1, 24);
+        bars(&mut out, &DAY, &ended, 100 * 3_600);
         let text = out.into_string();
         assert!(
-            text.contains("50 files in jobs done, 10 in jobs refused or cancelled; the highest bar is 40"),
+            text.contains("50 files in jobs done, 10 in jobs refused or cancelled")
+                && text.contains("<span>40 files"),
             "{text}"
         );
         for rect in [

@@ -43,10 +43,14 @@ pub struct Job {
     pub group: Option<String>,
     /// The collection whose sweep submitted it.
     pub collection: String,
+    /// The path of the collection of its first file.
+    pub place: String,
     /// How urgent it is among the jobs of its user.
     pub priority: i8,
     /// How many files it has.
     pub files: u32,
+    /// How many of them failed, once it is done.
+    pub failed: u32,
     /// How far it is.
     pub state: JobState,
     /// Whether it runs and is to be ended.
@@ -84,6 +88,8 @@ pub struct NewJob {
     pub group: Option<String>,
     /// The collection whose sweep submits it.
     pub collection: String,
+    /// The path of the collection of its first file.
+    pub place: String,
     /// How urgent it is among the jobs of its user.
     pub priority: i8,
     /// How many files it has.
@@ -364,7 +370,7 @@ impl Queue {
         self.read(move |c| read::changes(c, after, zones.as_deref(), limit)).await
     }
 
-    /// Files of the jobs that ended since a time, by the hour. It costs as much as there are such jobs.
+    /// Files of the jobs that ended since a time, by the hour.
     ///
     /// # Errors
     /// The queue cannot be read.

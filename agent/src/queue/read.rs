@@ -58,7 +58,9 @@ pub struct Filter {
     pub states: Vec<JobState>,
     /// Of this OMERO user.
     pub user: Option<String>,
-    /// With this text in key, user, group, collection or reason.
+    /// Whether only those are meant that were refused or have files that failed.
+    pub failed: bool,
+    /// With this text in key, user, group, collection, its path or reason.
     pub text: Option<String>,
     /// Older than this job.
     pub before: Option<JobId>,
@@ -67,8 +69,8 @@ pub struct Filter {
 }
 
 /// The columns [`job_of`] reads.
-pub const COLUMNS: &str = "id, key, zone, server, user, \"group\", collection, priority, files, state, stopping, \
-                           reason, attempts, submitted, started, ended, next, since, change";
+pub const COLUMNS: &str = "id, key, zone, server, user, \"group\", collection, place, priority, files, failed, state, \
+                           stopping, reason, attempts, submitted, started, ended, next, since, change";
 
 /// A job from its row.
 pub fn job_of(row: &Row<'_>) -> Result<Job> {
@@ -85,8 +87,10 @@ pub fn job_of(row: &Row<'_>) -> Result<Job> {
         user: row.get("user")?,
         group: row.get("group")?,
         collection: row.get("collection")?,
+        place: row.get("place")?,
         priority: row.get("priority")?,
         files: row.get("files")?,
+        failed: row.get("failed")?,
         state,
         stopping: row.get("stopping")?,
         reason: row.get("reason")?,
@@ -126,7 +130,7 @@ impl Conditions {
         self.values.extend(values);
     }
 
-    /// The plus sign keeps SQLite from looking up all jobs of the zones to sort them: it goes through the jobs in the order
+    /// The plus sign keeps SQLite from looking up all rows of the zones to sort them: it goes through them in the order
     /// asked for, and stops when it has enough.
     fn zones(&mut self, zones: Option<&[String]>) {
         if let Some(zones) = zones {
@@ -148,11 +152,6 @@ pub fn get(connection: &Connection, id: JobId) -> Result<Option<Job>> {
     connection.prepare_cached(&sql)?.query_row([id.0], job_of).optional()
 }
 
-/// Every zone there is, each found with one step in the index.
-const ALL_ZONES: &str = "WITH RECURSIVE z (zone) AS (SELECT min(zone) FROM job UNION ALL \
-                         SELECT (SELECT min(zone) FROM job WHERE zone > z.zone) FROM z WHERE z.zone IS NOT NULL) \
-                         SELECT zone FROM z WHERE zone IS NOT NULL";
-
 /// The newest job with a key.
 pub fn find(connection: &Connection, key: &str, zones: Option<&[String]>) -> Result<Option<Job>> {
     // The index is by zone and key, and there are few zones.
@@ -160,7 +159,7 @@ pub fn find(connection: &Connection, key: &str, zones: Option<&[String]>) -> Res
     conditions.and("key = ?", key.to_owned());
     match zones {
         Some(zones) => conditions.one_of("zone", zones),
-        None => conditions.and_of(&format!("zone IN ({ALL_ZONES})"), []),
+        None => conditions.and_of("zone IN (SELECT zone FROM tally)", []),
     }
     Ok(conditions.jobs(connection, "ORDER BY id DESC LIMIT 1")?.pop())
 }
@@ -168,25 +167,67 @@ pub fn find(connection: &Connection, key: &str, zones: Option<&[String]>) -> Res
 /// Jobs, newest first.
 pub fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>> {
     let mut conditions = Conditions::default();
-    conditions.zones(filter.zones.as_deref());
-    if !filter.states.is_empty() {
-        let states: Vec<&'static str> = filter.states.iter().map(|s| s.as_str()).collect();
-        // The jobs of one state are in order in its index.
-        let column = if states.len() == 1 { "state" } else { "+state" };
-        conditions.one_of(column, &states);
-    }
     if let Some(user) = &filter.user {
         conditions.and("user = ?", user.clone());
     }
     if let Some(text) = &filter.text {
-        let columns = "key || ' ' || user || ' ' || coalesce(\"group\", '') || ' ' || collection || ' ' || \
+        let columns = "key || ' ' || user || ' ' || coalesce(\"group\", '') || ' ' || collection || ' ' || place || ' ' || \
                        coalesce(reason, '')";
         conditions.and(&format!("instr(lower({columns}), ?) > 0"), text.to_lowercase());
+    }
+    if filter.failed {
+        conditions.and_of("(state = 'refused' OR failed > 0)", []);
     }
     if let Some(before) = filter.before {
         conditions.and("id < ?", before.0);
     }
-    conditions.jobs(connection, &format!("ORDER BY id DESC LIMIT {}", filter.limit))
+    let every = filter.zones.is_none() && filter.states.is_empty();
+    if every || filter.user.is_some() {
+        // Through all jobs, or those of the user, in their order.
+        conditions.zones(filter.zones.as_deref());
+        let states: Vec<&'static str> = filter.states.iter().map(|s| s.as_str()).collect();
+        if !states.is_empty() {
+            conditions.one_of("+state", &states);
+        }
+        return conditions.jobs(connection, &format!("ORDER BY id DESC LIMIT {}", filter.limit));
+    }
+    newest_of_each(connection, filter, &conditions)
+}
+
+/// The jobs of one zone in one state are in order in an index: the newest of each are put together, so that a zone with
+/// few jobs is not looked for among all.
+fn newest_of_each(connection: &Connection, filter: &Filter, conditions: &Conditions) -> Result<Vec<Job>> {
+    let zones = match &filter.zones {
+        Some(zones) => zones.clone(),
+        None => all_zones(connection)?,
+    };
+    let states = if filter.states.is_empty() { &JobState::ALL[..] } else { &filter.states };
+    let and = if conditions.sql.is_empty() { "WHERE" } else { "AND" };
+    let sql = format!(
+        "SELECT id FROM job INDEXED BY {} {} {and} state = ? AND zone = ? ORDER BY id DESC LIMIT {}",
+        if filter.failed { "job_failed" } else { "job_state" },
+        conditions.sql,
+        filter.limit
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut ids: Vec<i64> = Vec::new();
+    for zone in &zones {
+        for state in states {
+            let (state, own) = (state.as_str(), conditions.values.iter().map(AsRef::as_ref));
+            let values = own.chain([&state as &dyn ToSql, zone]);
+            for id in statement.query_map(params_from_iter(values), |r| r.get(0))? {
+                ids.push(id?);
+            }
+        }
+    }
+    ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    ids.truncate(filter.limit);
+    let jobs = ids.into_iter().map(|id| get(connection, JobId(id)));
+    jobs.filter_map(Result::transpose).collect()
+}
+
+fn all_zones(connection: &Connection) -> Result<Vec<String>> {
+    connection.prepare_cached("SELECT DISTINCT zone FROM tally")?.query_map([], |r| r.get(0))?.collect()
 }
 
 /// Jobs by their newest change, and where to go on.
@@ -215,12 +256,11 @@ pub fn throughput(
     zones: Option<&[String]>,
 ) -> Result<Vec<Throughput>> {
     let mut conditions = Conditions::default();
-    conditions.and("ended >= ?", since);
+    conditions.and("hour >= ?", since / 3_600);
     conditions.zones(zones);
-    // By the index, which fails rather than go through all jobs.
     let sql = format!(
-        "SELECT ended / 3600 AS hour, sum(iif(state = 'done', files, 0)), sum(iif(state = 'done', 0, files)) \
-         FROM job INDEXED BY job_ended{} GROUP BY hour ORDER BY hour",
+        "SELECT hour, sum(done), sum(others) FROM throughput{} GROUP BY hour HAVING sum(done) + sum(others) > 0 \
+         ORDER BY hour",
         conditions.sql
     );
     connection
@@ -256,7 +296,7 @@ pub fn log(connection: &Connection, id: JobId) -> Result<Option<String>> {
 pub fn counts(connection: &Connection, zones: Option<&[String]>) -> Result<Counts> {
     let mut conditions = Conditions::default();
     conditions.zones(zones);
-    let sql = format!("SELECT state, count(*) FROM job{} GROUP BY state", conditions.sql);
+    let sql = format!("SELECT state, sum(jobs) FROM tally{} GROUP BY state", conditions.sql);
     let found: Vec<(String, u64)> = connection
         .prepare_cached(&sql)?
         .query_map(params_from_iter(&conditions.values), |r| Ok((r.get(0)?, r.get(1)?)))?

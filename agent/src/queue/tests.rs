@@ -32,11 +32,16 @@ fn job(key: &str, user: &str) -> NewJob {
         user: user.to_owned(),
         group: None,
         collection: "77".to_owned(),
+        place: format!("/zone1/home/{user}"),
         priority: 0,
         files: 1,
         body: format!("body of {key}").into_bytes(),
         by: "test".to_owned(),
     }
+}
+
+fn done(failed: u32) -> End {
+    End::Done { outcomes: b"[]".to_vec(), failed }
 }
 
 fn turn() -> Turn {
@@ -134,7 +139,7 @@ async fn a_job_ends_in_every_way_and_says_so_in_its_history() {
     let queue = place.open();
     let mut states = Vec::new();
     for (n, end) in [
-        End::Done(b"[]".to_vec()),
+        done(0),
         End::Refused("no such user".to_owned()),
         End::Waiting { reason: "down".to_owned(), next: 2_060 },
         End::Back("the agent ends".to_owned()),
@@ -177,9 +182,7 @@ async fn what_waits_is_queued_when_its_time_has_come_or_its_server_is_back() {
 async fn a_running_job_is_cancelled_when_its_run_has_ended_unless_it_was_done() {
     let place = place();
     let queue = place.open();
-    for (key, end, expected) in
-        [("a", End::Back(String::new()), CancelledState), ("b", End::Done(b"[]".to_vec()), Done)]
-    {
+    for (key, end, expected) in [("a", End::Back(String::new()), CancelledState), ("b", done(0), Done)] {
         let id = submit(&queue, job(key, "alice")).await;
         take(&queue, turn()).await.unwrap();
         let asked = queue.cancel(id, "carol".to_owned(), 2_000).await.unwrap().unwrap();
@@ -270,7 +273,7 @@ async fn files_of_jobs_that_ended_lately_are_summed_by_the_hour_in_the_zones_ask
     let hour = |hour, others| Throughput { hour, done: 0, others };
     assert_eq!(queue.throughput(0, None).await.unwrap(), [hour(1, 7), hour(2, 14)]);
     let zone = Some(vec!["zone1".to_owned()]);
-    assert_eq!(queue.throughput(3_601, zone).await.unwrap(), [hour(2, 7)]);
+    assert_eq!(queue.throughput(7_200, zone).await.unwrap(), [hour(2, 7)]);
 }
 
 #[tokio::test]
@@ -309,7 +312,7 @@ async fn a_full_queue_turns_submissions_away_and_still_writes_what_becomes_of_it
     };
     assert!(matches!(refused, Err(QueueError::Full(_))), "{refused:?}");
     let taken = queue.take(turn(), 2_000).await.unwrap().unwrap();
-    let end = End::Done(vec![b'o'; 5_000]);
+    let end = End::Done { outcomes: vec![b'o'; 5_000], failed: 0 };
     assert_eq!(queue.finish(taken.job.id, end, String::new(), 2_001).await.unwrap().unwrap().state, Done);
 }
 
@@ -381,4 +384,73 @@ async fn many_at_once_each_get_their_own_answer_and_share_commits() {
     }
     assert_eq!((new, same), (1_000, 1_000));
     assert!(queue.counts(None).await.unwrap().contains(&(Queued, 1_000)));
+}
+
+#[tokio::test]
+async fn what_failed_and_what_a_zone_has_is_found_and_counted_through_every_change() {
+    let place = place();
+    let queue = place.open();
+    let mut ids = Vec::new();
+    for (n, zone) in ["zone1", "zone2", "zone1", "zone2", "zone1", "zone1"].into_iter().enumerate() {
+        let user = format!("user{n}");
+        ids.push(
+            submit(&queue, NewJob { zone: zone.to_owned(), files: 3, ..job(&format!("k{n}"), &user) }).await,
+        );
+    }
+    let ends = [done(0), done(2), End::Refused("no".to_owned()), End::Refused("no".to_owned()), done(1)];
+    for (end, id) in ends.into_iter().zip(&ids) {
+        while state(&queue, *id).await != Running {
+            take(&queue, turn()).await.unwrap();
+        }
+        queue.finish(*id, end, String::new(), 7_200).await.unwrap();
+    }
+    let found = |zones: &[&str], states: Vec<JobState>, failed, limit| {
+        let zones = (!zones.is_empty()).then(|| zones.iter().map(|z| (*z).to_owned()).collect());
+        let (queue, filter) = (queue.clone(), Filter { zones, states, failed, limit, ..Filter::default() });
+        async move { queue.list(filter).await.unwrap().into_iter().map(|j| j.id.0).collect::<Vec<_>>() }
+    };
+    let failed = || vec![Refused, Done];
+    assert_eq!(found(&[], failed(), true, 9).await, [5, 4, 3, 2]);
+    assert_eq!(found(&["zone1"], failed(), true, 1).await, [5]);
+    assert_eq!(found(&["zone2", "zone3"], vec![], false, 9).await, [4, 2]);
+    assert_eq!(found(&[], vec![Done, Queued, Running], false, 3).await, [6, 5, 2]);
+    let by_place = Filter { text: Some("home/USER3".to_owned()), limit: 9, ..Filter::default() };
+    assert_eq!(queue.list(by_place).await.unwrap().len(), 1);
+
+    queue.retry(ids[1], "test".to_owned(), 7_300).await.unwrap();
+    assert_eq!(found(&[], failed(), true, 9).await, [5, 4, 3]);
+    let zone = |zone: &str| Some(vec![zone.to_owned()]);
+    let ended = queue.throughput(0, zone("zone2")).await.unwrap();
+    assert_eq!(ended, [Throughput { hour: 2, done: 0, others: 3 }]);
+    let count = |counts: &Counts, state| counts.iter().find(|(s, _)| *s == state).unwrap().1;
+    let counts = queue.counts(zone("zone2")).await.unwrap();
+    assert_eq!((count(&counts, Queued), count(&counts, Done), count(&counts, Refused)), (1, 0, 1));
+    queue.prune(7_201).await.unwrap();
+    let counts = queue.counts(None).await.unwrap();
+    assert_eq!((count(&counts, Done), count(&counts, Refused)), (0, 0));
+    assert_eq!(queue.throughput(0, None).await.unwrap(), [Throughput { hour: 2, done: 6, others: 6 }]);
+}
+
+#[tokio::test]
+async fn a_queue_of_the_version_before_is_made_anew_with_all_that_is_in_it() {
+    let place = place();
+    let connection = rusqlite::Connection::open(place.path()).unwrap();
+    connection.execute_batch(include_str!("schema_1.sql")).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO meta VALUES ('epoch', 'e'), ('change', 9), ('touched', 0);
+             INSERT INTO job (key, digest, zone, server, user, collection, priority, files, large, rank, state, submitted,
+                              ended, change)
+             VALUES ('a', x'', 'z', 'main', 'alice', '7', 0, 4, 0, 0, 'done', 1, 7200, 8),
+                    ('b', x'', 'z', 'main', 'alice', '7', 0, 5, 0, 0, 'queued', 1, NULL, 9);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(connection);
+    let queue = place.open();
+    assert_eq!(queue.list(Filter { limit: 9, ..Filter::default() }).await.unwrap().len(), 2);
+    let counts = queue.counts(None).await.unwrap();
+    assert!(counts.contains(&(Done, 1)) && counts.contains(&(Queued, 1)), "{counts:?}");
+    assert_eq!(queue.throughput(0, None).await.unwrap(), [Throughput { hour: 2, done: 4, others: 0 }]);
+    assert_eq!(take(&queue, turn()).await.as_deref(), Some("b"));
 }

@@ -46,8 +46,13 @@ pub struct Taken {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Every file has an outcome; JSON of all of them.
-    Done(Vec<u8>),
+    /// Every file has an outcome.
+    Done {
+        /// JSON of all of them.
+        outcomes: Vec<u8>,
+        /// How many files failed.
+        failed: u32,
+    },
     /// The batch is refused, and why.
     Refused(String),
     /// It is tried again.
@@ -185,6 +190,9 @@ const LONGEST_HANDICAP: u64 = 3_600;
 /// How many jobs are removed in one transaction.
 const PRUNED_AT_ONCE: usize = 500;
 
+/// How much longer than the jobs their throughput is kept, in seconds.
+const THROUGHPUT_KEPT: u64 = 31 * 86_400;
+
 /// How many free pages are given back in one transaction.
 const PAGES_AT_ONCE: u32 = 2_000;
 
@@ -222,7 +230,7 @@ impl Writing<'_> {
         job.change = self.next_change();
         self.run(
             "UPDATE job SET state = ?2, stopping = ?3, reason = ?4, attempts = ?5, started = ?6, ended = ?7, next = ?8,
-                            since = ?9, change = ?10, large = ?11
+                            since = ?9, change = ?10, large = ?11, failed = ?12
              WHERE id = ?1",
             params![
                 job.id.0,
@@ -236,6 +244,7 @@ impl Writing<'_> {
                 job.since,
                 job.change,
                 self.is_large(&job),
+                job.failed,
             ],
         )?;
         let large = self.is_large(&job);
@@ -266,8 +275,8 @@ impl Writing<'_> {
         let handicap = (u64::from(new.files) / FILES_A_SECOND).min(LONGEST_HANDICAP);
         self.run(
             "INSERT INTO job (key, digest, zone, server, user, \"group\", collection, priority, files, large, rank,
-                              state, submitted, change)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued', ?12, ?13)",
+                              state, submitted, change, place)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued', ?12, ?13, ?14)",
             params![
                 new.key,
                 digest.as_slice(),
@@ -282,6 +291,7 @@ impl Writing<'_> {
                 now + handicap,
                 now,
                 change,
+                new.place,
             ],
         )?;
         let id = JobId(self.connection.last_insert_rowid());
@@ -295,8 +305,10 @@ impl Writing<'_> {
             user: new.user.clone(),
             group: new.group.clone(),
             collection: new.collection.clone(),
+            place: new.place.clone(),
             priority: new.priority,
             files: new.files,
+            failed: 0,
             state: JobState::Queued,
             stopping: false,
             reason: None,
@@ -379,13 +391,13 @@ impl Writing<'_> {
                 self.note(id, now, "ended as asked")?;
                 Job { state: JobState::Cancelled, reason: job.reason, ended: Some(now), ..plain }
             }
-            End::Done(outcomes) => {
+            End::Done { outcomes, failed } => {
                 self.run(
                     "INSERT OR REPLACE INTO outcome (job, json) VALUES (?1, ?2)",
                     params![id.0, outcomes],
                 )?;
                 self.note(id, now, "done")?;
-                Job { state: JobState::Done, ended: Some(now), since: None, ..plain }
+                Job { state: JobState::Done, failed: *failed, ended: Some(now), since: None, ..plain }
             }
             End::Refused(reason) => {
                 self.note(id, now, &format!("refused: {reason}"))?;
@@ -455,8 +467,8 @@ impl Writing<'_> {
         let from = job.state;
         self.run("DELETE FROM outcome WHERE job = ?1", [id.0])?;
         self.note(id, now, &format!("queued again by {by}"))?;
-        let job = Job { state: JobState::Queued, reason: None, ended: None, next: None, since: None, ..job };
-        self.put(job, from).map(Some)
+        let again = Job { state: JobState::Queued, failed: 0, reason: None, ended: None, ..job };
+        self.put(Job { next: None, since: None, ..again }, from).map(Some)
     }
 
     /// See [`super::Queue::wake`].
@@ -510,6 +522,8 @@ impl Writing<'_> {
         for id in &old {
             self.run("DELETE FROM job WHERE id = ?1", [id])?;
         }
+        let hour = before.saturating_sub(THROUGHPUT_KEPT) / 3_600;
+        self.run("DELETE FROM throughput WHERE hour < ?1", [hour])?;
         // Gives pages back one row at a time.
         let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))?;
         let mut rows = vacuum.query([])?;

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// What makes each version of the schema out of the one before; the first out of nothing.
+const SCHEMAS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
 /// The version of the schema.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How many acts share one commit at most.
 const GROUP: usize = 1_024;
@@ -95,8 +98,8 @@ pub fn open(path: &Path, settings: Settings, now: UnixTime) -> Result<Opened, Op
         let path = path.display().to_string();
         return Err(OpenError::Newer { path, found: version, known: VERSION });
     }
-    if version == 0 {
-        create(&mut connection, now).map_err(wrong)?;
+    if version < VERSION {
+        upgrade(&mut connection, version, now).map_err(wrong)?;
     }
     limit(&connection, &settings).map_err(wrong)?;
     let epoch = connection
@@ -142,12 +145,16 @@ fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     Err(OpenError::Damaged { path: path.display().to_string(), why: said })
 }
 
-fn create(connection: &mut Connection, now: UnixTime) -> rusqlite::Result<()> {
+fn upgrade(connection: &mut Connection, version: i64, now: UnixTime) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(include_str!("schema.sql"))?;
-    transaction.execute("INSERT INTO meta VALUES ('epoch', lower(hex(randomblob(4))))", [])?;
-    // Numbers of changes start above those of every queue made before, which callers may still remember.
-    transaction.execute("INSERT INTO meta VALUES ('change', ?1), ('touched', 0)", [now << 20])?;
+    for schema in SCHEMAS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        transaction.execute_batch(schema)?;
+    }
+    if version == 0 {
+        transaction.execute("INSERT INTO meta VALUES ('epoch', lower(hex(randomblob(4))))", [])?;
+        // Numbers of changes start above those of every queue made before, which callers may still remember.
+        transaction.execute("INSERT INTO meta VALUES ('change', ?1), ('touched', 0)", [now << 20])?;
+    }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::importer::check_path;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -36,8 +37,7 @@ fn subject() -> impl Strategy<Value = Subject> {
 }
 
 fn file() -> impl Strategy<Value = BatchFile> {
-    let path = "/mnt/\\PC{0,80}"
-        .prop_filter("is no path", |p| check_path(p.as_bytes()).is_ok() && check_host_path(p).is_ok());
+    let path = "/mnt/\\PC{0,80}".prop_filter("is no path", |p| check_host_path(p).is_ok());
     let version = (any::<u64>(), any::<u64>()).prop_map(|(modify_time, size)| Version { modify_time, size });
     (subject(), logical_path(), path, version, option::of("\\PC{1,60}"), user(), vec(id(), 0..3)).prop_map(
         |(subject, logical_path, importer_path, version, checksum, owner, previous)| BatchFile {
@@ -170,7 +170,6 @@ fn what_is_wrong_is_named_by_its_pointer() {
         ("/files/0/logical_path", json!("/tempZone/%ü")),
         ("/files/0/path", json!("mnt/a.tif")),
         ("/files/0/path", json!("/mnt/../a.tif")),
-        ("/files/0/path", json!("/mnt/a\n.tif")),
         ("/files/0/path", json!("/".repeat(5_000))),
         ("/files/0/modified", json!(-1)),
         ("/files/0/size", json!(1.5)),
@@ -184,6 +183,30 @@ fn what_is_wrong_is_named_by_its_pointer() {
         assert_eq!(refusal(pointer, value).pointer, pointer);
     }
     assert_eq!(refusal("/files", json!([file, file])).pointer, "/files/1/subject");
+}
+
+#[test]
+fn a_path_the_importer_cannot_take_is_read_and_known_for_what_it_is() {
+    let text = body().to_string();
+    let path = |escaped: &[u8]| {
+        let (before, after) = text.split_once("/mnt/a.tif").unwrap();
+        let body = [before.as_bytes(), escaped, after.as_bytes()].concat();
+        let read = Submit::read(&body).unwrap();
+        // The agent keeps it as it writes it.
+        assert_eq!(Submit::read(&read.to_json()).unwrap(), read);
+        read.files[0].path.clone()
+    };
+    for (escaped, word) in [
+        (&b"/mnt/a\\nb.tif"[..], "line break"),
+        (b"/mnt/a.tif ", "ends with a blank"),
+        (b"/mnt/.a.tif", "starts with a dot"),
+        (b"/mnt/a\xff.tif", "UTF-8"),
+        (b"/mnt/a\\udcff.tif", "UTF-8"),
+    ] {
+        let path = path(escaped);
+        assert!(check_path(path.as_bytes()).unwrap_err().contains(word), "{path:?}");
+    }
+    assert_eq!(path(b"/mnt/\\u00e9\xc3\xa9\\ud83d\\ude00.tif"), "/mnt/éé😀.tif");
 }
 
 #[test]

@@ -72,6 +72,13 @@ impl TestAgent {
         }
     }
 
+    /// Has its one job in a state.
+    fn is(&self, change: impl FnOnce(&mut Job)) {
+        let mut jobs = self.jobs.borrow_mut();
+        change(&mut jobs[0].1);
+        jobs[0].2 = self.changed();
+    }
+
     /// Loses its file.
     fn forget(&self) {
         self.jobs.borrow_mut().clear();
@@ -246,6 +253,70 @@ fn what_an_agent_has_is_not_given_away_again() {
     assert_eq!(files, [1, 1]);
     o.agents[0].work();
     assert_eq!(o.collect().unwrap().written.imported, 2);
+}
+
+#[test]
+fn a_job_that_waits_has_its_reason_in_the_record_and_a_week_of_tries_costs_few_writes() {
+    let o = outside(&["a1"]);
+    o.put(1, "a.tif");
+    o.sweep().unwrap();
+    o.collect().unwrap();
+    let key = o.job("a.tif");
+    let said = || o.world.catalog.value("a.tif", "::reason");
+    let (mut last, mut writes) = (None, 0);
+    for attempt in 1..=7 * 48 {
+        o.world.wait(30);
+        o.agents[0].is(|job| {
+            job.state = JobState::Waiting;
+            job.reason = Some("OMERO cannot be reached".to_owned());
+            (job.attempts, job.next) = (attempt, Some(o.world.clock.now() + 1_770));
+        });
+        assert!(o.collect().unwrap().goes_on);
+        writes += usize::from(said() != last);
+        last = said();
+        o.world.wait(1_770);
+        // Its turn has come, and it finds what it found before.
+        o.agents[0].is(|job| (job.state, job.next) = (JobState::Queued, None));
+        o.collect().unwrap();
+    }
+    let last = last.unwrap();
+    assert!(
+        last.starts_with("OMERO cannot be reached (tried ") && last.ends_with("by the agent 'a1')"),
+        "{last}"
+    );
+    assert!((5..15).contains(&writes), "{writes}");
+    assert_eq!((o.state("a.tif"), o.job("a.tif")), (Some(State::Importing), key.clone()));
+
+    o.agents[0].is(|job| job.reason = Some("another reason".to_owned()));
+    o.collect().unwrap();
+    assert!(said().unwrap().starts_with("another reason"));
+    // It is at work for some time: nothing is waited for any more.
+    let started = o.world.clock.now();
+    o.agents[0].is(|job| (job.state, job.reason, job.started) = (JobState::Running, None, Some(started)));
+    o.collect().unwrap();
+    assert!(said().is_some(), "it may find the same again");
+    o.world.wait(o.world.config.sweep_expiry.as_secs());
+    o.collect().unwrap();
+    assert_eq!((said(), o.state("a.tif"), o.job("a.tif")), (None, Some(State::Importing), key));
+    o.agents[0].work();
+    assert_eq!(o.collect().unwrap().written.imported, 1);
+    assert_eq!(said(), None);
+}
+
+#[test]
+fn a_job_that_waited_at_an_agent_which_lost_it_is_submitted_again() {
+    let o = outside(&["a1"]);
+    o.put(1, "a.tif");
+    o.sweep().unwrap();
+    o.collect().unwrap();
+    o.agents[0].is(|job| {
+        (job.state, job.reason) = (JobState::Waiting, Some("OMERO cannot be reached".to_owned()));
+        job.next = Some(o.world.clock.now() + 1_800);
+    });
+    o.collect().unwrap();
+    o.agents[0].forget();
+    o.world.wait(o.world.config.sweep_expiry.as_secs());
+    assert_eq!(o.collect().unwrap().written.pending, 1);
 }
 
 #[test]

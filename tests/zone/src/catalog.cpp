@@ -569,6 +569,10 @@ namespace zone
     void Catalog::move_data(std::int64_t data_id, const std::string& path)
     {
         const auto parent = collection(parent_of(path));
+        // As a 5.0.2 server does: a new collection is a new time, of every replica; a new name, or a new name of the
+        // collection, is not.
+        database_.execute("update R_DATA_MAIN set modify_ts = ? where data_id = ? and coll_id != ?",
+                          {catalog_now(), data_id, parent.id});
         database_.execute("update R_DATA_MAIN set coll_id = ?, data_name = ? where data_id = ?",
                           {parent.id, zone::name_of(path), data_id});
     }

@@ -383,8 +383,8 @@ namespace zone
             request.set("send_notifications", false);
         }
         std::string text = request.dump();
-        // A length, and no end of string after it that anybody may rely on.
-        BytesBuf buffer{static_cast<int>(text.size()), &text[0]};
+        // The C library sends the end of the string along.
+        BytesBuf buffer{static_cast<int>(text.size()) + 1, &text[0]};
         return api(
             session, "replica_close",
             [&] {

@@ -181,7 +181,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("member_of", "the other files of a set of several files", "id in OMERO", "the OMERO server", "the fileset that the file belongs to"),
     ("owner", "with `state`", "OMERO user", "OMERO group", "whose the images are"),
     ("mapped_by", "with `state`", "the source, such as `table`", "the iRODS user whose mapping it is", "how that OMERO user was found"),
-    ("version", "with `state`", "modify time and size, `1700000000:1024`", "checksum, if one is registered", "which state of the bytes the record is about"),
+    ("version", "with `state`", "modify time and size, `1700000000:1024`", "its checksum if one is registered, otherwise the number of the replica and of its collection, `replica 0 in 10023`", "which state of the bytes the record is about"),
     ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
     ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
     ("ignored", "with `state`", "`name#zone`", "", "who asked that the data is left alone"),
