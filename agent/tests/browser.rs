@@ -6,12 +6,12 @@
 mod browser;
 mod support;
 
-use browser::{Browser, forward};
+use browser::Browser;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
-use support::{TOKEN, TestAgent, wait_until};
+use support::{TOKEN, TestAgent, forward, wait_until};
 
 /// An agent, the address of its page, and a browser.
 fn before_the_page(agent: TestAgent) -> (TestAgent, String, Browser) {

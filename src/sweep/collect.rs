@@ -160,15 +160,7 @@ impl Sweeper<'_> {
             due::ensure_collect(self.catalog, now, &next.text(), wait, Duration::ZERO)?;
         }
         if report != Report::default() {
-            log::info!(
-                "act=collect imported={} failed={} skipped={} pending={} stale={} gone={}",
-                report.imported,
-                report.failed,
-                report.skipped,
-                report.pending,
-                report.stale,
-                report.gone
-            );
+            log::info!("act=collect {report}");
         }
         self.ensure_recheck(&report)?;
         Ok(Collected { written: report, goes_on })

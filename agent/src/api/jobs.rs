@@ -5,7 +5,7 @@ use super::state::App;
 use crate::auth::Client;
 use crate::queue::{Cancelled, Event, Filter, Job, JobId, NewJob, Submitted};
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 type Caller = Extension<Arc<Client>>;
 pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(crate) type Named = Result<Path<String>, PathRejection>;
 
 /// Larger bodies are read on a thread of their own.
 const LARGE_BODY: usize = 256 << 10;
@@ -38,6 +39,12 @@ const MAX_PAGE: usize = 1_000;
 
 /// The most jobs on a page that does not say how many.
 const USUAL_PAGE: usize = 100;
+
+fn page_size(asked: Option<usize>) -> Result<usize, Problem> {
+    let size = asked.unwrap_or(USUAL_PAGE);
+    let wrong = || bad(format!("'limit' is a number from 1 to {MAX_PAGE}"));
+    (1..=MAX_PAGE).contains(&size).then_some(size).ok_or_else(wrong)
+}
 
 pub(crate) fn now() -> u64 {
     SystemClock.now()
@@ -173,7 +180,8 @@ pub(crate) fn states(list: &str) -> Result<Vec<JobState>, Problem> {
 
 /// The job a page begins behind.
 pub(crate) fn before(app: &App, name: &str) -> Result<JobId, Problem> {
-    app.queue.id(name).ok_or_else(|| bad("'before' names no job"))
+    let wrong = || Problem::new(StatusCode::NOT_FOUND, "'before' names no job");
+    app.queue.id(name).ok_or_else(wrong)
 }
 
 /// The zones a caller means, of those it may know of.
@@ -197,7 +205,7 @@ pub async fn list(
         let job = app.queue.find(key, zones).await?.ok_or_else(Problem::no_job)?;
         return Ok(Json(shown(&app, job, true).await?).into_response());
     }
-    let limit = query.limit.unwrap_or(USUAL_PAGE).clamp(1, MAX_PAGE);
+    let limit = page_size(query.limit)?;
     let filter = Filter {
         zones,
         states: states(query.state.as_deref().unwrap_or_default())?,
@@ -236,9 +244,9 @@ pub struct Happened {
 pub async fn get(
     State(app): State<App>,
     Extension(client): Caller,
-    Path(name): Path<String>,
+    name: Named,
 ) -> Result<Json<Detail>, Problem> {
-    let job = known(&app, &client, &name).await?;
+    let job = known(&app, &client, name).await?;
     let history = app.queue.history(job.id).await?;
     let history = history.into_iter().map(|Event { at, what }| Happened { at, what }).collect();
     let log = app.queue.log(job.id).await?;
@@ -249,9 +257,9 @@ pub async fn get(
 pub async fn cancel(
     State(app): State<App>,
     Extension(client): Caller,
-    Path(name): Path<String>,
+    name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
-    let id = known(&app, &client, &name).await?.id;
+    let id = known(&app, &client, name).await?.id;
     let job = match app.queue.cancel(id, client.name.clone(), now()).await?.ok_or_else(Problem::no_job)? {
         Cancelled::Now(job) | Cancelled::Ended(job) => job,
         Cancelled::Running(job) => {
@@ -266,16 +274,18 @@ pub async fn cancel(
 pub async fn retry(
     State(app): State<App>,
     Extension(client): Caller,
-    Path(name): Path<String>,
+    name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
-    let id = known(&app, &client, &name).await?.id;
+    let id = known(&app, &client, name).await?.id;
     let job = app.queue.retry(id, client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
     Ok(Json(shown(&app, job, false).await?))
 }
 
 /// A job the caller may know of.
-pub(crate) async fn known(app: &App, client: &Client, name: &str) -> Result<Job, Problem> {
-    let id: JobId = app.queue.id(name).ok_or_else(Problem::no_job)?;
+pub(crate) async fn known(app: &App, client: &Client, name: Named) -> Result<Job, Problem> {
+    // What is no text is no name.
+    let id: Option<JobId> = name.ok().and_then(|Path(name)| app.queue.id(&name));
+    let id = id.ok_or_else(Problem::no_job)?;
     let job = app.queue.get(id).await?.filter(|job| client.zones.allow(&job.zone));
     job.ok_or_else(Problem::no_job)
 }
@@ -300,8 +310,11 @@ pub async fn changes(
 ) -> Result<Json<Changes>, Problem> {
     let query = asked(query)?;
     let zones = zones(&client, query.zone);
-    let limit = query.limit.unwrap_or(USUAL_PAGE).clamp(1, MAX_PAGE);
-    let deadline = Instant::now() + Duration::from_secs(query.wait.min(MAX_WAIT));
+    let limit = page_size(query.limit)?;
+    if query.wait > MAX_WAIT {
+        return Err(bad(format!("'wait' is a number of seconds from 0 to {MAX_WAIT}")));
+    }
+    let deadline = Instant::now() + Duration::from_secs(query.wait);
     let (mut newest, mut ending) = (app.queue.newest(), app.ending.clone());
     let mut after = query.after;
     let (cursor, jobs) = loop {

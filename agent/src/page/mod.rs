@@ -9,13 +9,13 @@ mod view;
 
 pub use session::Sessions;
 
-use crate::api::jobs::{self, Asked, asked, before, known, now, outcomes_of, read_outcomes, states};
+use crate::api::jobs::{self, Asked, Named, asked, before, known, now, outcomes_of, read_outcomes, states};
 use crate::api::{App, Peer, Problem};
 use crate::auth::{Client, digest_of};
 use crate::config::Listen;
 use crate::queue::{Filter, Job, JobId, QueueError};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Form, FromRequestParts, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Form, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -249,11 +249,11 @@ struct Whole {
 async fn job(
     State(app): State<App>,
     viewer: Viewer,
-    Path(name): Path<String>,
+    name: Named,
     query: Asked<Paging>,
 ) -> Result<Response, Failure> {
     let Paging { from } = asked(query)?;
-    let job = known(&app, &viewer.client, &name).await?;
+    let job = known(&app, &viewer.client, name).await?;
     let history = app.queue.history(job.id).await?;
     let log = app.queue.log(job.id).await?;
     let outcomes = outcomes_of(&app, &job).await?;
@@ -288,12 +288,12 @@ type Sent<T> = Result<Form<T>, axum::extract::rejection::FormRejection>;
 async fn retry(
     State(app): State<App>,
     viewer: Viewer,
-    Path(name): Path<String>,
+    name: Named,
     form: Sent<Csrf>,
 ) -> Result<Redirect, Failure> {
     let session = viewer.session.as_ref().ok_or(Failure::SignIn(Some("Sign in to try a job again.")))?;
     checked(session, form)?;
-    let id = known(&app, &viewer.client, &name).await?.id;
+    let id = known(&app, &viewer.client, name).await?.id;
     app.queue.retry(id, viewer.client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
     Ok(Redirect::to(&format!("/jobs/{}", app.queue.name(id))))
 }

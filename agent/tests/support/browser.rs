@@ -4,9 +4,7 @@ use crate::support::PATIENCE;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Write, copy};
-use std::net::{Shutdown, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -231,26 +229,4 @@ impl Drop for Browser {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Brings what comes to a TCP port to a Unix socket, as `ssh -L` does. Gives the address for a browser.
-pub fn forward(socket: PathBuf) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    spawn(move || {
-        for from in listener.incoming().map_while(Result::ok) {
-            let Ok(to) = UnixStream::connect(&socket) else { continue };
-            let (mut there, mut back) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            let (mut from, mut to) = (from, to);
-            spawn(move || {
-                let _ = copy(&mut from, &mut to); // either side may end first
-                let _ = to.shutdown(Shutdown::Write);
-            });
-            spawn(move || {
-                let _ = copy(&mut back, &mut there);
-                let _ = there.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    format!("http://localhost:{port}")
 }

@@ -7,8 +7,8 @@ pub mod omero;
 use omero::TestOmero;
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{Read, Write, copy};
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -345,4 +345,26 @@ impl Drop for TestAgent {
 /// The outcomes of a job, one word each.
 pub fn outcomes(job: &Value) -> Vec<&str> {
     job["outcomes"].as_array().unwrap().iter().map(|o| o["outcome"].as_str().unwrap()).collect()
+}
+
+/// Brings what comes to a TCP port to a Unix socket, as `ssh -L` does. Gives the address for a browser.
+pub fn forward(socket: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for from in listener.incoming().map_while(Result::ok) {
+            let Ok(to) = UnixStream::connect(&socket) else { continue };
+            let (mut there, mut back) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let (mut from, mut to) = (from, to);
+            std::thread::spawn(move || {
+                let _ = copy(&mut from, &mut to); // either side may end first
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let _ = copy(&mut back, &mut there);
+                let _ = there.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    format!("http://localhost:{port}")
 }
