@@ -81,7 +81,7 @@ fn the_table_of_the_agents_keys_is_what_its_reader_asks_for() {
             // The plugin's reader takes these.
             None => assert!(value.starts_with("as in ") || value == "table", "{key}"),
             Some((expected, _)) if default.starts_with('`') || default == "the host" => {
-                assert_eq!(value, expected, "{key}")
+                assert_eq!(value, expected, "{key}");
             }
             Some(expected) => assert_eq!((value, default), (&expected.0, &expected.1), "{key}"),
         }
