@@ -28,7 +28,7 @@ NOT_PRIVILEGED = 'CAT_INSUFFICIENT_PRIVILEGE_LEVEL'
 
 @unittest.skipIf(test.settings.TOPOLOGY_FROM_RESOURCE_SERVER, 'the plugin imports on the catalog provider')
 class Test_Rule_Engine_Plugin_Omero(session.make_sessions_mixin([('otherrods', 'rods')],
-                                                                [('alice', 'apass'), ('bobby', 'bpass')]),
+                                                                [('omero_alice', 'apass'), ('omero_bobby', 'bpass')]),
                                     unittest.TestCase):
     def setUp(self):
         super(Test_Rule_Engine_Plugin_Omero, self).setUp()
@@ -56,7 +56,7 @@ class Test_Rule_Engine_Plugin_Omero(session.make_sessions_mixin([('otherrods', '
     def stanza(self, **changes):
         """The plugin's configuration: alice has an OMERO user, bobby has none."""
         stanza = {
-            'watch': [self.alice.home_collection, self.bobby.home_collection],
+            'watch': [self.alice.session_collection, self.bobby.session_collection],
             'quiet_period_in_seconds': 1,
             'users': {'table': {'%s#%s' % (self.alice.username, self.alice.zone_name): 'alice'}},
             'visibility': {'vaults': [{'prefix': os.path.join(IrodsConfig().irods_directory, 'Vault')},
@@ -91,7 +91,7 @@ class Test_Rule_Engine_Plugin_Omero(session.make_sessions_mixin([('otherrods', '
         path = os.path.join(self.dir, name)
         with open(path, 'w') as file:
             file.write('bytes that are no image')
-        logical_path = '%s/%s' % (user.home_collection, name)
+        logical_path = '%s/%s' % (user.session_collection, name)
         user.assert_icommand(['iput', '-f', path, logical_path])
         return logical_path
 
@@ -115,7 +115,7 @@ class Test_Rule_Engine_Plugin_Omero(session.make_sessions_mixin([('otherrods', '
     def test_an_empty_stanza_loads_and_does_nothing(self):
         with self.configured({}):
             logical_path = self.put(self.alice, 'empty_stanza.tif')
-            out, _, _ = self.alice.run_icommand(['imeta', 'ls', '-C', self.alice.home_collection])
+            out, _, _ = self.alice.run_icommand(['imeta', 'ls', '-C', self.alice.session_collection])
             self.assertNotIn('irods::omero', out)
             self.assertIsNone(self.value(self.alice, logical_path, 'irods::omero::state'))
 
@@ -140,7 +140,7 @@ class Test_Rule_Engine_Plugin_Omero(session.make_sessions_mixin([('otherrods', '
             logical_path = self.put(self.alice, 'reserved.tif')
             for words in (['add', '-d', logical_path, 'irods::omero::state', 'imported'],
                           ['set', '-d', logical_path, 'irods::omero::owner', 'root'],
-                          ['add', '-C', self.alice.home_collection, 'irods::omero::due', 'x']):
+                          ['add', '-C', self.alice.session_collection, 'irods::omero::due', 'x']):
                 self.alice.assert_icommand(['imeta'] + words, 'STDERR', NOT_PRIVILEGED)
             self.admin.assert_icommand(
                 ['imeta', 'add', '-u', self.alice.username, 'irods::omero::user', 'alice'])

@@ -40,21 +40,26 @@ def pep_api_data_obj_put_pre(rule_args, callback, rei):
 
 
 def notify_failed(rule_args, callback, rei):
-    """notify_failed(domain, attribute): whoever owns data that could not be imported gets one mail for it."""
-    domain, remembered = rule_args[0], rule_args[1]
+    """notify_failed(domain, memory, attribute): whoever owns data that could not be imported gets one mail for it.
+
+    An AVU on the administrator's collection `memory` remembers the number of each data object.
+    """
+    domain, memory, remembered = rule_args[0], rule_args[1], rule_args[2]
     failed = "META_DATA_ATTR_NAME = 'irods::omero::state' AND META_DATA_ATTR_VALUE = 'failed'"
-    for collection, name, owner in rows(callback, "COLL_NAME, DATA_NAME, DATA_OWNER_NAME", failed):
-        path = "%s/%s" % (collection, name)
-        there = "COLL_NAME = '%s' AND DATA_NAME = '%s' AND META_DATA_ATTR_NAME = '%s'"
-        there = there % (quoted(collection), quoted(name), quoted(remembered))
-        if any(rows(callback, "META_DATA_ATTR_VALUE", there)):
+    for number, collection, name, owner in rows(callback, "DATA_ID, COLL_NAME, DATA_NAME, DATA_OWNER_NAME", failed):
+        there = "COLL_NAME = '%s' AND META_COLL_ATTR_NAME = '%s' AND META_COLL_ATTR_VALUE = '%s'"
+        if any(rows(callback, "META_COLL_ATTR_VALUE", there % (quoted(memory), quoted(remembered), number))):
             continue
+        path = "%s/%s" % (collection, name)
+        # The server divides a command's words at quotes.
+        shown = "Your data object with the number %s" % number if "'" in path or '"' in path else path
         result = callback.omero_state(path, "")
         # It may have been tried again meanwhile.
         if result["status"] and json.loads(result["arguments"][1])["state"] == "failed":
-            callback.msiExecCmd("omero_mail", '%s@%s "%s"' % (owner, domain, path), "null", "null", "null", 0)
-            note = callback.msiString2KeyValPair("%s=%s" % (remembered, owner), 0)["arguments"][1]
-            callback.msiAssociateKeyValuePairsToObj(note, path, "-d")
+            sent = callback.msiExecCmd("omero_mail", '%s@%s "%s"' % (owner, domain, shown), "null", "null", "null", 0)
+            if sent["status"]:
+                note = callback.msiString2KeyValPair("%s=%s" % (remembered, number), 0)["arguments"][1]
+                callback.msiAssociateKeyValuePairsToObj(note, memory, "-C")
 
 
 def quoted(text):

@@ -4,7 +4,7 @@
 //! The tables `omero` and `omero.importer` take the words of the plugin's own configuration and are read by its reader.
 
 use irods_rule_engine_plugin_omero::config::form::{Form, Problems, text_of};
-use irods_rule_engine_plugin_omero::config::{Config as PluginConfig, Omero, Problem};
+use irods_rule_engine_plugin_omero::config::{Asked, Config as PluginConfig, Omero, Problem};
 use irods_rule_engine_plugin_omero::identity::Denied;
 use irods_rule_engine_plugin_omero::importer::LONGEST_IDLE;
 use irods_rule_engine_plugin_omero::names::OmeroName;
@@ -161,6 +161,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long running imports may go on when the agent is to end.
     pub stop: Duration,
+    /// How long an agent that was away holds the jobs it had, so that callers can cancel those that others do.
+    pub hand_over: Duration,
     /// How long a session in OMERO is kept that nobody uses.
     pub session_idle: Duration,
     /// How much is kept of what the importer said, in bytes.
@@ -189,6 +191,20 @@ impl Config {
             let at = |p: Problem| Problem { pointer: format!("{}: {}", path.display(), p.pointer), ..p };
             problems.into_iter().map(at).collect()
         })
+    }
+
+    /// Every key that the reader asks for while it reads a text: the reference of the configuration, if the text holds
+    /// every table.
+    ///
+    /// # Errors
+    /// The text is no TOML.
+    pub fn asked(text: &str) -> Result<Vec<Asked>, toml::de::Error> {
+        let value: Value = toml::from_str(text)?;
+        let problems = Problems::and_asked();
+        if let Some(form) = Form::open(String::new(), &value, &problems) {
+            read(form);
+        }
+        Ok(problems.into_asked())
     }
 
     /// Reads the text of the file.
@@ -246,7 +262,7 @@ fn read(form: Form<'_>) -> Option<Config> {
     let users = users(&form, &servers);
     let nothing = json!({});
     let limits =
-        form.form("limits").or_else(|| Form::open(String::new(), &nothing, form.problems())).map(limits);
+        form.form("limits").or_else(|| Form::open(form.at("limits"), &nothing, form.problems())).map(limits);
     form.close();
     Some(Config {
         listen: listen?,
@@ -366,10 +382,11 @@ fn server(form: Form<'_>) -> Option<(String, Omero)> {
         form.missing("importer", "describe the 'omero' command in a table [omero.importer]");
     }
     let mut server = serde_json::Map::new();
-    let keys =
-        ["server", "port", "sudo_user", "password_file", "annotation_namespace", "password", "sudo_password"];
-    for key in keys {
+    for key in ["server", "port", "sudo_user", "password_file", "annotation_namespace"] {
         server.extend(form.value(key).map(|v| (key.to_owned(), v.clone())));
+    }
+    for key in ["password", "sudo_password"] {
+        form.refuse(key, "is no place for a password: put it into a file, and name that in 'password_file'");
     }
     if let Some(credential) = form.text("credential") {
         match std::env::var_os("CREDENTIALS_DIRECTORY") {
@@ -473,6 +490,7 @@ fn limits(form: Form<'_>) -> Limits {
         header_timeout: form.seconds("header_timeout_in_seconds", 30, 1..=3_600),
         body_timeout: form.seconds("body_timeout_in_seconds", 60, 1..=3_600),
         stop: form.seconds("stop_in_seconds", 60, 0..=86_400),
+        hand_over: form.seconds("hand_over_in_seconds", 60, 0..=3_600),
         session_idle: form.seconds("session_idle_in_seconds", 300, 0..=LONGEST_IDLE.as_secs()),
         log_bytes: size("log_kilobytes", 256, 1..=65_536) << 10,
     };

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// A job some of whose files are in OMERO is not held back for the others for longer than this, in seconds: the caller
 /// hears of the ones and submits the others again.
@@ -43,6 +43,9 @@ const SESSIONS_GRACE: Duration = Duration::from_secs(20);
 
 /// How long imports that are ended at the agent's end may take to end.
 const END_GRACE: Duration = Duration::from_secs(20);
+
+/// The wait of a job in which the agent failed.
+const PANIC_WAIT: Duration = Duration::from_secs(60);
 
 /// Waits after the queue could not be written.
 const QUEUE_WAIT: Duration = Duration::from_secs(2);
@@ -77,6 +80,8 @@ struct Inner {
     state: Mutex<State>,
     changed: Notify,
     ending: AtomicBool,
+    /// No job starts before.
+    start: Instant,
 }
 
 fn now() -> UnixTime {
@@ -84,8 +89,8 @@ fn now() -> UnixTime {
 }
 
 impl Runner {
-    /// A runner that does nothing yet.
-    pub fn new(queue: Queue, live: Live, metrics: Metrics) -> Self {
+    /// A runner that does nothing yet, and starts no job for some time.
+    pub fn new(queue: Queue, live: Live, metrics: Metrics, hold: Duration) -> Self {
         Self(Arc::new(Inner {
             queue,
             live,
@@ -94,6 +99,7 @@ impl Runner {
             state: Mutex::default(),
             changed: Notify::new(),
             ending: AtomicBool::new(false),
+            start: Instant::now() + hold,
         }))
     }
 
@@ -153,6 +159,7 @@ impl Runner {
 
     /// Starts jobs as their turn comes, until [`Runner::stop`].
     pub async fn run(self) {
+        sleep_until(self.0.start).await;
         let mut newest = self.0.queue.newest();
         while !self.0.ending.load(Ordering::Relaxed) {
             newest.mark_unchanged();
@@ -174,8 +181,8 @@ impl Runner {
 
     /// Starts what may start. Gives the time until the next waiting job is due.
     async fn start_all(&self) -> Result<Duration, QueueError> {
-        let next = self.0.queue.promote(now()).await?;
         let limits = self.0.live.get().config.limits.clone();
+        let next = self.0.queue.promote(now(), longest_wait(&limits).max(PANIC_WAIT.as_secs())).await?;
         while self.running() < limits.imports as usize && !self.0.ending.load(Ordering::Relaxed) {
             let turn = {
                 let state = self.state();
@@ -206,7 +213,10 @@ impl Runner {
             let work = spawn_blocking(move || worker.perform(&taken, &watching));
             let (end, log) = work.await.unwrap_or_else(|_| {
                 (
-                    End::Waiting { reason: "the agent failed inside".to_owned(), next: now() + 60 },
+                    End::Waiting {
+                        reason: "the agent failed inside".to_owned(),
+                        next: now() + PANIC_WAIT.as_secs(),
+                    },
                     String::new(),
                 )
             });
@@ -409,9 +419,14 @@ impl Runner {
     }
 }
 
+/// The longest a job waits before it is tried again, in seconds.
+fn longest_wait(limits: &Limits) -> u64 {
+    limits.retry_max_wait.max(limits.retry_wait).as_secs()
+}
+
 /// How long a job waits that has been failing for some time, in seconds; `None` if it has been for too long.
 fn wait_after(age: u64, limits: &Limits) -> Option<u64> {
-    let longest = limits.retry_max_wait.max(limits.retry_wait).as_secs();
+    let longest = longest_wait(limits);
     (age < limits.give_up_after.as_secs()).then(|| age.clamp(limits.retry_wait.as_secs(), longest))
 }
 

@@ -21,6 +21,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 /// The time between two removals of jobs that ended long ago.
 const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 
+/// An agent that has written nothing for so long was away long enough for its callers to turn to another.
+const AWAY: Duration = Duration::from_secs(60);
+
 /// The most threads for what waits for a disk: one for each import there may be (256), and some for reading
 /// the queue.
 const BLOCKING_THREADS: usize = 320;
@@ -67,7 +70,9 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
         max_open: limits.queued_jobs,
     };
     let file = loaded.config.state_directory.join("queue.sqlite");
+    let was_away = away(&file);
     let queue = Queue::open(&file, settings, SystemClock.now()).map_err(|e| e.to_string())?;
+    let hold = hold(&queue, was_away, limits.hand_over).await;
     let terms = Terms::read(&loaded.config)?;
     let listener = Listener::bind(&loaded.config.listen).await?;
     let mut signals = Signals::new().map_err(|e| format!("signals cannot be received: {e}"))?;
@@ -75,7 +80,7 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     let (end, ending) = watch::channel(false);
     let live = Live::new(path, loaded);
     let metrics = Metrics::default();
-    let runner = Runner::new(queue.clone(), live.clone(), metrics.clone());
+    let runner = Runner::new(queue.clone(), live.clone(), metrics.clone(), hold);
     let app = App::new(live.clone(), queue.clone(), runner.clone(), metrics.clone(), ending.clone());
     let running = tokio::spawn(runner.clone().run());
     let sessions = tokio::spawn(runner.clone().keep_sessions());
@@ -99,6 +104,28 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
         task.abort();
     }
     Ok(())
+}
+
+/// How long ago an agent last wrote in the queue.
+fn away(file: &Path) -> Duration {
+    let log = file.with_extension("sqlite-wal");
+    let written = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    let last = written(file).max(written(&log));
+    last.and_then(|last| last.elapsed().ok()).unwrap_or_default()
+}
+
+/// How long the jobs of before are held: while the agent was away callers may have given them to others.
+async fn hold(queue: &Queue, was_away: Duration, hand_over: Duration) -> Duration {
+    let open = match queue.counts(None).await {
+        Ok(counts) => counts.iter().filter(|(state, _)| !state.is_final()).map(|(_, count)| count).sum(),
+        Err(_) => 1_u64,
+    };
+    if was_away < AWAY || open == 0 {
+        return Duration::ZERO;
+    }
+    let (away_for, seconds) = (was_away.as_secs(), hand_over.as_secs());
+    tracing::info!(act = "hold", jobs = open, away_for, seconds, "their callers may have others do them");
+    hand_over
 }
 
 /// Makes sure that no other agent uses the state directory.

@@ -86,6 +86,34 @@ fn killed_with_a_job_queued_waiting_or_done_nothing_is_lost_and_nothing_done_aga
 }
 
 #[test]
+fn an_agent_that_was_away_holds_its_jobs_until_their_callers_can_have_cancelled_them() {
+    let mut agent = TestAgent::new();
+    agent.config["limits"]["hand_over_in_seconds"] = json!(4);
+    agent.omero_down();
+    agent.start();
+    let ids: Vec<String> = (1..3)
+        .map(|n| agent.submit(&agent.body(&format!("k{n}"), n, &[agent.image(&format!("{n}.tif"))])))
+        .collect();
+    agent.kill();
+    agent.omero_up();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(700);
+    for name in ["queue.sqlite", "queue.sqlite-wal"] {
+        fs::File::options()
+            .write(true)
+            .open(agent.state().join(name))
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+    }
+    agent.start();
+    assert!(agent.log().contains("act=\"hold\""), "{}", agent.log());
+    let cancelled = agent.post(&format!("/v1/jobs/{}/cancel", ids[0]), &serde_json::Value::Null);
+    assert_eq!(cancelled.json()["state"], "cancelled", "it does not run yet");
+    assert_eq!(outcomes(&agent.wait_for(&ids[1], "done")), ["imported"]);
+    assert_eq!(agent.omero.count("images"), 1);
+}
+
+#[test]
 fn ended_by_systemd_a_running_job_is_handed_back_and_finished_by_the_next_agent() {
     let mut agent = TestAgent::started();
     until_import_is_at(&agent, "after-transfer");

@@ -246,8 +246,12 @@ pub const MATRIX: &[Row] = &[
         does: "takes data out of the trash again",
         example: "`imv /tempZone/trash/home/alice/a.tif run/a.tif`",
         heard: &[Pep::RenamePost],
-        looked_at: "where it is now",
-        tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
+        looked_at: "where it is now. The server gives it a new time: imported data that is back in its old collection \
+                    reads as changed (`stale`), unless its checksum is registered",
+        tests: &[
+            "routes::data_removed_before_its_import_leaves_nothing_pending",
+            "routes::imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data",
+        ],
     },
     Row {
         does: "empties the trash",

@@ -4,7 +4,7 @@
 //! not by the client library, which would take a thread to be able to give up. A test counts the threads.
 
 use super::agents::{Agent, AgentError, Agents};
-use super::wire::{self, Changes, Job, Key, MAX_BODY_BYTES, Refusal, Submit};
+use super::wire::{self, Changes, Job, Jobs, Key, MAX_BODY_BYTES, Refusal, Submit};
 use crate::config::{self, Address};
 use crate::ffi::ignoring_broken_pipes;
 use crate::{secret, tls};
@@ -35,6 +35,12 @@ const MAX_JOB_BYTES: u64 = 4 * MAX_BODY_BYTES as u64;
 
 /// The longest answer about several jobs, in bytes; fewer are asked for then.
 const MAX_JOBS_BYTES: u64 = 16 << 20;
+
+/// Asks for jobs that have not ended.
+const OPEN_JOBS: &str = "/v1/jobs?state=queued,running,waiting&limit=1000";
+
+/// The most pages of them that are asked for.
+const MAX_PAGES: usize = 1_000;
 
 /// One agent as configured.
 pub struct Client<'a> {
@@ -173,6 +179,19 @@ impl<'a> Client<'a> {
     }
 }
 
+impl Client<'_> {
+    /// An id of a job, which is the agent's own word and goes into a path.
+    fn word(&self, id: &str) -> Result<Key, AgentError> {
+        Key::parse(id).map_err(|_| self.unclear("gave a job an id that is no word"))
+    }
+
+    /// Asks for something to be done with a job.
+    fn about(&self, job: &Job, what: &str) -> Result<(), AgentError> {
+        let answer = self.post(&format!("/v1/jobs/{}/{what}", self.word(&job.id)?), b"")?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.refusal(&answer)) }
+    }
+}
+
 impl Agent for Client<'_> {
     fn name(&self) -> &str {
         &self.agent.name
@@ -201,11 +220,28 @@ impl Agent for Client<'_> {
         }
     }
 
+    fn open(&self) -> Result<Vec<Job>, AgentError> {
+        let mut open = Vec::new();
+        let mut path = OPEN_JOBS.to_owned();
+        for _ in 0..MAX_PAGES {
+            let answer = self.get(&path, MAX_JOBS_BYTES)?;
+            if answer.status != StatusCode::OK {
+                return Err(self.refusal(&answer));
+            }
+            let page: Jobs = self.read(&answer)?;
+            open.extend(page.jobs);
+            let Some(before) = page.before else { break };
+            path = format!("{OPEN_JOBS}&before={}", self.word(&before)?);
+        }
+        Ok(open)
+    }
+
+    fn cancel(&self, job: &Job) -> Result<(), AgentError> {
+        self.about(job, "cancel")
+    }
+
     fn retry(&self, job: &Job) -> Result<(), AgentError> {
-        // The id is the agent's own word, and goes into a path.
-        let id = Key::parse(&job.id).map_err(|_| self.unclear("gave a job an id that is no word"))?;
-        let answer = self.post(&format!("/v1/jobs/{id}/retry"), b"")?;
-        if answer.status.is_success() { Ok(()) } else { Err(self.refusal(&answer)) }
+        self.about(job, "retry")
     }
 
     fn changes(&self, after: u64, limit: usize) -> Result<Changes, AgentError> {

@@ -40,6 +40,18 @@ pub trait Agent {
     /// It did not take it, or that is unclear.
     fn submit(&self, submit: &Submit) -> Result<Job, AgentError>;
 
+    /// The jobs that it has not ended, of all zones that we may ask about.
+    ///
+    /// # Errors
+    /// It did not answer.
+    fn open(&self) -> Result<Vec<Job>, AgentError>;
+
+    /// Has a job ended.
+    ///
+    /// # Errors
+    /// It did not do it, or that is unclear.
+    fn cancel(&self, job: &Job) -> Result<(), AgentError>;
+
     /// Has a job that has ended done once more.
     ///
     /// # Errors
@@ -148,6 +160,12 @@ mod tests {
         }
         fn submit(&self, _: &Submit) -> Result<Job, AgentError> {
             Err(AgentError::NotTaken(String::new()))
+        }
+        fn open(&self) -> Result<Vec<Job>, AgentError> {
+            Ok(Vec::new())
+        }
+        fn cancel(&self, _: &Job) -> Result<(), AgentError> {
+            Ok(())
         }
         fn retry(&self, _: &Job) -> Result<(), AgentError> {
             Ok(())

@@ -717,9 +717,10 @@ impl Importer for CommandImporter<'_> {
             return self.import_files(batch, now, alive);
         }
         let files: Vec<BatchFile> = batch.files.iter().filter(|f| failed(f).is_none()).cloned().collect();
-        let others = match files.is_empty() {
-            true => Vec::new(),
-            false => self.import_files(&Batch { files, ..batch.clone() }, now, alive)?,
+        let others = if files.is_empty() {
+            Vec::new()
+        } else {
+            self.import_files(&Batch { files, ..batch.clone() }, now, alive)?
         };
         let mut others = others.into_iter();
         let outcome = |file| failed(file).map(FileOutcome::Failed).or_else(|| others.next());

@@ -32,6 +32,9 @@ const MAX_WORD_BYTES: usize = 255;
 /// The most filesets of earlier versions one file may have.
 const MAX_PREVIOUS: usize = 1_000;
 
+/// How a key begins that is a digest.
+const DIGEST: &str = "sha256:";
+
 /// What a job is about, as one word: a digest, so that the same work has the same key whenever it is submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
@@ -55,10 +58,15 @@ impl Key {
         &self.0
     }
 
+    /// Whether it is one that [`Submit::new`] makes.
+    pub fn is_digest(&self) -> bool {
+        self.0.starts_with(DIGEST)
+    }
+
     fn digest(bytes: &[u8]) -> Self {
         use fmt::Write;
         let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-        let mut text = "sha256:".to_owned();
+        let mut text = DIGEST.to_owned();
         for byte in digest.as_ref() {
             let _ = write!(text, "{byte:02x}"); // writing to a String does not fail
         }
@@ -424,6 +432,16 @@ impl Outcome {
             Became::Joined => FileOutcome::Joined(self.fileset?),
         })
     }
+}
+
+/// A page of jobs, newest first: the answer to `GET /v1/jobs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jobs {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// What `before` is for the next page; `None` on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
 }
 
 /// The answer to `GET /v1/changes`.

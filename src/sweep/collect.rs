@@ -141,7 +141,12 @@ impl Sweeper<'_> {
         for agent in agents.all() {
             let mut mark = marks.agents.get(agent.name()).copied().unwrap_or(Bookmark::NEW);
             check |= mark.is_new;
+            // Of one that we come to anew we do not know for how long it was silent.
+            let may_have_strays = mark.silent_since.is_some() || mark.is_new;
             let read = self.read_feed(agent, &mut mark, now, &mut report)?;
+            if may_have_strays && mark.silent_since.is_none() {
+                self.cancel_strays(agent)?;
+            }
             is_more |= read.is_more;
             check |= read.has_begun_anew || mark.was_given_up_since(agents, marks.checked, now);
             next.agents.insert(agent.name().to_owned(), mark);
@@ -155,15 +160,7 @@ impl Sweeper<'_> {
             due::ensure_collect(self.catalog, now, &next.text(), wait, Duration::ZERO)?;
         }
         if report != Report::default() {
-            log::info!(
-                "act=collect imported={} failed={} skipped={} pending={} stale={} gone={}",
-                report.imported,
-                report.failed,
-                report.skipped,
-                report.pending,
-                report.stale,
-                report.gone
-            );
+            log::info!("act=collect {report}");
         }
         self.ensure_recheck(&report)?;
         Ok(Collected { written: report, goes_on })
@@ -258,6 +255,63 @@ impl Sweeper<'_> {
         }
         read.is_more = true;
         Ok(read)
+    }
+
+    /// Cancels what an agent that was silent has still to do and no record asks for any more: another agent does it, or
+    /// has done it, and two would import it twice. What somebody else submitted, under a key of their own, is theirs.
+    fn cancel_strays(&self, agent: &dyn Agent) -> Result<(), CatalogError> {
+        let failed = |error| log::warn!("act=cancel agent={} failed=\"{error}\"", agent.name());
+        // Records name a job before its agent has it, so what is asked for has a record by now.
+        let all = match agent.open() {
+            Ok(all) => all,
+            Err(error) => {
+                failed(error);
+                return Ok(());
+            }
+        };
+        let open: Vec<&Job> = all.iter().filter(|job| job.key.is_digest()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let wanted = self.wanted_of(agent)?;
+        let mut cancelled = Vec::new();
+        for job in open.into_iter().filter(|job| !wanted.contains(job.key.as_str())) {
+            if !self.is_ours(job)? {
+                continue;
+            }
+            match agent.cancel(job) {
+                Ok(()) => cancelled.push(job),
+                Err(error) => failed(error),
+            }
+            log::info!("act=cancel agent={} key={} why=\"no record names it\"", agent.name(), job.key);
+        }
+        if cancelled.is_empty() {
+            return Ok(());
+        }
+        // A sweep may have given it one of them just now.
+        let wanted = self.wanted_of(agent)?;
+        for job in cancelled.into_iter().filter(|job| wanted.contains(job.key.as_str())) {
+            agent.retry(job).unwrap_or_else(failed);
+        }
+        Ok(())
+    }
+
+    /// The keys of an agent's jobs that records name.
+    fn wanted_of(&self, agent: &dyn Agent) -> Result<BTreeSet<String>, CatalogError> {
+        let mut keys = BTreeSet::new();
+        for id in self.places()? {
+            if let Some(Place { objects, itself, .. }) = self.place(id)? {
+                let names = objects.into_keys().chain(itself);
+                keys.extend(names.filter(|(_, name)| name == agent.name()).map(|(key, _)| key));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Whether a job comes from a collection of this zone.
+    fn is_ours(&self, job: &Job) -> Result<bool, CatalogError> {
+        let path = self.catalog.collection_path(job.collection)?;
+        Ok(path.is_some_and(|path| path.elements().next() == Some(job.zone.as_bytes())))
     }
 
     /// Writes down what became of a job's files that lie where they did when it was submitted, or why it waits.

@@ -1,7 +1,6 @@
 //! What a sweep would do with a data object, a collection or a directory that is one image, and why: asked of the very
 //! code that decides, and nothing is done.
 
-use super::survey::Reading;
 use super::watched::Scope;
 use super::{Decider, Planned, Survey, Sweeper, UnitPlan, Verdict};
 use crate::catalog::CatalogError;
@@ -66,8 +65,7 @@ impl Sweeper<'_> {
         let Some(scope) = scope else {
             return Ok(Explanation::nothing(steps, "it is not watched".to_owned()));
         };
-        let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
-        let survey = Reading { config, catalog, id, collection, scope: &scope, now }.survey()?;
+        let survey = self.survey(id, collection, &scope)?;
         let tag = survey.tagged.get(&object);
         steps.extend(tag_step(tag));
         if !scope.admits(name, tag) {
@@ -87,7 +85,7 @@ impl Sweeper<'_> {
             return Ok(Explanation::nothing(steps, why.to_owned()));
         }
         let place = Place { collection, root: scope.root };
-        let page = Decider::new(config, catalog, &scope, &survey, place).page(id, &[object])?;
+        let page = Decider::new(self.config, self.catalog, &scope, &survey, place).page(id, &[object])?;
         Ok(Explanation { outlook: outlook(page.into_iter().next()), steps })
     }
 
@@ -174,8 +172,7 @@ impl Sweeper<'_> {
         let Some(scope) = scope else {
             return Ok(Explanation::nothing(steps, "it is not watched".to_owned()));
         };
-        let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
-        let survey = Reading { config, catalog, id, collection, scope: &scope, now }.survey()?;
+        let survey = self.survey(id, collection, &scope)?;
         let (todo, later) = (survey.todo.len(), survey.later.len());
         steps.push(format!("data objects to be decided on: {todo} now, {later} later"));
         let outlook = match (todo, survey.again_in) {

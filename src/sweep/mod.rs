@@ -35,6 +35,7 @@ use crate::watch::{self, Place, Tag, Watching};
 use run::Run;
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 use survey::Reading;
 use unit::Unit;
@@ -105,6 +106,16 @@ impl Report {
             Entry::Gone(_) => self.gone += 1,
             Entry::Importing | Entry::Waiting(_) => {}
         }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { imported, failed, skipped, pending, stale, gone, again_in: _ } = self;
+        write!(
+            f,
+            "imported={imported} failed={failed} skipped={skipped} pending={pending} stale={stale} gone={gone}"
+        )
     }
 }
 
@@ -393,15 +404,7 @@ impl Sweeper<'_> {
         }
         self.ensure_recheck(&report)?;
         if report != Report::default() {
-            log::info!(
-                "act=sweep collection={collection} imported={} failed={} skipped={} pending={} stale={} gone={}",
-                report.imported,
-                report.failed,
-                report.skipped,
-                report.pending,
-                report.stale,
-                report.gone
-            );
+            log::info!("act=sweep collection={collection} {report}");
         }
         Ok(report)
     }
@@ -427,6 +430,17 @@ impl Sweeper<'_> {
         Ok(())
     }
 
+    /// Reads what is directly in a collection.
+    fn survey(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+    ) -> Result<Survey, CatalogError> {
+        let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
+        Reading { config, catalog, id, collection, scope, now }.survey()
+    }
+
     /// Imports the data objects directly in a collection.
     fn sweep_objects(
         &self,
@@ -438,8 +452,7 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, collection)? else {
             return self.let_go(id, collection, &|_| true, report);
         };
-        let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
-        let survey = Reading { config, catalog, id, collection, scope: &scope, now }.survey()?;
+        let survey = self.survey(id, collection, &scope)?;
         let is_left = |id: DataId| match survey.tagged.get(&id) {
             Some(Ok(tag)) => *tag == Tag::Off,
             Some(Err(_)) => false,

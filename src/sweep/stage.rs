@@ -6,7 +6,6 @@
 //! again with growing waits.
 
 use super::scribe::NOT_THERE;
-use super::survey::Reading;
 use super::{Planned, Sweeper, Verdict};
 use crate::catalog::{CatalogError, Kind};
 use crate::due;
@@ -40,12 +39,10 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, &collection)? else {
             return Ok(Staged::default());
         };
-        let now = self.clock.now();
-        let until = now.saturating_add(self.config.sweep_expiry.as_secs());
+        let until = self.clock.now().saturating_add(self.config.sweep_expiry.as_secs());
         let mut staged = Staged::default();
-        let (config, catalog) = (self.config, self.catalog);
-        let reading = Reading { config, catalog, id, collection: &collection, scope: &scope, now };
-        self.decide(id, &collection, &scope, &reading.survey()?, &mut |page| {
+        let survey = self.survey(id, &collection, &scope)?;
+        self.decide(id, &collection, &scope, &survey, &mut |page| {
             for object in &page {
                 let Verdict::Stage(resource) = &object.verdict else { continue };
                 match self.catalog.replicate(&object.path, resource) {

@@ -8,7 +8,7 @@ use crate::importer::{Batch, FileOutcome, Importer, ImporterError};
 use crate::names::{IrodsUser, OmeroId};
 use crate::record::{Imported, Record, State, Triple, Version};
 use crate::watch::RawTag;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -613,18 +613,33 @@ fn id() -> CollectionId {
 }
 
 fn world() -> World {
-    let config = Config::parse(&json!({
+    let table = json!({"alice#z": {"user": "alice", "group": "lab"}, "carol#z": "carol"});
+    world_with(|c| c["users"] = json!({"table": table}))
+}
+
+/// A world in which a change was made to the configuration, which maps nobody.
+fn world_with(change: impl FnOnce(&mut Value)) -> World {
+    let mut config = json!({
         "watch": ["/z/home/alice"],
         "quiet_period_in_seconds": QUIET,
-        "users": {"table": {"alice#z": {"user": "alice", "group": "lab"}, "carol#z": "carol"}},
+        "users": {},
         "visibility": {"vaults": [{"prefix": "/vault"}]},
         "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
         "importer": {"mode": "command", "command": "/usr/bin/omero"},
-    }))
-    .unwrap();
+    });
+    change(&mut config);
+    let config = Config::parse(&config).unwrap();
     let clock = Arc::new(TestClock(AtomicU64::new(NOW)));
     let catalog = TestCatalog::new(&clock);
     World { config, clock, catalog, importer: TestImporter::default() }
+}
+
+/// The same, with each user of the zone mapped to the one of the same name.
+fn world_of(change: impl FnOnce(&mut Value)) -> World {
+    world_with(|c| {
+        c["users"] = json!({"same_name": ["z"]});
+        change(c);
+    })
 }
 
 impl World {
@@ -1101,8 +1116,7 @@ fn an_agent_that_dies_while_it_marks_leaves_no_mark_that_nobody_looks_for() {
 fn decided(w: &World) -> Vec<Planned> {
     let (config, catalog, collection) = (&w.config, &w.catalog, &collection());
     let scope = w.sweeper().scope(id(), collection).unwrap().unwrap();
-    let now = w.clock.now();
-    let survey = Reading { config, catalog, id: id(), collection, scope: &scope, now }.survey().unwrap();
+    let survey = w.sweeper().survey(id(), collection, &scope).unwrap();
     let todo: Vec<DataId> = survey.todo.iter().copied().collect();
     let place = Place { collection, root: scope.root };
     Decider::new(config, catalog, &scope, &survey, place).page(id(), &todo).unwrap()

@@ -38,6 +38,13 @@ pub struct Seen {
 /// A running delay server; ends when dropped.
 pub struct DelayServer(Child);
 
+impl DelayServer {
+    /// Runs it in a process group of its own.
+    pub fn spawn(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::null()).process_group(0).spawn().unwrap())
+    }
+}
+
 impl Drop for DelayServer {
     fn drop(&mut self) {
         let _ = rustix::process::kill_process_group(
@@ -174,17 +181,13 @@ impl TestZone {
 
     /// Starts the delay server with more in its environment. What its agents asked of the catalog is in `stats`.
     pub fn delay_server_with(&self, environment: &[(&str, &Path)]) -> DelayServer {
-        let child = self
-            .command()
-            .arg("--stats")
-            .arg(self.path("stats"))
-            .args(["delay-server", "--executors", "4", "--sleep", "0.05"])
-            .envs(environment.iter().copied())
-            .stdout(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        DelayServer(child)
+        DelayServer::spawn(
+            self.command()
+                .arg("--stats")
+                .arg(self.path("stats"))
+                .args(["delay-server", "--executors", "4", "--sleep", "0.05"])
+                .envs(environment.iter().copied()),
+        )
     }
 
     /// The AVUs of ours on a data object or collection (`-d`, `-C`): attribute's last part, value, units.

@@ -7,7 +7,7 @@ mod line;
 use irods_omero_tool::Answer;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -106,7 +106,7 @@ impl Site {
 
     fn check(&self, words: &[&str]) -> Answer {
         let config = self.path("server_config.json");
-        if !config.exists() {
+        if config.symlink_metadata().is_err() {
             fs::write(&config, self.config.to_string()).unwrap();
         }
         let (config, plugins) = (self.text("server_config.json"), self.text("lib/irods/plugins"));
@@ -419,6 +419,24 @@ fn what_is_no_json_is_named_with_line_and_column() {
 }
 
 #[test]
+fn a_file_that_is_no_configuration_at_all_is_named() {
+    let engines = "/plugin_configuration/rule_engines";
+    for (text, code, place) in [
+        (&b""[..], "config-not-json", "@/server_config.json:1:0"),
+        (b"\xef\xbb\xbf{}", "config-not-json", "@/server_config.json:1:1"),
+        (b"{\"zone_name\": \"\xff\"}", "config-not-json", "@/server_config.json:1:16"),
+        (b"{\"plugin_configuration\": {", "config-not-json", "@/server_config.json:1:26"),
+        (b"[]", "engines-missing", engines),
+        (b"null", "engines-missing", engines),
+        (b"{\"plugin_configuration\": {\"rule_engines\": [7]}}", "stanza-missing", engines),
+    ] {
+        let site = Site::new();
+        fs::write(site.path("server_config.json"), text).unwrap();
+        assert_eq!(site.found(), (vec![(code.to_owned(), place.to_owned())], 1), "{text:?}");
+    }
+}
+
+#[test]
 fn a_key_that_stands_twice_is_named() {
     let site = Site::new();
     let text = site.config.to_string().replacen('{', r#"{"zone_name": "a", "zone_name": "b","#, 1);
@@ -429,8 +447,12 @@ fn a_key_that_stands_twice_is_named() {
 #[test]
 fn a_configuration_that_cannot_be_read_ends_with_2() {
     let site = Site::new();
+    let unreadable = (vec![("config-unreadable".to_owned(), "@/server_config.json".to_owned())], 2);
     fs::create_dir(site.path("server_config.json")).unwrap();
-    assert_eq!(site.found(), (vec![("config-unreadable".to_owned(), "@/server_config.json".to_owned())], 2));
+    assert_eq!(site.found(), unreadable);
+    fs::remove_dir(site.path("server_config.json")).unwrap();
+    symlink("/nowhere", site.path("server_config.json")).unwrap();
+    assert_eq!(site.found(), unreadable);
 }
 
 /// The site, with an agent on this host instead of the command.

@@ -170,15 +170,6 @@ pub struct Listed {
     limit: Option<usize>,
 }
 
-/// A page of jobs, newest first.
-#[derive(Debug, Serialize)]
-pub struct Page {
-    jobs: Vec<wire::Job>,
-    /// What `before` is for the next page; absent on the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<String>,
-}
-
 /// The states of a list with commas; of an empty one, none.
 pub(crate) fn states(list: &str) -> Result<Vec<JobState>, Problem> {
     let states = list.split(',').filter(|s| !s.is_empty()).map(JobState::parse);
@@ -229,7 +220,7 @@ pub async fn list(
         jobs.push(shown(&app, job, false).await?);
     }
     let before = jobs.last().filter(|_| jobs.len() == limit).map(|j| j.id.clone());
-    Ok(Json(Page { jobs, before }).into_response())
+    Ok(Json(wire::Jobs { jobs, before }).into_response())
 }
 
 /// A job with all that is known of it.

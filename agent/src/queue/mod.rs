@@ -304,12 +304,13 @@ impl Queue {
         self.writer.write(move |w| w.wake(&server, now)).await
     }
 
-    /// Queues the waiting jobs whose time has come. Gives when the next one's comes.
+    /// Queues the waiting jobs whose time has come. Gives when the next one's comes. None waits longer than `longest`
+    /// seconds from now.
     ///
     /// # Errors
     /// The queue cannot be used.
-    pub async fn promote(&self, now: UnixTime) -> Result<Option<UnixTime>, QueueError> {
-        self.writer.write(move |w| w.promote(now)).await
+    pub async fn promote(&self, now: UnixTime, longest: u64) -> Result<Option<UnixTime>, QueueError> {
+        self.writer.write(move |w| w.promote(now, longest)).await
     }
 
     /// Removes jobs that ended before a time and gives their room back. At most some are removed at once; gives how

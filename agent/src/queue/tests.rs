@@ -166,14 +166,14 @@ async fn what_waits_is_queued_when_its_time_has_come_or_its_server_is_back() {
     take(&queue, turn()).await.unwrap();
     let end = || End::Waiting { reason: "down".to_owned(), next: 2_060 };
     queue.finish(id, end(), String::new(), 2_000).await.unwrap();
-    assert_eq!(queue.promote(2_059).await.unwrap(), Some(2_060));
+    assert_eq!(queue.promote(2_059, 86_400).await.unwrap(), Some(2_060));
     assert_eq!((state(&queue, id).await, take(&queue, turn()).await), (Waiting, None));
-    assert_eq!(queue.promote(2_060).await.unwrap(), None);
+    assert_eq!(queue.promote(2_060, 86_400).await.unwrap(), None);
     assert_eq!(take(&queue, turn()).await.as_deref(), Some("k"));
     queue.finish(id, end(), String::new(), 2_000).await.unwrap();
     assert_eq!(queue.wake("other".to_owned(), 2_001).await.unwrap(), 0);
     assert_eq!(queue.wake("main".to_owned(), 2_001).await.unwrap(), 1);
-    queue.promote(2_001).await.unwrap();
+    queue.promote(2_001, 86_400).await.unwrap();
     let job = queue.get(id).await.unwrap().unwrap();
     assert_eq!((job.state, job.since), (Queued, Some(2_000)));
 }

@@ -480,7 +480,12 @@ impl Writing<'_> {
     }
 
     /// See [`super::Queue::promote`].
-    pub fn promote(&mut self, now: UnixTime) -> Result<Option<UnixTime>> {
+    pub fn promote(&mut self, now: UnixTime, longest: u64) -> Result<Option<UnixTime>> {
+        // No job waits for so long: the clock was ahead when that was noted.
+        self.run(
+            "UPDATE job SET next = ?1 WHERE state = 'waiting' AND next > ?2",
+            [now, now.saturating_add(longest)],
+        )?;
         let due: Vec<Job> = self
             .connection
             .prepare_cached(&format!(

@@ -105,6 +105,8 @@ pub struct TestAgent {
     /// Stands for the port of OMERO: it can be reached while this listens.
     port: Option<TcpListener>,
     pub config: Value,
+    /// Where the agent writes what it has to say.
+    pub journal: PathBuf,
     child: Option<Child>,
 }
 
@@ -131,7 +133,8 @@ impl TestAgent {
                 "sudo_user": "importer", "password_file": omero.password_file, "importer": importer,
             }],
         });
-        let agent = Self { dir, omero, vault, port: Some(port), config, child: None };
+        let journal = dir.path().join("agent.log");
+        let agent = Self { dir, omero, vault, port: Some(port), config, journal, child: None };
         agent.write_tokens(&[(TOKEN, "z"), (OTHER_TOKEN, "y")]);
         agent
     }
@@ -160,17 +163,32 @@ impl TestAgent {
     }
 
     fn spawn(&self) -> Child {
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_irods-omero")))
+    }
+
+    fn spawn_by(&self, mut command: Command) -> Child {
         let config = self.dir.path().join("agent.toml");
         fs::write(&config, toml::to_string(&self.config).unwrap()).unwrap();
-        let log = File::options().create(true).append(true).open(self.dir.path().join("agent.log")).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_irods-omero"))
-            .args(["agent", "--config"])
-            .arg(config)
-            .env("RUST_LOG", "debug")
-            .stderr(log)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
+        let log = File::options().create(true).append(true).open(&self.journal).unwrap();
+        command.args(["agent", "--config"]).arg(config).env("RUST_LOG", "debug");
+        command.stderr(log).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Starts the agent so that no file, of its own or of what it starts, can become longer, as on a full disk. Gives
+    /// whether it answers; else it has ended.
+    pub fn start_with_largest_file(&mut self, kilobytes: usize) -> bool {
+        let mut command = Command::new("bash");
+        command.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""]).arg(kilobytes.to_string());
+        command.arg(env!("CARGO_BIN_EXE_irods-omero"));
+        let mut child = self.spawn_by(command);
+        let answers = wait_until("it answers or ends", || {
+            if child.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            self.try_send(&request("GET", "/healthz", None, "")).map(|_| true)
+        });
+        self.child = answers.then_some(child);
+        answers
     }
 
     /// Starts the agent; the test waits for it itself.
@@ -212,11 +230,12 @@ impl TestAgent {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Ends the agent as a power cut would.
+    /// Ends the agent as a power cut would, if it runs.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     /// Ends the agent as systemd would.

@@ -128,6 +128,20 @@ impl Agent for Seen {
         self.0.answer(job)
     }
 
+    fn open(&self) -> Result<Vec<Job>, AgentError> {
+        self.0.reached()?;
+        let jobs = self.0.jobs.borrow();
+        Ok(jobs.iter().map(|j| &j.1).filter(|job| !job.state.is_final()).cloned().collect())
+    }
+
+    fn cancel(&self, job: &Job) -> Result<(), AgentError> {
+        let mut jobs = self.0.jobs.borrow_mut();
+        let (_, job, change) = jobs.iter_mut().find(|(_, j, _)| j.id == job.id).unwrap();
+        job.state = JobState::Cancelled;
+        *change = self.0.changed();
+        Ok(())
+    }
+
     fn retry(&self, job: &Job) -> Result<(), AgentError> {
         let mut jobs = self.0.jobs.borrow_mut();
         let (_, job, change) = jobs.iter_mut().find(|(_, j, _)| j.id == job.id).unwrap();
@@ -399,6 +413,34 @@ fn an_agent_that_began_anew_is_read_from_its_beginning() {
     o.agents[0].change.set(0);
     o.agents[0].work();
     assert_eq!(o.collect().unwrap().written.imported, 1);
+}
+
+#[test]
+fn an_agent_that_comes_back_does_not_do_what_another_has_been_given() {
+    let o = outside(&["a1", "a2"]);
+    o.put(1, "a.tif");
+    o.sweep().unwrap();
+    let first = o.agents.iter().position(|a| !a.jobs.borrow().is_empty()).unwrap();
+    let state_at = |agent: usize| o.agents[agent].jobs.borrow()[0].1.state;
+    // One that was away for a moment goes on.
+    o.agents[first].line.set(Line::Cut);
+    o.collect().unwrap();
+    o.agents[first].line.set(Line::Good);
+    o.collect().unwrap();
+    assert_eq!(state_at(first), JobState::Queued);
+
+    o.agents[first].line.set(Line::Cut);
+    o.collect().unwrap();
+    o.world.wait(600);
+    assert_eq!(o.collect().unwrap().written.pending, 1);
+    o.world.wait(3_600);
+    o.sweep().unwrap();
+    o.agents[first].line.set(Line::Good);
+    o.collect().unwrap();
+    assert_eq!((state_at(first), state_at(1 - first)), (JobState::Cancelled, JobState::Queued));
+    assert_eq!(o.state("a.tif"), Some(State::Importing), "that it was cancelled there is not its end");
+    o.agents.iter().for_each(|a| a.work());
+    assert_eq!((o.collect().unwrap().written.imported, o.filesets()), (1, 1));
 }
 
 #[test]

@@ -6,20 +6,6 @@ use crate::identity::Mapping;
 use crate::operations::{Operation, OperationError, Reading, Who};
 use crate::target::Target;
 use proptest::prelude::*;
-use serde_json::Value;
-
-fn world_of(change: impl FnOnce(&mut Value)) -> World {
-    let mut config = json!({
-        "watch": ["/z/home/alice"],
-        "quiet_period_in_seconds": QUIET,
-        "users": {},
-        "visibility": {"vaults": [{"prefix": "/vault"}]},
-        "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
-        "importer": {"mode": "command", "command": "/usr/bin/omero"},
-    });
-    change(&mut config);
-    World { config: Config::parse(&config).unwrap(), ..world() }
-}
 
 fn tag(w: &World, user: &str, holder: Holder, attribute: &str, value: &str) {
     let attribute = format!("irods::omero::{attribute}");
@@ -41,7 +27,7 @@ fn mapped_by(w: &World, name: &str) -> Option<(String, String)> {
 
 #[test]
 fn the_source_and_the_person_are_recorded_with_the_data() {
-    let w = world_of(|c| {
+    let w = world_with(|c| {
         c["users"] = json!({
             "table": {"bob#z": "robert"}, "rules": [{"match": "x_(.+)#z", "user": "$1"}], "same_name": ["z"],
             "on_behalf_of": [{"account": "scope#z", "from": "path", "element": -1, "zone": "z"}],
@@ -70,7 +56,7 @@ fn a_table_that_cannot_be_read_leaves_data_pending_until_it_can() {
     let dir = tempfile::tempdir().unwrap();
     let table = dir.path().join("table.json");
     std::fs::write(&table, "{\"alice#z\": ").unwrap();
-    let w = world_of(|c| c["users"] = json!({"table_file": table}));
+    let w = world_with(|c| c["users"] = json!({"table_file": table}));
     w.put(1, "a.tif", "alice");
     w.wait(QUIET);
     for expected in [60, 120] {
@@ -90,7 +76,7 @@ fn a_table_that_cannot_be_read_leaves_data_pending_until_it_can() {
 #[test]
 fn a_directory_that_is_down_leaves_data_pending() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let w = world_of(|c| {
+    let w = world_with(|c| {
         c["users"] = json!({"same_name": ["z"], "ldap": {
             "url": format!("ldap://127.0.0.1:{port}"), "base": "dc=x", "filter": "(uid={user})", "zones": ["z"],
             "user_attribute": "uid",
@@ -105,7 +91,7 @@ fn a_directory_that_is_down_leaves_data_pending() {
 
 #[test]
 fn skipped_data_is_imported_once_the_mapping_knows_its_owner() {
-    let w = world_of(|_| {});
+    let w = world_with(|_| {});
     w.put(1, "a.tif", "alice");
     w.wait(QUIET);
     assert_eq!(w.sweep().unwrap().skipped, 1);
@@ -136,7 +122,7 @@ fn the_recurring_sweep_notices_a_table_file_that_has_changed() {
     let dir = tempfile::tempdir().unwrap();
     let table = dir.path().join("users.json");
     std::fs::write(&table, "{}").unwrap();
-    let w = world_of(|c| c["users"] = json!({"table_file": table}));
+    let w = world_with(|c| c["users"] = json!({"table_file": table}));
     w.put(1, "a.tif", "alice");
     w.wait(QUIET);
     assert_eq!(w.sweep().unwrap().skipped, 1);
@@ -157,7 +143,7 @@ fn the_recurring_sweep_notices_a_table_file_that_has_changed() {
 #[test]
 fn a_lost_look_at_skipped_data_is_queued_again_and_zero_means_never() {
     for (seconds, looks) in [(600, 1), (0, 0)] {
-        let w = world_of(|c| c["users"]["recheck_skipped_in_seconds"] = json!(seconds));
+        let w = world_with(|c| c["users"]["recheck_skipped_in_seconds"] = json!(seconds));
         w.put(1, "a.tif", "alice");
         w.wait(QUIET);
         w.sweep().unwrap();
@@ -171,7 +157,7 @@ fn a_lost_look_at_skipped_data_is_queued_again_and_zero_means_never() {
 
 #[test]
 fn files_of_one_collection_go_to_the_targets_their_values_give() {
-    let w = world_of(|c| {
+    let w = world_with(|c| {
         c["users"] = json!({"same_name": ["z"]});
         c["target"] = json!("Project:name:{avu:project|none}/Dataset:name:{collection[0]} {user} {date}");
         c["plate_target"] = json!("Screen:name:{user}");
@@ -191,7 +177,7 @@ fn files_of_one_collection_go_to_the_targets_their_values_give() {
 
 #[test]
 fn a_value_that_is_missing_for_the_target_fails_the_data_with_the_reason() {
-    let w = world_of(|c| {
+    let w = world_with(|c| {
         c["users"] = json!({"same_name": ["z"]});
         c["target"] = json!("Dataset:name:{avu:project}");
     });
@@ -214,7 +200,7 @@ fn ask(w: &World, text: &Value, admin: bool) -> Result<Value, OperationError> {
 
 #[test]
 fn who_explains_the_answer_step_by_step() {
-    let w = world_of(|c| {
+    let w = world_with(|c| {
         c["users"] = json!({"table": {"alice#z": {"user": "a.smith", "group": "lab1"}}, "on_behalf_of":
             [{"account": "scope#z", "from": "path", "element": 0, "zone": "z"}]});
     });
@@ -235,7 +221,7 @@ fn who_explains_the_answer_step_by_step() {
 
 #[test]
 fn only_administrators_may_ask_about_others() {
-    let w = world_of(|c| c["users"] = json!({"same_name": ["z"]}));
+    let w = world_with(|c| c["users"] = json!({"same_name": ["z"]}));
     assert!(ask(&w, &json!({"operation": "who", "user": "alice#z"}), false).is_ok());
     for other in ["bob#z", "alice#other"] {
         let refused = ask(&w, &json!({"operation": "who", "user": other}), false).unwrap_err();
@@ -297,7 +283,7 @@ proptest! {
         (users, tags) in mappings(),
         owners in prop::collection::btree_set(names(), 1..4),
     ) {
-        let w = world_of(|c| c["users"] = users);
+        let w = world_with(|c| c["users"] = users);
         for (user, on_group, is_user, value) in tags {
             let holder = if on_group { Holder::Group(format!("g{value}")) } else { Holder::User };
             tag(&w, &user, holder, if is_user { "user" } else { "group" }, &value);

@@ -69,16 +69,7 @@ fn what_waits_without_a_mark_is_found_wherever_it_is_and_gone_where_nothing_is_w
 
 /// A world whose catalog tells what has changed, and holds the zone's collection.
 fn telling_world(change: impl FnOnce(&mut serde_json::Value)) -> World {
-    let mut config = json!({
-        "watch": ["/z/home/alice"],
-        "quiet_period_in_seconds": QUIET,
-        "users": {"same_name": ["z"]},
-        "visibility": {"vaults": [{"prefix": "/vault"}]},
-        "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
-        "importer": {"mode": "command", "command": "/usr/bin/omero"},
-    });
-    change(&mut config);
-    let w = World { config: Config::parse(&config).unwrap(), ..world() };
+    let w = world_of(change);
     w.catalog.tells_changes.set(true);
     w.catalog.make(1, "/z");
     w

@@ -1,20 +1,6 @@
 //! Tags, completeness, sets, new versions and retries, from the catalog to the record.
 
 use super::*;
-use serde_json::Value;
-
-fn world_of(change: impl FnOnce(&mut Value)) -> World {
-    let mut config = json!({
-        "watch": ["/z/home/alice"],
-        "quiet_period_in_seconds": QUIET,
-        "users": {"same_name": ["z"]},
-        "visibility": {"vaults": [{"prefix": "/vault"}]},
-        "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
-        "importer": {"mode": "command", "command": "/usr/bin/omero"},
-    });
-    change(&mut config);
-    World { config: Config::parse(&config).unwrap(), ..world() }
-}
 
 /// A world in which nothing is watched but by tags.
 fn tagged_world() -> World {
