@@ -270,6 +270,11 @@ fn another_agent_takes_over_from_one_that_stays_silent() {
     let first = agents.iter().position(|a| a.jobs().len() == 1).unwrap();
     agents[first].answer_with(Some(b""));
     zone.wait_until("the other has it", |_| agents[1 - first].jobs().len() == 1);
+    // Back while the other is at work, it is told not to do the same.
+    agents[first].answer_with(None);
+    zone.wait_until("the first has nothing to do any more", |_| !agents[first].is_busy());
+    assert!(agents[1 - first].is_busy());
+    assert_eq!(zone.value(path, "state").as_deref(), Some("importing"));
     agents[1 - first].finish(imported);
     zone.wait_for(path, "imported");
 }

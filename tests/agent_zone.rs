@@ -248,6 +248,27 @@ fn while_the_agent_is_down_data_waits_with_the_reason_and_nothing_is_lost() {
 }
 
 #[test]
+fn while_omero_is_away_the_record_of_what_the_agent_has_says_why() {
+    let mut site = Site::new(Way::Socket);
+    site.start_agent();
+    let image = site.zone.image("a.tif");
+    site.zone.omero.admin(&["fault", "set", "server-down"]);
+    let _delay = site.zone.delay_server();
+    site.zone.does("alice", &["put", &image, ALICES]);
+    site.zone.wait_until("the record says why", |zone| zone.value(ALICES, "reason").is_some());
+    let reason = site.zone.value(ALICES, "reason").unwrap();
+    assert!(
+        reason.starts_with("OMERO cannot be reached") && reason.contains("by the agent 'a1'"),
+        "{reason}"
+    );
+    assert_eq!(site.zone.value(ALICES, "state").as_deref(), Some("importing"));
+    assert!(site.zone.value(ALICES, "retry").is_some() && site.zone.value(ALICES, "job").is_some());
+    site.zone.omero.admin(&["fault", "clear"]);
+    site.zone.wait_for(ALICES, "imported");
+    assert_eq!((site.zone.value(ALICES, "reason"), site.zone.omero.count("images")), (None, 1));
+}
+
+#[test]
 fn an_agent_that_lost_its_file_finds_in_omero_what_it_imported() {
     let mut site = Site::new(Way::Socket);
     site.start_agent();

@@ -16,7 +16,7 @@ use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
 use irods_rule_engine_plugin_omero::importer::{
     Batch, BatchFile, FileOutcome, Importer, ImporterError, Sessions, Subject,
 };
-use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
+use irods_rule_engine_plugin_omero::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::record::Version;
 use irods_rule_engine_plugin_omero::target::Target;
 use serde_json::{Value, json};
@@ -396,6 +396,59 @@ fn imports_that_share_a_session_open_it_once_and_an_expired_one_is_opened_anew()
     sessions.end_all();
     assert_eq!((commands("logout"), sessions.count()), (2, 0));
     assert_eq!(fs::read_dir(world.path("work")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belongs() {
+    let world = World::new();
+    // A forecast is an import too, as far as the answers are concerned.
+    world.answers(&[
+        ("from FilesetEntry", true, json!([[55, "alice"]])),
+        ("from Image", true, json!([[55, 101]])),
+        ("from Dataset c where c.name = 'run1'", true, json!([[7, "alice", -120]])),
+    ]);
+    let mut batch = batch("alice", Some("lab1"), "Dataset:name:run1", &["/vault/a.zarr"]);
+    batch.files[0].subject = Subject::Collection(CollectionId::parse("77").unwrap());
+    (batch.may_join, batch.plate_target) = (true, Some(Target::parse("Screen:name:plates").unwrap()));
+    assert_eq!(imported(&world.import(&batch).unwrap()[0]), ("55".to_owned(), vec!["101".to_owned()]));
+
+    let (omero, words) = (world.omero(), world.words());
+    let importer = CommandImporter::new(&omero);
+    let imports: Vec<_> = words.iter().filter(|w| w[0] == "import").collect();
+    assert_eq!(imports, [&importer.forecast_words(), &importer.import_words(None, true)]);
+    for call in world.calls() {
+        assert_eq!(call["exit"], 0, "{call}");
+    }
+    let key = world.session();
+    let java: Vec<Vec<String>> = world.java().iter().map(|run| strings(&run["argv"])).collect();
+    let own = |argv: &[String]| argv.split(|word| word == JAVA_MAIN).nth(1).unwrap().to_vec();
+    assert_eq!(own(&java[0]), ["-f", "--output=yaml", "-"], "no server is asked");
+    let logged_in = ["-s", "omero.example.org", "-p", "4064", "-k", &key];
+    let given = ["--no-upgrade-check", "-c", "--output=yaml", "--transfer=ln_s", "--parallel-upload=4", "-"];
+    assert_eq!(own(&java[1]), [&logged_in[..], &given[..]].concat());
+    assert!(java[1].contains(&"-Domero.import.depth=16".to_owned()));
+    let linked = json!({"parent": "DatasetI:7", "child": "ImageI:101"});
+    let saved = world.events("save");
+    assert!(saved.iter().any(|e| e["klass"] == "DatasetImageLink" && e["fields"] == linked), "{saved:?}");
+}
+
+#[test]
+fn a_project_and_a_dataset_that_are_not_there_are_made_and_linked() {
+    let world = World::new();
+    let target = "Project:name:it's P; #1/Dataset:name:-d é";
+    world.import(&batch("alice", Some("lab1"), target, &["/vault/a.tif"])).unwrap();
+    let saved = world.events("save");
+    let of = |class: &str| saved.iter().find(|e| e["klass"] == class).unwrap_or_else(|| panic!("{saved:?}"));
+    let (project, dataset, link) = (of("Project"), of("Dataset"), of("ProjectDatasetLink"));
+    assert_eq!(
+        (&project["fields"]["name"], &dataset["fields"]["name"]),
+        (&json!("it's P; #1"), &json!("-d é"))
+    );
+    let (parent, child) = (format!("ProjectI:{}", project["id"]), format!("DatasetI:{}", dataset["id"]));
+    assert_eq!(link["fields"], json!({"parent": parent, "child": child}));
+    let key = world.session();
+    let into = format!("--target=Dataset:id:{}", dataset["id"]);
+    assert!(world.java_words(&key).contains(&into), "{into}");
 }
 
 #[test]

@@ -40,7 +40,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
     // Standard error is the journal, which has the time itself.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let journal =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
+    // That a line could not be written would be said in the same place, by a call that does not bear it.
+    journal.log_internal_errors(false).init();
     match service::run(&arguments.config, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),

@@ -162,3 +162,26 @@ fn a_disk_that_is_full_at_any_write_loses_nothing_that_was_answered_and_imports_
     assert!(refused > 0 && !taken.is_empty(), "{refused} {taken:?}");
     assert_eq!(agent.omero.count("images"), images);
 }
+
+#[test]
+fn a_journal_that_takes_nothing_costs_only_what_would_stand_in_it() {
+    let mut agent = TestAgent::new();
+    agent.journal = "/dev/full".into();
+    agent.start();
+    let done = agent.wait_for(&agent.submit(&agent.body("k", 1, &[agent.image("a.tif")])), "done");
+    assert_eq!((outcomes(&done), done["attempts"].as_u64()), (vec!["imported"], Some(1)));
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_work_directory_that_cannot_be_written_has_jobs_wait_with_the_reason() {
+    let agent = TestAgent::started();
+    let (mode, work) = (|mode| fs::Permissions::from_mode(mode), &agent.omero.work);
+    fs::create_dir(work).unwrap();
+    fs::set_permissions(work, mode(0o500)).unwrap();
+    let id = agent.submit(&agent.body("k", 1, &[agent.image("a.tif")]));
+    let reason = agent.wait_for(&id, "waiting")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("cannot use the importer's work directory"), "{reason}");
+    fs::set_permissions(work, mode(0o700)).unwrap();
+    assert_eq!(outcomes(&agent.wait_for(&id, "done")), ["imported"]);
+}

@@ -4,7 +4,7 @@
 use super::tls::Authority;
 use irods_rule_engine_plugin_omero::importer::FileOutcome;
 use irods_rule_engine_plugin_omero::importer::wire::{
-    self, Changes, Job, JobState, Outcome, Refusal, Submit,
+    self, Changes, Job, JobState, Jobs, Outcome, Refusal, Submit,
 };
 use irods_rule_engine_plugin_omero::tls;
 use rustls::pki_types::pem::PemObject;
@@ -107,6 +107,11 @@ impl StandInAgent {
         self.state().jobs.iter().map(|(submit, _, _)| submit.clone()).collect()
     }
 
+    /// Whether it has a job that has not ended.
+    pub fn is_busy(&self) -> bool {
+        self.state().jobs.iter().any(|(_, job, _)| !job.state.is_final())
+    }
+
     /// Ends every job that has not, with an outcome for each file.
     pub fn finish(&self, mut outcome: impl FnMut(&wire::File) -> FileOutcome) {
         let mut state = self.state();
@@ -157,6 +162,10 @@ impl StandInAgent {
                 Ok(submit) => state.add(submit),
                 Err(problem) => refusal(400, &problem.to_string()),
             },
+            ("GET", "/v1/jobs") if asked("state").is_some() => {
+                let open = state.jobs.iter().map(|(_, job, _)| job).filter(|job| !job.state.is_final());
+                (200, wire::to_json(&Jobs { jobs: open.cloned().collect(), before: None }))
+            }
             ("GET", "/v1/jobs") => {
                 let job = state.jobs.iter().find(|(_, job, _)| Some(job.key.as_str()) == asked("key"));
                 job.map_or_else(|| refusal(404, "no such job"), |(_, job, _)| (200, wire::to_json(job)))
@@ -171,13 +180,13 @@ impl StandInAgent {
                 let jobs = changed.into_iter().map(|(_, job, _)| job.clone()).collect();
                 (200, wire::to_json(&Changes { cursor, jobs }))
             }
-            ("POST", path) if path.ends_with("/retry") => {
-                let id = path.trim_start_matches("/v1/jobs/").trim_end_matches("/retry").to_owned();
+            ("POST", path) => {
+                let (id, what) = path.trim_start_matches("/v1/jobs/").split_once('/').unwrap_or_default();
                 state.change += 1;
                 let change = state.change;
                 match state.jobs.iter_mut().find(|(_, job, _)| job.id == id) {
                     Some((_, job, changed)) => {
-                        job.state = JobState::Queued;
+                        job.state = if what == "cancel" { JobState::Cancelled } else { JobState::Queued };
                         *changed = change;
                         (200, wire::to_json(job))
                     }

@@ -105,6 +105,8 @@ pub struct TestAgent {
     /// Stands for the port of OMERO: it can be reached while this listens.
     port: Option<TcpListener>,
     pub config: Value,
+    /// Where the agent writes what it has to say.
+    pub journal: PathBuf,
     child: Option<Child>,
 }
 
@@ -131,7 +133,8 @@ impl TestAgent {
                 "sudo_user": "importer", "password_file": omero.password_file, "importer": importer,
             }],
         });
-        let agent = Self { dir, omero, vault, port: Some(port), config, child: None };
+        let journal = dir.path().join("agent.log");
+        let agent = Self { dir, omero, vault, port: Some(port), config, journal, child: None };
         agent.write_tokens(&[(TOKEN, "z"), (OTHER_TOKEN, "y")]);
         agent
     }
@@ -166,7 +169,7 @@ impl TestAgent {
     fn spawn_by(&self, mut command: Command) -> Child {
         let config = self.dir.path().join("agent.toml");
         fs::write(&config, toml::to_string(&self.config).unwrap()).unwrap();
-        let log = File::options().create(true).append(true).open(self.dir.path().join("agent.log")).unwrap();
+        let log = File::options().create(true).append(true).open(&self.journal).unwrap();
         command.args(["agent", "--config"]).arg(config).env("RUST_LOG", "debug");
         command.stderr(log).stdout(Stdio::null()).spawn().unwrap()
     }
