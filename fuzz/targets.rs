@@ -136,7 +136,8 @@ pub fn names(data: &[u8]) {
         }
     }
     let [glob, name] = parts(data);
-    if glob.len() <= 12 && name.len() <= 24 {
+    // Each star more makes the plain way longer by as much as the name is long.
+    if glob.split(|b| *b == b'*').count() <= 4 && name.len() <= 64 {
         assert_eq!(glob_matches(glob, name), naive_glob(glob, name));
     }
     let Ok(text) = std::str::from_utf8(data) else { return };

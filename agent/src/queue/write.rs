@@ -331,9 +331,9 @@ impl Writing<'_> {
         if self.memory.open >= self.settings.max_open {
             return Ok(Some(format!("{} jobs are queued", self.memory.open)));
         }
-        let number =
-            |name: &str| -> Result<u64> { self.connection.pragma_query_value(None, name, |r| r.get(0)) };
-        let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
+        let number = |sql| self.connection.prepare_cached(sql)?.query_row([], |r| r.get::<_, u64>(0));
+        let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+        let used = pages * number("PRAGMA page_size")?;
         let most = self.settings.max_bytes / 8 * 7;
         Ok((used >= most).then(|| format!("{used} bytes of {}", self.settings.max_bytes)))
     }

@@ -5,6 +5,7 @@ use super::{OpenError, QueueError, Settings};
 use irods_rule_engine_plugin_omero::catalog::UnixTime;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -16,6 +17,12 @@ const VERSION: i64 = 2;
 
 /// How many acts share one commit at most.
 const GROUP: usize = 1_024;
+
+/// After how many commits what is in the log is brought into the file.
+const COMMITS_OF_A_CHECKPOINT: u32 = 64;
+
+/// The pages of a log that has grown so long that the writer itself has to stop and do that.
+const LONG_LOG: u32 = 24_000;
 
 /// How many acts wait for the writer at most; more wait for room.
 const WAITING: usize = 4_096;
@@ -108,7 +115,10 @@ pub fn open(path: &Path, settings: Settings, now: UnixTime) -> Result<Opened, Op
     let mut memory = Memory::default();
     memory.load(&connection).map_err(wrong)?;
     let (newest, newest_seen) = watch::channel(memory.change);
-    let mut thread = Thread { path: path.to_owned(), connection, memory, settings, newest };
+    let checkpoints = checkpoints(path).map_err(wrong)?;
+    let path_of_thread = path.to_owned();
+    let mut thread =
+        Thread { path: path_of_thread, connection, memory, settings, newest, checkpoints, commits: 0 };
     let recovered = thread.commit_with(|w| w.recover(now)).map_err(wrong)?;
     if recovered > 0 {
         tracing::warn!(act = "recover", jobs = recovered, "the agent ended while they ran");
@@ -131,8 +141,28 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LONG_LOG)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// Starts a thread that brings the log into the file each time it is told to: the writer goes on meanwhile, and nobody who
+/// submits waits for it. It ends with the writer.
+fn checkpoints(path: &Path) -> rusqlite::Result<SyncSender<()>> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let (wanted, wishes) = sync_channel::<()>(1);
+    let work = move || {
+        for () in wishes {
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+                tracing::warn!(act = "checkpoint", failed = %error, "the log grows");
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(work);
+    // Without it the writer does it.
+    started.inspect_err(|error| tracing::warn!(act = "checkpoint", failed = %error)).ok();
+    Ok(wanted)
 }
 
 /// Looks through the whole file once: what is damaged shows now, not when a job is lost.
@@ -171,6 +201,8 @@ struct Thread {
     memory: Memory,
     settings: Settings,
     newest: watch::Sender<u64>,
+    checkpoints: SyncSender<()>,
+    commits: u32,
 }
 
 impl Thread {
@@ -178,6 +210,10 @@ impl Thread {
         let mut group = Vec::new();
         while acts.blocking_recv_many(&mut group, GROUP) > 0 {
             self.commit(std::mem::take(&mut group));
+            self.commits = self.commits.wrapping_add(1);
+            if self.commits.is_multiple_of(COMMITS_OF_A_CHECKPOINT) {
+                let _ = self.checkpoints.try_send(()); // one that is wished for already will do
+            }
         }
     }
 
