@@ -399,6 +399,35 @@ fn imports_that_share_a_session_open_it_once_and_an_expired_one_is_opened_anew()
 }
 
 #[test]
+fn imports_at_one_time_share_a_session_and_spoil_no_store() {
+    let world = World::new();
+    let dataset = json!([[7, "alice", -120]]);
+    let query = "from Dataset c where c.id = 7";
+    // Whether another has imported already makes no difference.
+    world.answers(&[(query, false, dataset.clone()), (query, true, dataset)]);
+    let (omero, sessions) = (world.omero(), Sessions::default());
+    let importer = CommandImporter::new(&omero).sharing(&sessions);
+    std::thread::scope(|scope| {
+        for path in PATHS {
+            scope.spawn(move || {
+                let outcomes = importer.import(&batch("alice", None, "Dataset:id:7", &[path]), 1, &mut || {});
+                assert_eq!(outcomes.unwrap().len(), 1);
+            });
+        }
+    });
+    let words = world.words();
+    let commands = |word: &str| words.iter().filter(|w| w[0] == word).count();
+    assert_eq!((commands("login"), commands("import"), commands("logout")), (1, PATHS.len(), 0));
+    for call in world.calls() {
+        assert_eq!(call["exit"], 0, "{call}");
+    }
+    let key = world.session();
+    assert!(world.java().iter().all(|run| strings(&run["argv"]).contains(&key)));
+    sessions.end_all();
+    assert_eq!((sessions.count(), fs::read_dir(world.path("work")).unwrap().count()), (0, 0));
+}
+
+#[test]
 fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belongs() {
     let world = World::new();
     // A forecast is an import too, as far as the answers are concerned.

@@ -129,21 +129,3 @@ fn every_command_line_of_irods_omero_in_a_document_can_be_typed() {
         }
     }
 }
-
-#[test]
-fn other_commands_of_the_blocks_for_a_shell_are_known() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for block in readme.split("```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()) {
-        for command in block.lines().flat_map(|line| line.split(" && ")) {
-            // One that changes the directory stands in parentheses.
-            let command = command.trim_matches(['(', ')']);
-            let mut words = command.split_whitespace().skip_while(|w| *w == "sudo");
-            let program = words.next().unwrap();
-            let is_known =
-                ["cmake", "cargo", "dpkg", "install", "cpack", "cd", "omero-stanza", "irods-omero"]
-                    .contains(&program)
-                    || program.starts_with("script/");
-            assert!(is_known, "{command}");
-        }
-    }
-}

@@ -78,7 +78,12 @@ impl<'a> Scribe<'a> {
         if is_said && now.saturating_sub(this.since) < said_for.saturating_mul(2) {
             return Ok(());
         }
-        let reason = format!("{why} (tried {} times by the agent '{}')", waits.attempts, job.agent);
+        let tried = match waits.attempts {
+            0 => "not yet tried".to_owned(),
+            1 => "tried once".to_owned(),
+            times => format!("tried {times} times"),
+        };
+        let reason = format!("{why} ({tried} by the agent '{}')", job.agent);
         let retry = Some(Retry { next: waits.next.unwrap_or(now), since: this.since });
         let details = Details { who, retry, job: Some(job), ..Details::default() };
         self.write(this, &Entry::Waiting(reason), &details).map(drop)
