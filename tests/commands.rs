@@ -1,9 +1,9 @@
 //! Every command block of the documents is run, in the order in which it stands there, against the stand-ins.
 //!
 //! bash runs a block in a copy of the checkout. It finds no command but those of `REPLACED` and the scripts of the
-//! checkout: a document that shows another one fails here. A block of `json` that is a stanza is saved as `stanza.json`, as the documents say, and
-//! those of `docs/operations.md` are asked of the zone. Paths below `/etc`, `/opt`, `/usr` and `/var` are below the test's
-//! directory; the stanza gets a quiet period of one second and a work directory there.
+//! checkout: a document that shows another one fails here. A block of `json` that is a stanza is saved as `stanza.json`,
+//! as the documents say; one that is an operation is asked of the zone. Paths below `/etc`, `/opt`, `/usr` and `/var` are
+//! below the test's directory; the stanza gets a quiet period of one second and a work directory there.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
 
@@ -97,10 +97,12 @@ struct Block {
 impl Block {
     /// Its commands; none if it shows none. In a block with prompts the rest is what the commands print.
     fn commands(&self) -> Option<String> {
-        if self.language == "sh" {
-            return Some(self.text.clone());
+        match self.language.as_str() {
+            "sh" => return Some(self.text.clone()),
+            "" | "console" => {}
+            "ini" | "json" | "toml" => return None,
+            other => panic!("what is a block of '{other}'? {}", self.text),
         }
-        let is_shown = ["", "console"].contains(&self.language.as_str());
         let mut goes_on = false;
         let commands: Vec<&str> = self
             .text
@@ -111,7 +113,7 @@ impl Block {
                 command
             })
             .collect();
-        (is_shown && !commands.is_empty()).then(|| commands.join("\n"))
+        (!commands.is_empty()).then(|| commands.join("\n"))
     }
 }
 
@@ -351,8 +353,9 @@ impl Host {
 fn documents() -> Vec<String> {
     let mut below_docs: Vec<String> = fs::read_dir(support::root().join("docs"))
         .unwrap()
-        .map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()))
-        .filter(|name| name.ends_with(".md"))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .map(|path| format!("docs/{}", path.file_name().unwrap().to_str().unwrap()))
         .collect();
     below_docs.sort();
     let others = ["rules/README.md", "CONTRIBUTING.md"].map(str::to_owned);

@@ -83,11 +83,11 @@ fn deadly_omero(stanza: &mut Value) {
     let omero = stanza["importer"]["command"].as_str().unwrap();
     let script = format!(
         r#"#!/bin/sh
-# The names of the directories, of the session and of the run in it, end with the agent's process id and a number.
-exec 9>>{notes}/lock
-flock 9
+# The name of a directory, of the session or of the import, ends with the agent's process id and a number.
 agent=${{PWD%-*}}
 agent=${{agent##*-}}
+exec 9>>{notes}/lock
+flock 9
 run={notes}/$agent
 if [ ! -e "$run" ]; then
     echo "$(($(cat {notes}/runs 2>/dev/null || echo 0) + 1))" >{notes}/runs
