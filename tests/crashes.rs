@@ -83,10 +83,12 @@ fn deadly_omero(stanza: &mut Value) {
     let omero = stanza["importer"]["command"].as_str().unwrap();
     let script = format!(
         r#"#!/bin/sh
-# The name of the run's directory ends with the agent's process id and a number.
+# The name of a directory, of the session or of the import, ends with the agent's process id and a number.
+agent=${{PWD%-*}}
+agent=${{agent##*-}}
 exec 9>>{notes}/lock
 flock 9
-run={notes}/${{PWD##*/}}
+run={notes}/$agent
 if [ ! -e "$run" ]; then
     echo "$(($(cat {notes}/runs 2>/dev/null || echo 0) + 1))" >{notes}/runs
     echo "$(cat {notes}/runs) 0" >"$run"
@@ -95,8 +97,7 @@ read -r number command <"$run"
 command=$((command + 1))
 echo "$number $command" >"$run"
 if [ "$number" -eq "$command" ]; then
-    agent=${{PWD%-*}}
-    kill -9 "${{agent##*-}}"
+    kill -9 "$agent"
     exit 1
 fi
 exec 9>&-

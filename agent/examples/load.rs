@@ -34,6 +34,8 @@ struct Place {
     agent: PathBuf,
     omero: PathBuf,
     dir: PathBuf,
+    /// The store of the stand-in, in memory: it is instant, and does not wait for the disk that is measured.
+    store: tempfile::TempDir,
     port: u16,
     missed: bool,
 }
@@ -41,7 +43,9 @@ struct Place {
 impl Place {
     fn new(agent: &str, omero: &str, dir: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let place = Self { agent: agent.into(), omero: omero.into(), dir: dir.into(), port, missed: false };
+        let store = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (agent, omero, dir) = (agent.into(), omero.into(), dir.into());
+        let place = Self { agent, omero, dir, store, port, missed: false };
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -80,7 +84,7 @@ impl Place {
 
     fn admin(&self, words: &[&str]) {
         let mut command = Command::new(&self.omero);
-        command.arg("standin").args(words).env("OMERO_STANDIN", self.dir.join("omero"));
+        command.arg("standin").args(words).env("OMERO_STANDIN", self.store.path().join("omero"));
         let status = command.stdout(Stdio::null()).status().unwrap();
         assert!(status.success(), "{words:?}");
     }
@@ -105,7 +109,7 @@ impl Place {
                 "importer": {
                     "command": self.omero, "jars": path("jars"), "work_directory": path("work"),
                     "logback": path("logback.xml"),
-                    "environment": {"OMERO_STANDIN": path("omero"), "OMERO_STANDIN_ALLOW_ROOT": "1"},
+                    "environment": {"OMERO_STANDIN": self.store.path().join("omero"), "OMERO_STANDIN_ALLOW_ROOT": "1"},
                 },
             }],
         });
@@ -415,6 +419,8 @@ async fn finished(mut place: Place) -> Place {
     agent.kill();
     let start = Instant::now();
     fill(&place, "finished", 1_000_000);
+    // Or the agent's first wait for the disk would be for what was written here.
+    fs::File::open(place.dir.join("finished/queue.sqlite")).unwrap().sync_all().unwrap();
     eprintln!("load: 1,000,000 jobs were made in {} s", start.elapsed().as_secs());
     let (agent, started) = place.start("finished", 9).await;
     let size = fs::metadata(place.dir.join("finished/queue.sqlite")).unwrap().len() >> 20;
@@ -448,16 +454,15 @@ async fn finished(mut place: Place) -> Place {
         let target = if all { "" } else { "<= 300 ms" };
         place.tell(what, target, &ms(worst), all || worst <= Duration::from_millis(300));
     }
-    let shared = Arc::new(place);
-    let (times, _) = submit(&shared, "n", 20_000, Some(2_000)).await;
-    place = Arc::into_inner(shared).unwrap();
-    let p99 = times.at(0.99);
-    place.tell(
-        "2,000 submissions a second beside them, p99",
-        "<= 20 ms",
-        &ms(p99),
-        p99 <= Duration::from_millis(20),
-    );
+    for (rate, prefix) in [(200, "slow"), (2_000, "fast")] {
+        let shared = Arc::new(place);
+        let (times, _) = submit(&shared, prefix, rate * 10, Some(rate)).await;
+        place = Arc::into_inner(shared).unwrap();
+        let p99 = times.at(0.99);
+        let what = format!("{rate} submissions a second beside them, p99");
+        place.tell(&what, "<= 20 ms", &ms(p99), p99 <= Duration::from_millis(20));
+        place.tell("  p50", "", &ms(times.at(0.5)), true);
+    }
     agent.kill();
     place.admin(&["fault", "clear"]);
     place
@@ -486,5 +491,7 @@ async fn main() {
             other => panic!("there is no case '{other}'"),
         };
     }
-    std::process::exit(i32::from(place.missed));
+    let missed = place.missed;
+    drop(place); // with the store
+    std::process::exit(i32::from(missed));
 }

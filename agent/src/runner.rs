@@ -1,5 +1,6 @@
 //! Running jobs: so many at once, each as its OMERO user, each ended when it is to end.
 
+use crate::background;
 use crate::config::Limits;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -210,7 +211,7 @@ impl Runner {
         tokio::spawn(async move {
             let job = taken.job.clone();
             let worker = runner.clone();
-            let work = spawn_blocking(move || worker.perform(&taken, &watching));
+            let work = background::run(move || worker.perform(&taken, &watching));
             let (end, log) = work.await.unwrap_or_else(|_| {
                 (
                     End::Waiting {

@@ -24,9 +24,8 @@ const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 /// An agent that has written nothing for so long was away long enough for its callers to turn to another.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// The most threads for what waits for a disk: one for each import there may be (256), and some for reading
-/// the queue.
-const BLOCKING_THREADS: usize = 320;
+/// The most threads for what waits for a disk: imports have threads of their own.
+const BLOCKING_THREADS: usize = 64;
 
 /// How much longer than the imports everything else may take to end.
 const STOP_SLACK: Duration = Duration::from_secs(60);
