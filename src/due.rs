@@ -101,19 +101,30 @@ pub fn mark(
     let value = user.to_string();
     // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
     if catalog.marks(id, attribute)?.contains(&value) || !catalog.set_mark(collection, attribute, &value)? {
-        let wanted = now.saturating_add(delay.as_secs()).saturating_add(NEAR);
-        let times = catalog.queued_for(&sweep_text(id))?;
-        if times.iter().any(|at| *at <= wanted) {
-            return Ok(Marked::Already);
-        }
-        // None at all: the one that set the mark is about to queue it, or died, which `sweep_all` finds out.
-        if !times.is_empty() {
-            queue_sweep(catalog, id, delay)?;
-        }
+        bring_forward(catalog, id, now, delay)?;
         return Ok(Marked::Already);
     }
     queue_sweep(catalog, id, delay)?;
     Ok(Marked::New)
+}
+
+/// Queues a sweep of a collection that is marked, if those there are to come are far off.
+///
+/// # Errors
+/// The catalog failed.
+pub fn bring_forward(
+    catalog: &dyn Catalog,
+    id: CollectionId,
+    now: UnixTime,
+    delay: Duration,
+) -> Result<(), CatalogError> {
+    let wanted = now.saturating_add(delay.as_secs()).saturating_add(NEAR);
+    let times = catalog.queued_for(&sweep_text(id))?;
+    // None at all: the one that set the mark is about to queue it, or died, which `sweep_all` finds out.
+    if times.is_empty() || times.iter().any(|at| *at <= wanted) {
+        return Ok(());
+    }
+    queue_sweep(catalog, id, delay)
 }
 
 /// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.

@@ -73,6 +73,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("CONTRIBUTING.md", "script/test", "runs this test"),
     ("CONTRIBUTING.md", "script/demo", "is run where README.md shows it"),
     ("CONTRIBUTING.md", "script/bench", "measures for minutes"),
+    ("CONTRIBUTING.md", "script/fuzz", "fuzzes for the better part of an hour"),
     ("CONTRIBUTING.md", "script/dependencies", "is part of script/test, and needs the network"),
     ("CONTRIBUTING.md", "cargo test", "is part of script/test"),
     ("CONTRIBUTING.md", "WRITE_DOCS=1 cargo test", "is part of script/test, without the writing"),

@@ -103,14 +103,15 @@ impl Sweeper<'_> {
         if is_inside {
             return Ok(());
         }
-        let due = &self.config.attributes.due;
+        let (due, soon) = (&self.config.attributes.due, Duration::from_secs(1));
         // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
         if self.catalog.marks(id, due)?.is_empty()
             && self.catalog.set_mark(path, due, &format!("{OF_TREE}{user}"))?
         {
-            due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
+            return due::queue_sweep(self.catalog, id, soon);
         }
-        Ok(())
+        // It may be marked because it waits for just this: a marker, or a tag.
+        due::bring_forward(self.catalog, id, self.clock.now(), soon)
     }
 
     /// How many sweeps may be queued now. One place is kept for the tree's own next sweep.

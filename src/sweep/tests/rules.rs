@@ -122,6 +122,32 @@ fn a_backfill_never_has_more_sweeps_queued_than_allowed_and_goes_on_where_it_die
 }
 
 #[test]
+fn a_marker_above_a_collection_that_waits_for_it_brings_its_sweep_forward() {
+    let w = world_of(|c| c["complete_marker"] = json!("avu:complete"));
+    let above = w.catalog.make(900, "/z/home/alice/run");
+    let below = w.catalog.make(901, "/z/home/alice/run/deep");
+    w.catalog.put_into(901, 5_000, "a.tif");
+    w.wait(QUIET);
+    let user = IrodsUser::parse("alice#z").unwrap();
+    let mark = |attribute: &str, id| {
+        let path = w.catalog.path_of(id).unwrap();
+        due::mark(&w.catalog, attribute, &path, &user, w.clock.now(), Duration::ZERO).unwrap();
+    };
+    mark(&w.config.attributes.due, below);
+    w.catalog.queued.borrow_mut().clear();
+    let report = w.sweeper().sweep(below).unwrap();
+    assert!(report.again_in.unwrap().as_secs() >= 3_600, "it waits for the marker: {report:?}");
+    let avu = Triple::new("complete", "yes", "");
+    w.catalog.avus.borrow_mut().entry(b"/z/home/alice/run".to_vec()).or_default().insert(avu);
+    mark(&w.config.attributes.due_tree, above);
+    w.sweeper().sweep(above).unwrap();
+    let soon = w.clock.now() + 60;
+    let times = w.catalog.queued_for(&due::sweep_text(below)).unwrap();
+    assert!(times.iter().any(|at| *at <= soon), "{times:?}");
+    assert_eq!(w.sweeper().sweep(below).unwrap().imported, 1);
+}
+
+#[test]
 fn what_lies_beside_the_data_gets_no_record_and_keeps_nothing_waiting() {
     let w = world_of(|_| {});
     w.put(1, "a.tif", "alice");
