@@ -147,7 +147,8 @@ fn jobs_that_ended_long_ago_are_removed_and_the_file_becomes_smaller() {
     });
     assert_eq!(agent.job(&young)["state"], "done");
     wait_until("their room is given back", || agent.log().contains("act=\"retain\"").then_some(()));
-    assert!(agent.terminate().success());
+    // How much of the log is in the file yet is SQLite's to choose, until it is told.
+    in_queue(&mut agent, |q| q.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap());
     assert!(size(&agent) < before / 2, "{} of {before} bytes", size(&agent));
     agent.start();
     // It is asked about again, and OMERO knows.

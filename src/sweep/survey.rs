@@ -49,6 +49,7 @@ struct Known {
 
 /// What the catalog says of a data object, in short.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // each is seen for itself, none excludes another
 struct Brief {
     newest: UnixTime,
     in_flux: bool,
@@ -61,7 +62,7 @@ struct Brief {
 }
 
 impl Known {
-    fn add(&mut self, names: &Attributes, triple: Triple) {
+    fn add(&mut self, names: &Attributes, triple: &Triple) {
         let id = || OmeroId::parse(&triple.value).ok();
         let attribute = triple.attribute.as_str();
         if attribute == names.state {
@@ -70,7 +71,7 @@ impl Known {
             self.version = Version::parse(&triple.value);
             self.proof = Proof::parse(&triple.units);
         } else if attribute == names.retry {
-            self.retry = Retry::of(&triple);
+            self.retry = Retry::of(triple);
         } else if attribute == names.fileset {
             self.fileset = id();
         } else if attribute == names.member_of {
@@ -219,7 +220,7 @@ impl Reading<'_> {
         let wanted = wanted.map(String::as_str);
         let wanted = if self.config.agents.is_some() { &wanted[..] } else { &wanted[..wanted.len() - 1] };
         self.catalog.object_avus(self.id, Which::All, wanted, &mut |id, triple| {
-            known.entry(id).or_default().add(names, triple);
+            known.entry(id).or_default().add(names, &triple);
         })?;
         Ok(known)
     }
