@@ -185,7 +185,7 @@ impl Host {
 
     /// The checkout without what is built in it, and what cargo built where the scripts look for it.
     fn copy_the_checkout(&self) {
-        let script = "tar -C \"$1\" -c --exclude-caches-all --exclude=./build --exclude=./demo --exclude=./.git . | tar -x";
+        let script = "tar -C \"$1\" -c --exclude-caches-all --exclude=./target --exclude=./build --exclude=./demo --exclude=./.git . | tar -x";
         let copied = Command::new("bash")
             .args(["-euo", "pipefail", "-c", script, "copy"])
             .arg(support::root())
