@@ -135,6 +135,14 @@ impl Proof {
         replica.checksum.clone().map_or(Self::Replica { number, collection }, Self::Checksum)
     }
 
+    /// The checksum, if it is one.
+    pub fn checksum(&self) -> Option<&str> {
+        match self {
+            Self::Checksum(checksum) => Some(checksum),
+            Self::Replica { .. } => None,
+        }
+    }
+
     /// Whether this is the replica that is meant, with whatever bytes.
     pub fn is_in(&self, replica: &Replica) -> bool {
         let Self::Replica { number, collection } = *self else { return false };

@@ -58,10 +58,8 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
             Value::Object(fields.into_iter().collect::<Map<String, Value>>())
         })
     };
-    let checksum = match record.proof(names) {
-        Some(Proof::Checksum(checksum)) => Some(checksum),
-        Some(Proof::Replica { .. }) | None => None,
-    };
+    let proof = record.proof(names);
+    let checksum = proof.as_ref().and_then(Proof::checksum);
     json!({
         "state": record.state(names).map(State::as_str),
         "attempts": record.attempts(names),

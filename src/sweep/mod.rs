@@ -538,7 +538,6 @@ impl Sweeper<'_> {
                     subject,
                     path: collection.clone(),
                     version,
-                    checksum: None,
                     proof: None,
                     record,
                     attempts: 0,

@@ -55,8 +55,6 @@ pub struct Planned {
     pub path: LogicalPath,
     /// Modify time and size of the replica meant.
     pub version: Version,
-    /// Its checksum, if registered.
-    pub checksum: Option<String>,
     /// What proves these bytes; nothing for a directory, whose bytes are those of many data objects.
     pub proof: Option<Proof>,
     /// What its record says now.
@@ -158,7 +156,6 @@ impl<'a> Decider<'a> {
             subject,
             path: path.clone(),
             version: version_of(replica),
-            checksum: replica.checksum.clone(),
             proof: matches!(subject, Subject::DataObject(_)).then(|| Proof::of(replica)),
             record,
             attempts,

@@ -10,7 +10,7 @@ use crate::importer::agents::{AgentError, Agents};
 use crate::importer::wire::Submit;
 use crate::importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Importing, Subject};
 use crate::names::{CollectionId, LogicalPath};
-use crate::record::{self, Entry, JobName, State, Triple};
+use crate::record::{self, Entry, JobName, Proof, State, Triple};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
     /// Writes down what is said, and gathers what is imported.
     pub fn take(&mut self, planned: Planned) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
-        let Planned { subject, path, version, checksum, proof, record, attempts, verdict } = planned;
+        let Planned { subject, path, version, proof, record, attempts, verdict } = planned;
         let now = self.sweeper.clock.now();
         let since = record.retry(names).filter(|_| attempts > 0).map_or(now, |r| r.since);
         let previous = record.previous(names);
@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
                     logical_path: this.path.clone(),
                     importer_path: import.importer_path,
                     version: this.version,
-                    checksum,
+                    checksum: this.proof.as_ref().and_then(Proof::checksum).map(str::to_owned),
                     owner: import.owner,
                     previous: import.previous,
                 });
