@@ -62,8 +62,7 @@ impl Server {
     /// The backups, the oldest first.
     fn backups(&self) -> Vec<PathBuf> {
         let all = fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().path());
-        let mut ours: Vec<PathBuf> =
-            all.filter(|p| p.to_string_lossy().contains(".before-omero-")).collect();
+        let mut ours: Vec<PathBuf> = all.filter(|p| p.to_string_lossy().contains(".before-omero-")).collect();
         ours.sort();
         ours
     }
@@ -149,11 +148,9 @@ fn what_is_wrong_is_named_and_nothing_is_written() {
 
 #[test]
 fn the_words_may_stand_in_any_order() {
-    for words in [
-        ["insert", "--replace", "FILE"],
-        ["insert", "FILE", "--replace"],
-        ["--replace", "insert", "FILE"],
-    ] {
+    for words in
+        [["insert", "--replace", "FILE"], ["insert", "FILE", "--replace"], ["--replace", "insert", "FILE"]]
+    {
         let server = Server::usual();
         server.does(&["insert"]);
         let new = server.file("new.json", &stanza(&json!({"watch": []})));
@@ -167,7 +164,8 @@ fn the_words_may_stand_in_any_order() {
 fn the_newest_backups_are_kept_and_nobody_else_reads_them() {
     let server = Server::usual();
     // Whoever keeps a copy under a like name keeps it.
-    let copies = ["server_config.json.before-omero-upgrade", "other.json.before-omero-20260101T000000.000000"];
+    let copies =
+        ["server_config.json.before-omero-upgrade", "other.json.before-omero-20260101T000000.000000"];
     for copy in copies {
         fs::write(server.dir.path().join(copy), "mine").unwrap();
     }
@@ -181,7 +179,12 @@ fn the_newest_backups_are_kept_and_nobody_else_reads_them() {
     }
     assert_eq!(backups().len(), 5);
     for backup in backups() {
-        assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600, "{}", backup.display());
+        assert_eq!(
+            fs::metadata(&backup).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{}",
+            backup.display()
+        );
     }
     // The last was made before the last removal.
     let last: Value = serde_json::from_slice(&fs::read(backups().pop().unwrap()).unwrap()).unwrap();
