@@ -18,6 +18,7 @@ pub mod ffi;
 pub mod guard;
 pub mod identity;
 pub mod importer;
+mod installation;
 pub mod names;
 pub mod operations;
 pub mod plugin;

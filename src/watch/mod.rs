@@ -9,7 +9,7 @@ mod tag;
 pub use files::{FileRules, Marker, NamePattern, patterns};
 pub use memory::Memory;
 pub use pattern::{CollectionPattern, glob_matches};
-pub use tag::{RawTag, Tag, Wishes};
+pub use tag::{RawTag, Tag, Wishes, shown};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{Config, Watch};

@@ -1,0 +1,186 @@
+//! What the configuration points at on this host, looked at once when the plugin is set up: the log then says what is
+//! broken, and what to do, before any data fails of it. Only this process's own account is asked, nothing is started
+//! and nobody is waited for; `irods-omero check` looks further.
+
+use crate::config::{Agent, Config, ImporterCommand, Problem};
+use crate::{secret, tls};
+use rustix::fs::{Access, access};
+use std::fs;
+use std::path::Path;
+
+/// What is broken: the pointer is below the stanza, the message has the remedy.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut add = |pointer: &str, message: Option<String>| {
+        found.extend(message.map(|message| Problem { pointer: pointer.to_owned(), message }));
+    };
+    if let Some(omero) = &config.omero {
+        add("/omero/password_file", secret(&omero.server.password_file));
+        let ImporterCommand { command, jars, logback, work_directory, .. } = &omero.importer;
+        add("/importer/command", program(command));
+        add("/importer/jars", jars.as_deref().and_then(directory_of_jars));
+        add("/importer/logback", logback.as_deref().and_then(file));
+        add("/importer/work_directory", writable(work_directory));
+    }
+    for (i, agent) in config.agents.iter().flat_map(|agents| &agents.agents).enumerate() {
+        for (key, message) in of_agent(agent) {
+            add(&format!("/importer/agents/{i}/{key}"), Some(message));
+        }
+    }
+    found
+}
+
+fn of_agent(agent: &Agent) -> Vec<(&'static str, String)> {
+    let remedy = "mend or replace it (openssl x509 -in FILE -noout -text shows a certificate)";
+    let token = agent.token_file.as_deref().and_then(secret).map(|why| ("token_file", why));
+    let of_tls = |key, wrong: Result<(), String>| wrong.err().map(|why| (key, format!("{why}: {remedy}")));
+    let ca = agent.ca_file.as_deref().map(|file| tls::authorities(Some(file)).map(drop));
+    let own = agent.certificate.as_ref().map(|(certificate, key)| tls::own(certificate, key).map(drop));
+    let ca = ca.and_then(|ca| of_tls("ca_file", ca));
+    token.into_iter().chain(ca).chain(own.and_then(|own| of_tls("cert_file", own))).collect()
+}
+
+/// A file that holds a secret.
+fn secret(path: &Path) -> Option<String> {
+    let account = rustix::process::geteuid().as_raw();
+    let error = secret::check(path, account).err()?;
+    Some(format!(
+        "{error}: the secret stands in its one line, and the file belongs to the account of the server, with mode 0600"
+    ))
+}
+
+fn program(path: &Path) -> Option<String> {
+    let why = match fs::metadata(path) {
+        Err(e) => e.to_string(),
+        Ok(about) if !about.is_file() => "it is not a file".to_owned(),
+        Ok(_) => access(path, Access::EXEC_OK).err()?.to_string(),
+    };
+    let path = path.display();
+    Some(format!(
+        "{path} cannot be run ({why}): name the 'omero' command of an OMERO.py that this account may run"
+    ))
+}
+
+fn directory_of_jars(path: &Path) -> Option<String> {
+    let why = match fs::read_dir(path) {
+        Err(e) => e.to_string(),
+        Ok(mut entries) => {
+            let is_jar = |name: &Path| name.extension().is_some_and(|e| e == "jar");
+            if entries.any(|e| e.is_ok_and(|e| is_jar(&e.path()))) {
+                return None;
+            }
+            "there is no .jar in it".to_owned()
+        }
+    };
+    let path = path.display();
+    Some(format!("{path} holds no importer ({why}): unpack OMERO.java of the server's version there"))
+}
+
+fn file(path: &Path) -> Option<String> {
+    let why = secret::open(path).and_then(|f| f.metadata()).map(|about| about.is_file());
+    let why = match why {
+        Err(e) => e.to_string(),
+        Ok(false) => "it is not a file".to_owned(),
+        Ok(true) => return None,
+    };
+    Some(format!("{} cannot be read ({why}): install it, or name the one the package holds", path.display()))
+}
+
+/// A directory that is there, or can be made.
+fn writable(path: &Path) -> Option<String> {
+    let here = path.ancestors().find(|p| fs::symlink_metadata(p).is_ok())?;
+    let why = if here.is_dir() {
+        access(here, Access::WRITE_OK | Access::EXEC_OK).err()?.to_string()
+    } else {
+        "it is not a directory".to_owned()
+    };
+    let (path, here) = (path.display(), here.display());
+    Some(format!(
+        "{path} cannot be used ({here}: {why}): make it, with mode 0700, for the account of the server"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A configuration whose files are in a directory of their own.
+    fn config(dir: &Path) -> Config {
+        let at = |name: &str| dir.join(name).display().to_string();
+        let stanza = json!({
+            "watch": ["/tempZone/home"], "users": {}, "visibility": {"vaults": [{"prefix": "/vault"}]},
+            "omero": {"server": "localhost", "sudo_user": "importer", "password_file": at("password")},
+            "importer": {"command": at("omero"), "jars": at("jars"), "logback": at("logback.xml"),
+                "work_directory": at("work/of/ours")},
+        });
+        Config::parse(&stanza).unwrap()
+    }
+
+    fn put(path: &Path, text: &str, mode: u32) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_is_named_with_its_place_and_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("jars")).unwrap();
+        put(&dir.path().join("work"), "", 0o600);
+        let found = problems(&config(dir.path()));
+        let pointers: Vec<&str> = found.iter().map(|p| p.pointer.as_str()).collect();
+        let expected = [
+            "/omero/password_file",
+            "/importer/command",
+            "/importer/jars",
+            "/importer/logback",
+            "/importer/work_directory",
+        ];
+        assert_eq!(pointers, expected);
+        for (problem, part) in
+            found.iter().zip(["mode 0600", "may run", "no .jar", "install it", "not a directory"])
+        {
+            assert!(problem.message.contains(part), "{problem}");
+            assert!(problem.message.contains(dir.path().to_str().unwrap()), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_named_and_what_is_in_order_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        put(&at("password"), "hunter2\n", 0o644);
+        put(&at("omero"), "#!/bin/sh\n", 0o755);
+        put(&at("logback.xml"), "<configuration/>", 0o644);
+        fs::create_dir(at("jars")).unwrap();
+        put(&at("jars/importer.jar"), "", 0o644);
+        let found = problems(&config(dir.path()));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].message.contains("chmod 0600") && !found[0].message.contains("hunter2"),
+            "{}",
+            found[0]
+        );
+        fs::set_permissions(at("password"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(problems(&config(dir.path())), []);
+    }
+
+    #[test]
+    fn tokens_and_certificates_of_agents_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        put(&dir.path().join("ca.pem"), "no certificate", 0o644);
+        let stanza = json!({
+            "watch": ["/tempZone/home"], "users": {}, "visibility": {"vaults": [{"prefix": "/vault"}]},
+            "importer": {"mode": "agent", "agents": [
+                {"name": "a", "url": "unix:/run/a.sock"},
+                {"name": "b", "url": "https://o:4443", "token_file": at("token"), "ca_file": at("ca.pem"),
+                    "cert_file": at("c.pem"), "key_file": at("k.pem")}]},
+        });
+        let found = problems(&Config::parse(&stanza).unwrap());
+        let pointers: Vec<&str> = found.iter().map(|p| p.pointer.as_str()).collect();
+        let b = |key: &str| format!("/importer/agents/1/{key}");
+        assert_eq!(pointers, [b("token_file"), b("ca_file"), b("cert_file")], "{found:?}");
+    }
+}
