@@ -2,6 +2,7 @@
 
 use super::omero::TestOmero;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -165,6 +166,24 @@ impl TestZone {
         let output = child.wait_with_output().unwrap();
         let _ = writer.join().unwrap(); // one that dies does not read the rest
         String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    /// What the plugin cost while a verb of a user ran, in a connection of its own; the verb must succeed. Names are
+    /// those of the stand-in's README, among them `database_connections`, `statements`, `genquery1` and `delayexec`;
+    /// what was not done is not there. The costs of the connection's start and end are not in it.
+    pub fn cost(&self, user: &str, words: &[&str]) -> BTreeMap<String, i64> {
+        let mut answers = self.script(user, &[json!(words)]);
+        let answer = answers.remove(0);
+        assert!(answer["code"].as_i64() >= Some(0), "{user} {words:?}: {answer}");
+        serde_json::from_value(answer["cost"].clone()).unwrap()
+    }
+
+    /// What the plugin has cost in the whole zone, in all agents that have ended: of connections of clients and of
+    /// agents that ran delayed rules.
+    pub fn costs(&self) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
+        let sums: Value = serde_json::from_str(&self.admin(&["costs"])).unwrap();
+        let of = |kind: &str| serde_json::from_value(sums[kind].clone()).unwrap();
+        (of("clients"), of("rules"))
     }
 
     /// A small image on the client's disk.

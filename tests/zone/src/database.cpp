@@ -69,7 +69,9 @@ namespace zone
 
     void Database::fail(const std::string& what) const
     {
-        throw Failure{CAT_SQL_ERR, what + ": " + sqlite3_errmsg(handle_)};
+        const int error = sqlite3_extended_errcode(handle_);
+        const bool duplicate = error == SQLITE_CONSTRAINT_UNIQUE || error == SQLITE_CONSTRAINT_PRIMARYKEY;
+        throw Failure{duplicate ? CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME : CAT_SQL_ERR, what + ": " + sqlite3_errmsg(handle_)};
     }
 
     sqlite3_stmt* Database::prepare(const std::string& sql, bool& owned)
@@ -116,6 +118,7 @@ namespace zone
             if (result != SQLITE_ROW) {
                 fail(sql);
             }
+            ++rows_read_;
             if (!use(Row{statement})) {
                 return;
             }

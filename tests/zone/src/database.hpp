@@ -35,7 +35,9 @@ namespace zone
         sqlite3_stmt* statement_;
     };
 
-    // One connection; never carried across fork. Every failure is a zone::Failure with CAT_SQL_ERR.
+    // One connection; never carried across fork. Every failure is a zone::Failure: with
+    // CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME where a row would break a unique index, as the server's database layer
+    // says it, and with CAT_SQL_ERR otherwise.
     class Database
     {
       public:
@@ -52,13 +54,16 @@ namespace zone
         std::optional<std::string> text(const std::string& sql, const std::vector<Value>& values = {});
         void script(const char* sql);
 
+        // What this connection was asked for since it was opened.
         std::int64_t statements_run() const { return statements_run_; }
+        std::int64_t rows_read() const { return rows_read_; }
 
       private:
         friend class Transaction;
         sqlite3* handle_ = nullptr;
         int depth_ = 0;
         std::int64_t statements_run_ = 0;
+        std::int64_t rows_read_ = 0;
         std::unordered_map<std::string, sqlite3_stmt*> prepared_;
 
         [[noreturn]] void fail(const std::string& what) const;

@@ -73,6 +73,7 @@ namespace zone
             session.comm()->proxyUser.authInfo.authFlag = LOCAL_PRIV_USER_AUTH;
             session.comm()->clientUser.authInfo.authFlag = rule.auth_flag;
             session.dies_at_call = planned_death(rule.text);
+            session.rule = rule.id;
             server.plugins.start();
             RuleContext context{session.comm(), rule.instance};
             msParamArray_t parameters{0, 0, nullptr};
@@ -83,14 +84,7 @@ namespace zone
             }
             const int code = result.ok() ? 0 : static_cast<int>(result.code() < 0 ? result.code() : -1);
             server.plugins.stop();
-            if (!server.statistics_file.empty()) {
-                Json counts = Json::object();
-                for (const auto& [name, count] : session.statistics()) {
-                    counts.set(name, count);
-                }
-                append_line(server.statistics_file,
-                            Json::object({{"user", rule.user}, {"rule", rule.id}, {"counts", counts}}).dump());
-            }
+            session.write_statistics();
             return code;
         }
 

@@ -72,6 +72,47 @@ namespace
         return all;
     }
 
+    // Counts the SQL that is run for a plugin while this lives. A call may fire enforcement points whose plugin calls
+    // again: the outermost counts for all.
+    class Spent
+    {
+      public:
+        explicit Spent(Session& session)
+            : session_{session}
+            , statements_{session.catalog().database().statements_run()}
+            , rows_{session.catalog().database().rows_read()}
+        {
+            ++depth();
+        }
+        ~Spent()
+        {
+            if (--depth() > 0) {
+                return;
+            }
+            session_.count("statements", session_.catalog().database().statements_run() - statements_);
+            session_.count("rows", session_.catalog().database().rows_read() - rows_);
+        }
+        Spent(const Spent&) = delete;
+        Spent& operator=(const Spent&) = delete;
+
+      private:
+        Session& session_;
+        std::int64_t statements_;
+        std::int64_t rows_;
+
+        static int& depth()
+        {
+            static int calls = 0;
+            return calls;
+        }
+    };
+
+    // On 5.0.2 these calls do not use the agent's connection to the database: each opens one, here or on the provider.
+    void count_database_connection(Session& session)
+    {
+        session.count("database_connections");
+    }
+
     // Runs an exported function's work: counted, made to fail on demand, failures turned into codes.
     template <typename Work>
     int exported(const char* name, RsComm* comm, const Work& work)
@@ -82,6 +123,10 @@ namespace
         }
         session->count(name);
         session->count_call();
+        if (session->remote() != nullptr) {
+            session->count("forwarded");
+        }
+        const Spent spent{*session};
         const auto fault = faults().find(name);
         if (fault != faults().end() && fault->second.left != 0) {
             --fault->second.left;
@@ -130,16 +175,17 @@ int rs_genquery2(RsComm* comm, Genquery2Input* input, char** output)
             return 0;
         }
         const std::string query = text_or_empty(input->query_string);
+        if (input->sql_only == 1 && session.remote() == nullptr) {
+            *output = duplicate(zone::genquery2_to_sql(query, session.actor()).sql);
+            return 0;
+        }
+        count_database_connection(session);
         if (session.remote() != nullptr) {
             const auto answer = session.remote()->call({"genquery2", query});
             if (answer.code >= 0) {
                 *output = duplicate(answer.output);
             }
             return answer.code;
-        }
-        if (input->sql_only == 1) {
-            *output = duplicate(zone::genquery2_to_sql(query, session.actor()).sql);
-            return 0;
         }
         const auto rows = zone::genquery2(session.catalog(), query, session.actor());
         if (!rows.is_utf8()) {
@@ -314,6 +360,7 @@ extern "C" int rs_atomic_apply_metadata_operations(RsComm* comm, const char* jso
     return exported("atomic", comm, [&](Session& session) {
         std::string answer;
         int code = 0;
+        count_database_connection(session);
         if (session.remote() != nullptr) {
             const auto remote = session.remote()->call({"atomic", text_or_empty(json)});
             answer = remote.output;

@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <sstream>
 
 namespace zone
@@ -32,7 +33,7 @@ Options:
   --plugin-dir DIR     where lib<plugin_name>.so is (or ZONE_PLUGIN_DIR, or what init was told)
   --server NAME        act on this consumer instead of the provider
   --pep-log            write every policy enforcement point to DIRECTORY/pep.log (or ZONE_PEP_LOG=1)
-  --stats FILE         append a line of JSON per connection: catalog calls of plugins, PEPs run
+  --stats FILE         append the lines of DIRECTORY/costs.log to this file as well
 
 Commands:
   init [--zone NAME] [--config server_config.json] [--plugin-dir DIR]
@@ -49,6 +50,7 @@ Commands:
   bench rule-exists NAME COUNT
   bench event PEP COUNT [--user USER] [--collection PATH]
   sql QUERY                                            straight from the catalog, tab-separated
+  costs                                                sums of what plugins cost, of all agents that have ended
 
 Verbs:
 )";
@@ -278,22 +280,6 @@ Verbs:
             server.plugins.setup();
         }
 
-        void write_statistics(Server& server, Session& session)
-        {
-            if (server.statistics_file.empty()) {
-                return;
-            }
-            Json counts = Json::object();
-            for (const auto& [name, count] : session.statistics()) {
-                counts.set(name, count);
-            }
-            append_line(server.statistics_file, Json::object({{"user", session.actor().name},
-                                                              {"server", server.name},
-                                                              {"pid", static_cast<std::int64_t>(::getpid())},
-                                                              {"counts", counts}})
-                                                    .dump());
-        }
-
         // One connection, in a process of its own. Gives the exit status of that process.
         int with_agent(Server& server, const std::string& user, const std::function<int(Session&)>& work)
         {
@@ -321,7 +307,7 @@ Verbs:
                     status = work(session);
                     abandon_descriptors(session);
                     server.plugins.stop();
-                    write_statistics(server, session);
+                    session.write_statistics();
                 }
                 catch (const UsageError& e) {
                     std::fprintf(stderr, "zone: %s\n", e.what());
@@ -366,7 +352,15 @@ Verbs:
                 for (const auto& word : request.elements()) {
                     words.push_back(word.kind() == Json::Kind::number ? std::to_string(word.as_integer()) : bytes_of(word));
                 }
+                const Statistics before = session.statistics();
                 const auto result = run_verb(session, words);
+                Json cost = Json::object();
+                for (const auto& [name, number] : session.statistics()) {
+                    const auto known = before.find(name);
+                    if (const auto more = number - (known == before.end() ? 0 : known->second)) {
+                        cost.set(name, more);
+                    }
+                }
                 Json messages = Json::array();
                 for (const auto& message : result.messages) {
                     messages.push(to_json_bytes(message));
@@ -375,7 +369,8 @@ Verbs:
                                                   {"code", result.code},
                                                   {"output", to_json_bytes(result.output)},
                                                   {"messages", messages},
-                                                  {"failure", to_json_bytes(result.failure)}});
+                                                  {"failure", to_json_bytes(result.failure)},
+                                                  {"cost", cost}});
                 const std::string text = answer.dump() + "\n";
                 std::fwrite(text.data(), 1, text.size(), stdout);
                 std::fflush(stdout);
@@ -458,6 +453,37 @@ Verbs:
             });
         }
 
+        // The sums of the ledger: of clients' connections, and of the agents that ran delayed rules.
+        int costs(const Global& global, Line& line)
+        {
+            line.end();
+            Server server;
+            server.directory = global.directory;
+            std::map<std::string, Statistics> sums{{"clients", {}}, {"rules", {}}};
+            const std::string text = file_exists(server.ledger()) ? read_file(server.ledger()) : "";
+            for (const auto& entry : split(text, '\n')) {
+                if (entry.empty()) {
+                    continue;
+                }
+                const Json agent = Json::parse(entry);
+                Statistics& sum = sums[agent.find("rule") != nullptr ? "rules" : "clients"];
+                ++sum["agents"];
+                for (const auto& [name, number] : agent.find("counts")->members()) {
+                    sum[name] += number.as_integer();
+                }
+            }
+            Json all = Json::object();
+            for (const auto& [kind, sum] : sums) {
+                Json counts = Json::object();
+                for (const auto& [name, number] : sum) {
+                    counts.set(name, number);
+                }
+                all.set(kind, counts);
+            }
+            std::printf("%s\n", all.dump().c_str());
+            return 0;
+        }
+
         int sql(const Global& global, Line& line)
         {
             Database database{global.directory + "/catalog.sqlite"};
@@ -507,6 +533,9 @@ Verbs:
             }
             if (command == "sql") {
                 return sql(global, line);
+            }
+            if (command == "costs") {
+                return costs(global, line);
             }
             for (const char* kind : {"user", "group", "resource", "server"}) {
                 if (command == kind) {

@@ -119,7 +119,34 @@ namespace zone
     void Session::count_call()
     {
         if (++calls_ == dies_at_call) {
+            write_statistics();
             ::kill(::getpid(), SIGKILL);
+        }
+    }
+
+    void Session::count(const std::string& what, std::int64_t number)
+    {
+        if (number != 0) {
+            statistics_[what] += number;
+        }
+    }
+
+    void Session::write_statistics()
+    {
+        Json counts = Json::object();
+        for (const auto& [name, number] : statistics_) {
+            counts.set(name, number);
+        }
+        Json line = Json::object({{"user", actor().name},
+                                  {"server", server_.name},
+                                  {"pid", static_cast<std::int64_t>(::getpid())},
+                                  {"counts", counts}});
+        if (rule != 0) {
+            line.set("rule", rule);
+        }
+        append_line(server_.ledger(), line.dump());
+        if (!server_.statistics_file.empty()) {
+            append_line(server_.statistics_file, line.dump());
         }
     }
 

@@ -38,6 +38,7 @@ namespace zone
         std::string catalog_file() const { return directory + "/catalog.sqlite"; }
         std::string pep_log() const { return directory + "/pep.log"; }
         std::string server_log() const { return directory + "/server.log"; }
+        std::string ledger() const { return directory + "/costs.log"; }
     };
 
     // An open data object.
@@ -81,8 +82,16 @@ namespace zone
         std::map<int, OpenReplica>& descriptors() { return descriptors_; }
         int add_descriptor(OpenReplica open);
 
+        // What plugins asked of the exported functions, and of what the zone asked of plugins. Beside one count for
+        // each function there are
+        //   database_connections  opened for plugins: one for each GenQuery2 and each atomic metadata call, as 5.0.2
+        //                         does it; GenQuery1, the classic metadata call and delayExec use the agent's own
+        //   statements, rows      of SQL, run and read for plugins
+        //   forwarded             calls a consumer passed on to the provider
         Statistics& statistics() { return statistics_; }
-        void count(const std::string& what) { ++statistics_[what]; }
+        void count(const std::string& what, std::int64_t number = 1);
+        // Appends the statistics to the zone's ledger, and to the file of --stats.
+        void write_statistics();
 
         // The messages plugins left for the client, taken away.
         std::vector<std::string> take_messages();
@@ -90,6 +99,7 @@ namespace zone
         // Counts a call of a plugin; before the one of the number `dies_at_call` this process kills itself.
         void count_call();
         std::int64_t dies_at_call = 0;
+        std::int64_t rule = 0; // the delayed rule this agent runs, 0 for a client's connection
 
         // Why the last operation failed, for the one who debugs a test.
         std::string last_failure;

@@ -404,10 +404,12 @@ namespace zone
         {
             const Words w{words, {"--agent"}, {}};
             if (w.has("--agent")) {
+                session.write_statistics();
                 ::kill(::getpid(), SIGKILL);
             }
             abandon_descriptors(session);
             session.server().plugins.stop();
+            session.write_statistics();
             ::_exit(0);
         }
 

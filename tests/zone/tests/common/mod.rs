@@ -63,6 +63,15 @@ pub struct Answer {
     pub output: String,
     pub messages: Vec<String>,
     pub failure: String,
+    /// What plugins cost during the verb, by name; what was not done is not there.
+    pub cost: BTreeMap<String, i64>,
+}
+
+impl Answer {
+    /// One of the costs, 0 if there was none.
+    pub fn cost(&self, name: &str) -> i64 {
+        self.cost.get(name).copied().unwrap_or_default()
+    }
 }
 
 impl Zone {
@@ -163,6 +172,7 @@ impl Zone {
                         .map(|m| m.as_str().unwrap_or_default().to_owned())
                         .collect(),
                     failure: value["failure"].as_str().unwrap_or_default().to_owned(),
+                    cost: serde_json::from_value(value["cost"].clone()).expect("counts"),
                 }
             })
             .collect()
