@@ -7,10 +7,10 @@
 //! written is refused, and everything else goes on.
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::config::Attributes;
 use crate::event::{self, Argument, Pep};
-use crate::names::MAX_PATH_BYTES;
-use crate::watch::shown;
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::MAX_PATH_BYTES;
+use irods_omero_model::watch::shown;
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -185,35 +185,43 @@ fn modified(reserved: &Reserved, catalog: Option<&dyn Catalog>, words: &[&[u8]; 
     let named = |attribute: &[u8]| {
         reserved.has(attribute).then(|| Objection::Reserved(shown(&String::from_utf8_lossy(attribute))))
     };
-    let looked_up = |ask: &dyn Fn(&dyn Catalog, &[&str]) -> Result<bool, CatalogError>| {
-        let Some(catalog) = catalog else {
-            return Err(Objection::Unclear("there is no session".to_owned()));
-        };
-        // No path, user or number is longer, and a query of any length is not worth a query.
-        if words[3].len() > MAX_PATH_BYTES {
-            return Err(Objection::Unclear("the name is longer than iRODS allows".to_owned()));
-        }
-        let found = reserved.first(|names| ask(catalog, names));
-        found.map(|name| name.map(str::to_owned)).map_err(|e| Objection::Unclear(e.to_string()))
-    };
     match words[0] {
         b"add" | b"set" | b"rm" => named(words[3]),
         b"mod" => named(words[3]).or_else(|| words[5..].iter().find_map(|w| named(w.strip_prefix(b"n:")?))),
         b"cp" => {
             let source = || shown(&String::from_utf8_lossy(words[3]));
-            match looked_up(&|catalog, names| catalog.bears(words[1], words[3], names)) {
-                Ok(found) => found.map(|attribute| Objection::Copied(attribute, source())),
-                Err(unclear) => Some(unclear),
-            }
+            let found = looked_up(reserved, catalog, words[3], |c, names| c.bears(words[1], words[3], names));
+            found.map_or_else(Some, |name| name.map(|attribute| Objection::Copied(attribute, source())))
         }
-        b"rmi" => match looked_up(&|catalog, names| catalog.avu_is_one_of(words[1], words[3], names)) {
-            Ok(found) => found.map(Objection::Reserved),
-            Err(unclear) => Some(unclear),
-        },
+        b"rmi" => {
+            let found =
+                looked_up(reserved, catalog, words[3], |c, names| c.avu_is_one_of(words[1], words[3], names));
+            found.map_or_else(Some, |name| name.map(Objection::Reserved))
+        }
         b"adda" | b"addw" if IS_4 => named(words[3]),
         b"rmw" if IS_4 => Some(Objection::Unclear("it removes AVUs by a pattern".to_owned())),
         _ => None,
     }
+}
+
+/// The reserved attribute that something of a name bears, by what the catalog says.
+///
+/// # Errors
+/// That it cannot be told.
+fn looked_up(
+    reserved: &Reserved,
+    catalog: Option<&dyn Catalog>,
+    name: &[u8],
+    ask: impl Fn(&dyn Catalog, &[&str]) -> Result<bool, CatalogError>,
+) -> Result<Option<String>, Objection> {
+    let unclear = |why: &str| Objection::Unclear(why.to_owned());
+    let catalog = catalog.ok_or_else(|| unclear("there is no session"))?;
+    // No path, user or number is longer, and a query of any length is not worth a query.
+    if name.len() > MAX_PATH_BYTES {
+        return Err(unclear("the name is longer than iRODS allows"));
+    }
+    let found = reserved.first(|names| ask(catalog, names)).map_err(|e| unclear(&e.to_string()))?;
+    Ok(found.map(str::to_owned))
 }
 
 /// `rc_atomic_apply_metadata_operations`: every operation names its attribute.

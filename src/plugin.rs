@@ -2,20 +2,23 @@
 
 use crate::catalog::Catalog;
 use crate::catalog::irods::IrodsCatalog;
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Attributes, Config, Problem};
 use crate::due::{self, Memory};
-use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
+use crate::event::mapping;
+use crate::event::{Argument, OpenObjects, Pep, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal, Reserved};
-use crate::identity;
-use crate::importer::command::CommandImporter;
-use crate::importer::{Importing, agent_client};
-use crate::installation;
-use crate::names::LogicalPath;
 use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
-use crate::watch::{self, Marker, Watching};
+use crate::watch;
+use irods_omero_config::Config;
+use irods_omero_importer::command::CommandImporter;
+use irods_omero_importer::{Importing, agent_client, installation};
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::clock::{Clock, SystemClock};
+use irods_omero_model::event::{Affected, Event};
+use irods_omero_model::form::Problem;
+use irods_omero_model::names::LogicalPath;
+use irods_omero_model::watch::{Marker, Watching};
 use once_cell::sync::OnceCell;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -131,7 +134,8 @@ impl Plugin {
         let watches = config.watches.len();
         log::info!("act=setup instance={instance} version={} watches={watches}", env!("CARGO_PKG_VERSION"));
         if config.watches_anything() {
-            for problem in stanza.place(installation::problems(config)) {
+            for problem in stanza.place(installation::problems(config.omero.as_ref(), config.agents.as_ref()))
+            {
                 log::error!("act=setup instance={instance} pointer={problem}");
             }
         }
@@ -204,7 +208,7 @@ impl Plugin {
             |kind: &[u8], name: &[u8], names: &[&str]| catalog.bears(kind, name, names).unwrap_or(true);
         if on_provider
             && (is_static || pep == Pep::AtomicMetadataPost)
-            && identity::is_change(&config.attributes, &argument, &bears)
+            && mapping::is_change(&config.attributes, &argument, &bears)
             && let Err(error) = due::queue_sweep_skipped(&catalog, SystemClock.now())
         {
             log::error!("act=mapping_changed failed=\"{error}\"");
@@ -236,17 +240,17 @@ impl Plugin {
     }
 
     fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
-        let Some(place) = event.place() else { return };
+        let Some(place) = event.affected() else { return };
         let Around { config, catalog, .. } = *around;
-        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_));
+        let anyway = matches!(place, Affected::Unwatched(_) | Affected::Abandoned(_));
         // A consumer forwards what takes data away, so the provider hears it too.
-        if matches!(place, Place::Abandoned(_) | Place::Strays) && !self.on_provider.get() {
+        if matches!(place, Affected::Abandoned(_) | Affected::Strays) && !self.on_provider.get() {
             return;
         }
         let (collection, tree) = match place {
-            Place::Collection(path) | Place::Unwatched(path) => (path, false),
-            Place::Tree(path) => (path, true),
-            Place::TreeOrParent(path) | Place::Abandoned(path) => match catalog.collection_id(&path) {
+            Affected::Collection(path) | Affected::Unwatched(path) => (path, false),
+            Affected::Tree(path) => (path, true),
+            Affected::TreeOrParent(path) | Affected::Abandoned(path) => match catalog.collection_id(&path) {
                 Ok(Some(_)) => (path, true),
                 Ok(None) => match path.parent() {
                     Some(parent) => (parent, false),
@@ -257,7 +261,7 @@ impl Plugin {
                     return;
                 }
             },
-            Place::Strays => {
+            Affected::Strays => {
                 let quiet = config.defaults.quiet_period;
                 match memory.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now()) {
                     Ok(()) => {}
@@ -330,9 +334,11 @@ impl Plugin {
         if let Reading::Ours(request) = reading {
             let conditions = format!("<INST_NAME>{}</INST_NAME><PLUSET>{LATER}s</PLUSET>", self.instance);
             match session.delay(&request.text(), &conditions) {
-                Ok(()) => log::debug!("act=job operation={:?} left_for_seconds={LATER}", request.operation),
+                Ok(()) => {
+                    log::debug!("act=job operation={:?} left_for_seconds={LATER}", request.operation);
+                }
                 Err(code) => {
-                    log::warn!("act=job operation={:?} failed=\"iRODS error {code}\"", request.operation)
+                    log::warn!("act=job operation={:?} failed=\"iRODS error {code}\"", request.operation);
                 }
             }
         }
@@ -491,7 +497,7 @@ impl Around<'_> {
         };
         found.unwrap_or_else(|error| {
             log::error!("act=watch collection={} failed=\"{error}\"", String::from_utf8_lossy(collection));
-            Arc::new(watch::by_configuration(self.config, collection))
+            Arc::new(self.config.watching(collection))
         })
     }
 }

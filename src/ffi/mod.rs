@@ -8,14 +8,10 @@
 //! - Every function called from C++ runs inside [`boundary`], so no panic unwinds into C++.
 //! - Every function of the host is `noexcept` (`omero_shim::callback`), so no exception unwinds into Rust.
 
-mod child;
-mod pipe;
 mod session;
 
 pub mod factory;
 
-pub use child::isolate;
-pub use pipe::ignoring_broken_pipes;
 pub use session::{Entity, Session};
 
 /// What bindgen makes of `include/omero_plugin.h`.
