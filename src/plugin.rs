@@ -497,7 +497,8 @@ impl Around<'_> {
         };
         found.unwrap_or_else(|error| {
             log::error!("act=watch collection={} failed=\"{error}\"", String::from_utf8_lossy(collection));
-            Arc::new(self.config.watching(collection))
+            let path = LogicalPath::parse(collection);
+            Arc::new(path.map_or(Watching::No, |path| self.config.watching(&path)))
         })
     }
 }
