@@ -134,7 +134,13 @@ impl Plugin {
         let watches = config.watches.len();
         log::info!("act=setup instance={instance} version={} watches={watches}", env!("CARGO_PKG_VERSION"));
         if config.watches_anything() {
-            for problem in stanza.place(installation::problems(config.omero.as_ref(), config.agents.as_ref()))
+            let directory = config.identities.directory().map(|directory| {
+                let password = directory.bind.as_ref().map(|(_, file)| file.as_path());
+                installation::problems_of_directory(&directory.command, password)
+            });
+            let importers = installation::problems(config.omero.as_ref(), config.agents.as_ref());
+            for problem in
+                stanza.place(importers.into_iter().chain(directory.into_iter().flatten()).collect())
             {
                 log::error!("act=setup instance={instance} pointer={problem}");
             }

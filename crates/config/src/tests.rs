@@ -27,7 +27,7 @@ fn right() -> Value {
                            "user_attribute": "uid", "group_attribute": "ou",
                            "bind_dn": "cn=irods,dc=example,dc=org", "bind_password_file": "/etc/irods/ldap.password",
                            "starttls": false, "ca_file": "/etc/ssl/certs/site.pem", "timeout_in_seconds": 5,
-                           "cache_in_seconds": 600},
+                           "cache_in_seconds": 600, "command": "/usr/bin/irods-omero"},
                   "same_name": ["z"], "sources": ["avu", "table", "rules", "ldap", "same_name"],
                   "on_behalf_of": [{"account": "scope#z", "from": "path", "element": -2, "zone": "z"},
                                    {"account": "scope#z", "from": "path", "below": "/z/scopes", "zone": "z"},

@@ -130,6 +130,7 @@ pub const MEANINGS: &[Row] = &[
     ("/users/ldap/ca_file", AsRead, "the system's", "certificates that vouch for the server's", ""),
     ("/users/ldap/timeout_in_seconds", AsRead, "", "connecting, binding, searching, each", ""),
     ("/users/ldap/cache_in_seconds", AsRead, "", "how long a process remembers an answer", ""),
+    ("/users/ldap/command", AsRead, "`/usr/bin/irods-omero`", "the command that asks the directory for the plugin", ""),
 
     ("/visibility/vaults", Objects, "empty", "replicas whose physical path is below `prefix`", ""),
     ("/visibility/vaults/*/prefix", AsRead, NEEDED, "the vault (or registered directory) on the iRODS server", "`.` or `..` in it; `/`"),
