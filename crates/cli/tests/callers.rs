@@ -171,10 +171,13 @@ fn a_token_does_no_more_than_its_section_says() {
 fn what_was_submitted_by_a_caller_that_is_gone_is_not_done() {
     let mut agent = two_callers();
     agent.omero_down();
-    agent.config["limits"]["imports"] = json!(1);
+    agent.config["limits"]["retry_wait_in_seconds"] = json!(3_600);
     agent.start();
     let job = body(&agent, "k", "za", "alice", &agent.image("a/a.tif"));
     let id = agent.post_as(A, "/v1/jobs", &job).json()["id"].as_str().unwrap().to_owned();
+    support::wait_until("it waits", || {
+        Some(agent.get_as(A, &format!("/v1/jobs/{id}")).json()).filter(|j| j["state"] == "waiting")
+    });
     agent.write_callers(&format!("[new]\ntoken = \"{B}\"\nzones = [\"*\"]\n"));
     agent.signal(rustix::process::Signal::HUP);
     support::wait_until("the new token is taken", || {
