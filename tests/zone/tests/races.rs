@@ -158,7 +158,7 @@ fn a_test_holds_a_plugin_before_a_call_until_it_lets_it_go() {
         .expect("starts");
     zone.wait_until("it is there", |zone| zone.must(&["meeting", "present", "before-modavu"]).trim() == "1");
     // Others are not held, and what they do is done first.
-    zone.from_plugin("rods", &["trace_modavu_admin", "add", "-d", &object(), "lock", "taken"]);
+    zone.plugin_answer("rods", &["trace_modavu_admin", "add", "-d", &object(), "lock", "taken"]);
     assert_eq!(locks(&zone).0, "1");
     zone.must(&["meeting", "join", "before-modavu"]);
     assert!(held.wait().expect("ends").success());
