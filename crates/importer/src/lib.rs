@@ -11,7 +11,7 @@ mod containers;
 pub mod ffi;
 pub mod files;
 pub mod outcome;
-mod process;
+pub mod process;
 pub mod secret;
 mod session;
 pub mod settings;
