@@ -44,6 +44,7 @@ pub fn hql(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), Stop
         ));
     };
     let client = Connector { dir, faults }.log_in(args)?;
+    faults.strike("answer", None);
     if faults.take("bad-query", None, None).is_some() {
         return Err(die(52, "Bad query: stand-in fault".to_owned()));
     }
@@ -347,6 +348,7 @@ fn graph_argument(text: &str) -> Option<(String, Vec<i64>, bool)> {
 /// `omero delete`: what fails is told on standard error, the exit code stays 0.
 pub fn delete(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), Stop> {
     let client = Connector { dir, faults }.log_in(args)?;
+    faults.strike("answer", None);
     if args.list("obj").is_empty() {
         return Err(die(440, "no object targets supplied for graph operation".to_owned()));
     }
@@ -382,7 +384,7 @@ pub fn delete(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), S
     Ok(())
 }
 
-fn delete_one(
+pub fn delete_one(
     store: &Store,
     context: &Context,
     class: &str,
@@ -462,7 +464,7 @@ fn delete_images(store: &Store, which: &str, id: i64) -> rusqlite::Result<()> {
 
 /// Files of deleted filesets leave the repository: of a symbolic link only the
 /// link, never what it points to.
-fn remove_orphans(store: &Store) -> rusqlite::Result<()> {
+pub fn remove_orphans(store: &Store) -> rusqlite::Result<()> {
     let mut q = store.db.prepare("select id, path, name from original_file where size = -1")?;
     let rows: Vec<(i64, String, String)> =
         q.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<Result<_, _>>()?;
@@ -472,6 +474,77 @@ fn remove_orphans(store: &Store) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+pub fn download_spec(prog: &str) -> Spec {
+    Spec::new(&format!("{prog} download"))
+        .with(login_options())
+        .pos("object", Many::Optional)
+        .pos("filename", Many::Optional)
+}
+
+/// `omero download`: one file, or all of a fileset (or of an image's) into a directory. Whoever may read the row of a
+/// file gets its bytes, whether or not the import that brought it made an image.
+pub fn download(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), Stop> {
+    let usage = |what: &str| die(2, format!("omero download: error: {what}"));
+    let (Some(object), Some(to)) = (args.str("object"), args.str("filename")) else {
+        return Err(usage("too few arguments"));
+    };
+    let (class, id) = object.split_once(':').unwrap_or(("OriginalFile", object));
+    let id: i64 = id.parse().map_err(|_| usage(&format!("argument object: invalid value: '{object}'")))?;
+    let client = Connector { dir, faults }.log_in(args)?;
+    let rows =
+        |query: String| hql::run(&client.store, &client.context, &query, true, 0, -1).map_err(|e| die(1, e));
+    let missing = || die(601, format!("No {class} with input ID: {id}"));
+    let fileset = match class {
+        "OriginalFile" => {
+            let found = rows(format!("select f.path, f.name from OriginalFile f where f.id = {id}"))?;
+            let row = found.first().ok_or_else(|| die(601, "No OriginalFile with input ID".to_owned()))?;
+            return fetch(&client.store, id, &row[0].show(), &row[1].show(), to);
+        }
+        "Fileset" => id,
+        "Image" => {
+            let found = rows(format!("select i.fileset.id from Image i where i.id = {id}"))?;
+            found.first().and_then(|r| r[0].show().parse().ok()).ok_or_else(missing)?
+        }
+        _ => return Err(die(601, "Invalid object input. Use e.g. Image:ID".to_owned())),
+    };
+    let prefix = rows(format!("select f.templatePrefix from Fileset f where f.id = {fileset}"))?;
+    let prefix = prefix.first().map(|r| r[0].show()).ok_or_else(missing)?;
+    say!("Fileset: {fileset}");
+    let files = rows(format!(
+        "select f.id, f.path, f.name from FilesetEntry e join e.originalFile f where e.fileset.id = {fileset} order by e.id"
+    ))?;
+    for file in files {
+        let (path, name) = (file[1].show(), file[2].show());
+        let directory = Path::new(to).join(path.replace(&prefix, ""));
+        std::fs::create_dir_all(&directory).map_err(|e| die(1, e.to_string()))?;
+        let target = directory.join(&name);
+        fetch(&client.store, file[0].show().parse().unwrap_or(0), &path, &name, &target.to_string_lossy())?;
+    }
+    Ok(())
+}
+
+/// Copies the bytes of one file, through the link in the repository.
+fn fetch(store: &Store, id: i64, path: &str, name: &str, to: &str) -> Result<(), Stop> {
+    let from = store.repository().join(path).join(name);
+    let failed = |e: std::io::Error| {
+        die(67, format!("ResourceError: Cannot read OriginalFile:{id} ({}): {e}", from.display()))
+    };
+    let bytes = std::fs::read(&from).map_err(failed)?;
+    if to == "-" {
+        say_on!("{}", String::from_utf8_lossy(&bytes));
+        return Ok(());
+    }
+    say!("Downloading file ID: {id} to {to}");
+    if Path::new(to).exists() {
+        say!("File exists! Skipping...");
+        return Ok(());
+    }
+    std::fs::write(to, bytes).map_err(|e| die(1, format!("Traceback (most recent call last):\n{e}: '{to}'")))
+}
+
+/// The id of the managed repository.
+pub const REPOSITORY: &str = "00000000-0000-4000-8000-000000000001";
 
 /// `omero fs sets|ls|repos|logfile`
 pub fn fs(
@@ -534,7 +607,7 @@ pub fn fs(
             let client = Connector { dir, faults }.log_in(&ns)?;
             let headers = ["#", "Id", "UUID", "Managed", "Path"].map(str::to_owned);
             let path = client.store.repository().display().to_string();
-            let row = ["0", "1", "00000000-0000-4000-8000-000000000001", "True", &path].map(str::to_owned);
+            let row = ["0", "1", REPOSITORY, "True", &path].map(str::to_owned);
             say!("{}", render(Style::of(ns.str("style")), &headers, &[row.to_vec()]));
         }
         _ => {
