@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+/// Where the queue is kept, if the configuration names no other place.
+pub const STATE_DIRECTORY: &str = "/var/lib/irods-omero";
+
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -236,7 +239,7 @@ fn read(form: Form<'_>) -> Option<Config> {
     if !certificates.is_empty() && !client_ca {
         form.problem("certificates", "callers with certificates need [tls] client_ca");
     }
-    let state_directory = form.host_path("state_directory").unwrap_or("/var/lib/irods-omero").into();
+    let state_directory = form.host_path("state_directory").unwrap_or(STATE_DIRECTORY).into();
     let roots = roots(&form);
     let mut servers = BTreeMap::new();
     for entry in forms(&form, "omero") {
