@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The agent's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/irods-omero/agent.toml")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/irods-omero/agent.toml", global = true)]
     config: PathBuf,
     /// Only look at the configuration and what it names, and say all that is wrong
     #[arg(long)]

@@ -6,6 +6,7 @@ use crate::queue::Queue;
 use irods_omero_importer::secret;
 use irods_omero_importer::settings::{ImporterCommand, Omero, Server};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -67,15 +68,40 @@ fn address(host: &str, port: u16) -> (&str, u16) {
     }
 }
 
-/// Whether imports into a server are of use now: it can be reached, and its password can be read.
+/// Whether imports into a server are of use now: it can be reached, its password can be read, and its repository can be
+/// written, where the configuration names that.
 ///
 /// # Errors
 /// Why not, with the remedy.
-pub async fn server(omero: &Omero) -> Result<(), String> {
+pub async fn server(omero: &Omero, repository: Option<&Path>) -> Result<(), String> {
     connect(&omero.server).await?;
     let file = omero.server.password_file.clone();
-    let read = in_time(move || secret::read(&file).map(drop).map_err(|e| e.to_string()));
-    read.await
+    in_time(move || secret::read(&file).map(drop).map_err(|e| e.to_string())).await?;
+    match repository.map(Path::to_owned) {
+        Some(path) => in_time(move || writable(&path)).await,
+        None => Ok(()),
+    }
+}
+
+/// The least room in a repository with which imports are begun, in bytes: links and thumbnails need little.
+const LEAST_ROOM: u64 = 64 << 20;
+
+/// Whether the agent's account may write into a repository, and there is room in it.
+fn writable(repository: &Path) -> Result<(), String> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
+    let shown = repository.display();
+    accessat(CWD, repository, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|e| {
+        format!(
+            "the repository {shown} cannot be written by the agent's account ({e}): look at its mode and group, and at \
+             ReadWritePaths= of the service"
+        )
+    })?;
+    let about = statvfs(repository).map_err(|e| format!("the repository {shown}: {e}"))?;
+    let room = about.f_bavail.saturating_mul(about.f_frsize);
+    if room < LEAST_ROOM || (about.f_files > 0 && about.f_favail == 0) {
+        return Err(format!("the repository {shown} is full: {room} bytes are left"));
+    }
+    Ok(())
 }
 
 /// Does what may hang on a thread of its own, and waits for it for some seconds.
@@ -100,6 +126,10 @@ pub async fn all(config: &Config, queue: &Queue, mounts: &Mounts) -> Vec<Finding
         let file = omero.server.password_file.clone();
         let password = in_time(move || secret::read(&file).map(drop).map_err(|e| e.to_string()));
         found.push(Finding::of(format!("password of {name}"), password.await));
+        if let Some(repository) = config.repositories.get(name).cloned() {
+            let found_there = in_time(move || writable(&repository)).await;
+            found.push(Finding::of(format!("repository of {name}"), found_there));
+        }
         let command = omero.importer.clone();
         found.push(Finding::of(format!("importer of {name}"), in_time(move || importer(&command)).await));
     }

@@ -449,8 +449,12 @@ impl Runner {
 
     /// Whether imports into a server are of use at all.
     async fn probe(&self, server: &str) -> Result<(), String> {
-        match self.0.live.get().config.servers.get(server) {
-            Some(omero) => probe::server(omero).await,
+        let loaded = self.0.live.get();
+        match loaded.config.servers.get(server) {
+            Some(omero) => {
+                let repository = loaded.config.repositories.get(server);
+                probe::server(omero, repository.map(PathBuf::as_path)).await
+            }
             None => Ok(()),
         }
     }
@@ -631,7 +635,9 @@ impl Runner {
             return (done, Cause::Done);
         }
         let reason = format!("{} of {} files: {why}", postponed.len(), outcomes.len());
-        (self.wait(job, reason, Some(done)), Cause::Files)
+        // Where no file was taken, it may be no file's fault.
+        let cause = if postponed.len() < outcomes.len() { Cause::Files } else { Cause::Importer };
+        (self.wait(job, reason, Some(done)), cause)
     }
 
     /// Has a job wait for as long as it has been failing, within bounds: the waits double. In the end it ends with what

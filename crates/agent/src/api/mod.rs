@@ -117,6 +117,7 @@ async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem>
         .values()
         .map(|omero| omero.importer.work_directory.clone())
         .chain([config.state_directory.clone()])
+        .chain(config.repositories.values().cloned())
         .collect();
     // A directory that hangs costs its number, not the answer.
     let free = timeout(STAT, tokio::task::spawn_blocking(move || free_of(written))).await;

@@ -75,7 +75,11 @@ impl App {
 
     async fn look(&self) -> Vec<Finding> {
         let mut found = probe::all(&self.live.get().config, &self.queue, self.runner.mounts()).await;
-        for (server, why) in self.runner.closed() {
+        // What the probe has found is said once.
+        let closed = self.runner.closed().into_iter();
+        let news: Vec<_> =
+            closed.filter(|(_, why)| found.iter().all(|f| f.why.as_ref() != Some(why))).collect();
+        for (server, why) in news {
             found.push(Finding::of(format!("imports into {server}"), Err(why)));
         }
         let wrong = self.damage.borrow().clone();
