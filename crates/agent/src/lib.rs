@@ -6,13 +6,17 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod api;
 pub mod auth;
 pub mod background;
+pub mod breaker;
 pub mod command;
 pub mod config;
+pub mod drain;
 pub mod live;
 pub mod metrics;
+pub mod mounts;
 pub mod observer;
 pub mod orphans;
 pub mod page;

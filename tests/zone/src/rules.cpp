@@ -264,6 +264,23 @@ namespace zone
         return code;
     }
 
+    int execute_delay(Session& session, const std::string& conditions, const std::string& text, std::string& output)
+    {
+        auto input = std::make_unique<ExecMyRuleInp>();
+        std::memset(static_cast<void*>(input.get()), 0, sizeof(ExecMyRuleInp));
+        copy_to(input->myRule, "@external rule { delay(\"" + conditions + "\") { " + text + " } }");
+        copy_to(input->outParamDesc, "ruleExecOut");
+        MsParamArray* out = nullptr;
+        return api(
+            session, "exec_my_rule",
+            [&] {
+                const userInfo_t client = session.comm()->clientUser;
+                output = std::to_string(queue_rule(session, client, text, conditions)) + "\n";
+                return 0;
+            },
+            input.get(), &out);
+    }
+
     int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments)
     {
         RuleContext context{session.comm(), ""};
@@ -282,22 +299,27 @@ namespace zone
         return 0;
     }
 
-    int delete_rule(Session& session, std::int64_t id)
+    void delete_rule_without_policy(Session& session, std::int64_t id)
     {
         const std::string text = std::to_string(id);
+        const auto rule = session.catalog().rule(id);
+        if (!rule) {
+            throw Failure{session.privileged() ? cat_success_but_with_no_info : CAT_NO_ROWS_FOUND, "no such delayed rule"};
+        }
+        // Whose it is says its context, not the column with a name. That it is running does not matter.
+        if (!session.privileged() && (rule->user != session.actor().name || rule->user_zone != session.actor().zone)) {
+            throw Failure{user_access_denied, "the rule is another user's"};
+        }
+        const char* id_text = text.c_str();
+        database_operation(session, "del_rule_exec", [&] { session.catalog().remove_rule(id); }, id_text);
+    }
+
+    int delete_rule(Session& session, std::int64_t id)
+    {
         return api(
             session, "rule_exec_del",
             [&] {
-                const auto rule = session.catalog().rule(id);
-                if (!rule) {
-                    throw Failure{session.privileged() ? cat_success_but_with_no_info : CAT_NO_ROWS_FOUND, "no such delayed rule"};
-                }
-                // Whose it is says its context, not the column with a name. That it is running does not matter.
-                if (!session.privileged() && (rule->user != session.actor().name || rule->user_zone != session.actor().zone)) {
-                    throw Failure{user_access_denied, "the rule is another user's"};
-                }
-                const char* id_text = text.c_str();
-                database_operation(session, "del_rule_exec", [&] { session.catalog().remove_rule(id); }, id_text);
+                delete_rule_without_policy(session, id);
                 return 0;
             },
             &id);

@@ -1,25 +1,28 @@
 //! Jobs: submitted, looked at, cancelled, tried again, and followed.
 
+use super::guard::{Known, Operator, Reader, Submitter};
 use super::problem::Problem;
 use super::state::App;
+use crate::access::is_within;
 use crate::auth::Client;
-use crate::queue::{Cancelled, Event, Filter, Job, JobId, NewJob, Submitted};
+use crate::queue::{Cancelled, Event, Filter, Job, JobId, NewJob, Scope, Submitted};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use irods_omero_importer::wire::{self, Changes, JobState, Key, MAX_BODY_BYTES, Outcome, Progress, Submit};
 use irods_omero_model::clock::{Clock, SystemClock};
 use irods_omero_model::names::{CollectionId, OmeroName};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
-type Caller = Extension<Arc<Client>>;
 pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(crate) type Named = Result<Path<String>, PathRejection>;
 
@@ -62,21 +65,35 @@ pub(crate) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
 
 /// `POST /v1/jobs`
 pub async fn submit(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Submitter>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let loaded = app.live.get();
     let limits = &loaded.config.limits;
-    let bytes = receive(&app, &headers, body, limits.body_timeout).await?;
+    if app.runner.is_draining() {
+        let detail = "the agent is to be stopped and takes nothing new: ask again when it is back";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    // Held until the job is on the disk: the same bytes are in memory as text, as values and as what is written.
+    let (bytes, _room) = receive(&app, &headers, body, limits.body_timeout).await?;
     let submit = parse(bytes).await?;
-    if !client.zones.allow(&submit.zone) {
+    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+    if !client.grant.zones.allow(&submit.zone) {
         let detail = format!("{} may not submit for the zone '{}'", client.name, submit.zone);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).at("/zone"));
     }
-    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
-    loaded.config.users.check(submit.user.as_str()).map_err(|why| unprocessable(why).at("/user"))?;
+    let user = submit.user.as_str();
+    let allowed = loaded.config.users.check(user).and_then(|()| client.check_user(user));
+    allowed.map_err(|why| unprocessable(why).at("/user"))?;
+    if let Some(number) = of_others(&submit, &client, &loaded.config.roots) {
+        let detail = format!(
+            "{} may not submit files of that directory: the administrator of the agent can add it to 'roots' in the section \
+             of this caller",
+            client.name
+        );
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at(&format!("/files/{number}/path")));
+    }
     let mut servers = loaded.config.servers.keys();
     let server = match (&submit.server, servers.next(), servers.next()) {
         (Some(name), _, _) if loaded.config.servers.contains_key(name) => name.clone(),
@@ -104,10 +121,23 @@ pub async fn submit(
         files: u32::try_from(submit.files.len()).unwrap_or(u32::MAX),
         // Written anew, so that blanks and the order of keys make no difference.
         body: submit.to_json(),
-        by: client.name.clone(),
+        caller: client.name.clone(),
+        shared: is_shared(&headers),
+        peers: client.scope(),
     };
     let (status, job) = match app.queue.submit(job, now()).await? {
-        Submitted::New(job) => (StatusCode::CREATED, job),
+        Submitted::New(job) => {
+            let (id, caller) = (app.queue.name(job.id), &client.name);
+            tracing::info!(
+                act = "submit",
+                job = id,
+                caller,
+                zone = job.zone,
+                user = job.user,
+                files = job.files
+            );
+            (StatusCode::CREATED, job)
+        }
         Submitted::Same(job) => (StatusCode::OK, job),
         Submitted::Conflict(job) => {
             let detail = format!("job {} has this key, and is about something else", app.queue.name(job.id));
@@ -117,14 +147,42 @@ pub async fn submit(
     Ok((status, Json(shown(&app, job, true).await?)).into_response())
 }
 
+/// How many agents the caller has, as it says itself.
+const AGENTS: &str = "irods-omero-agents";
+
+/// How the plugin begins what it says of itself; one that does not say how many agents it has may have several.
+const PLUGIN: &[u8] = b"irods_rule_engine_plugin_omero/";
+
+/// Whether another agent may be given the same job while this one is away.
+fn is_shared(headers: &HeaderMap) -> bool {
+    let agents = headers.get(AGENTS).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let is_plugin = || headers.get(header::USER_AGENT).is_some_and(|v| v.as_bytes().starts_with(PLUGIN));
+    agents.map_or_else(is_plugin, |agents| agents > 1)
+}
+
+/// The first file that lies below a directory of the agent, and below none of this caller: it would be another caller's.
+/// One that lies below none at all fails alone, when its batch is imported.
+fn of_others(submit: &Submit, client: &Client, all: &[PathBuf]) -> Option<usize> {
+    let own = client.roots(all);
+    submit.files.iter().position(|file| {
+        let path = std::path::Path::new(&file.path);
+        is_within(path, all) && !is_within(path, own)
+    })
+}
+
 /// Where the first file is.
 fn place(submit: &Submit) -> String {
     let parent = submit.files.first().and_then(|file| file.logical_path.parent());
     parent.map(|path| path.display().into_owned()).unwrap_or_default()
 }
 
-/// The whole body, within its limits.
-async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: Duration) -> Result<Vec<u8>, Problem> {
+/// The whole body, within its limits, and the room it takes.
+async fn receive(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    limit: Duration,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
     let deadline = Instant::now() + limit;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let length: usize = length.unwrap_or(MAX_BODY_BYTES);
@@ -140,10 +198,13 @@ async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: Duration) ->
         )
     };
     let room = u32::try_from(length).unwrap_or(u32::MAX);
-    let _room = timeout_at(deadline, app.room.acquire_many(room)).await.map_err(late)?;
+    let no_room =
+        || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many large bodies at once: try again");
+    let acquired = timeout_at(deadline, Arc::clone(&app.room).acquire_many_owned(room)).await;
+    let room = acquired.map_err(|_| no_room())?.map_err(|_| no_room())?;
     let collected = timeout_at(deadline, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(late)?;
     match collected {
-        Ok(body) => Ok(body.to_bytes().into()),
+        Ok(body) => Ok((body.to_bytes().into(), room)),
         Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
         Err(e) => Err(bad(format!("the body did not come to its end: {e}"))),
     }
@@ -182,30 +243,25 @@ pub(crate) fn before(app: &App, name: &str) -> Result<JobId, Problem> {
     app.queue.id(name).ok_or_else(wrong)
 }
 
-/// The zones a caller means, of those it may know of.
-pub(crate) fn zones(client: &Client, asked: Option<String>) -> Option<Vec<String>> {
-    match asked {
-        Some(zone) if client.zones.allow(&zone) => Some(vec![zone]),
-        Some(_) => Some(Vec::new()),
-        None => client.zones.filter(),
-    }
+/// The jobs a caller means, of those it may know of.
+pub(crate) fn scope(client: &Client, zone: Option<String>) -> Scope {
+    zone.map_or_else(|| client.scope(), |zone| client.scope_of(zone))
 }
 
 /// See [`Listed`].
 pub async fn list(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Reader>,
     query: Asked<Listed>,
 ) -> Result<Response, Problem> {
     let query = asked(query)?;
-    let zones = zones(&client, query.zone);
+    let scope = scope(&client, query.zone);
     if let Some(key) = query.key {
-        let job = app.queue.find(key, zones).await?.ok_or_else(Problem::no_job)?;
+        let job = app.queue.find(key, scope).await?.ok_or_else(Problem::no_job)?;
         return Ok(Json(shown(&app, job, true).await?).into_response());
     }
     let limit = page_size(query.limit)?;
     let filter = Filter {
-        zones,
+        scope,
         states: states(query.state.as_deref().unwrap_or_default())?,
         user: query.user,
         failed: false,
@@ -239,11 +295,7 @@ pub struct Happened {
 }
 
 /// `GET /v1/jobs/{id}`
-pub async fn get(
-    State(app): State<App>,
-    Extension(client): Caller,
-    name: Named,
-) -> Result<Json<Detail>, Problem> {
+pub async fn get(Known { app, client, .. }: Known<Reader>, name: Named) -> Result<Json<Detail>, Problem> {
     let job = known(&app, &client, name).await?;
     let history = app.queue.history(job.id).await?;
     let history = history.into_iter().map(|Event { at, what }| Happened { at, what }).collect();
@@ -253,11 +305,11 @@ pub async fn get(
 
 /// `POST /v1/jobs/{id}/cancel`
 pub async fn cancel(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Operator>,
     name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
     let id = known(&app, &client, name).await?.id;
+    tracing::info!(act = "cancel", job = app.queue.name(id), caller = client.name);
     let job = match app.queue.cancel(id, client.name.clone(), now()).await?.ok_or_else(Problem::no_job)? {
         Cancelled::Now(job) | Cancelled::Ended(job) => job,
         Cancelled::Running(job) => {
@@ -270,11 +322,11 @@ pub async fn cancel(
 
 /// `POST /v1/jobs/{id}/retry`
 pub async fn retry(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Operator>,
     name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
     let id = known(&app, &client, name).await?.id;
+    tracing::info!(act = "retry", job = app.queue.name(id), caller = client.name);
     let job = app.queue.retry(id, client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
     Ok(Json(shown(&app, job, false).await?))
 }
@@ -284,7 +336,7 @@ pub(crate) async fn known(app: &App, client: &Client, name: Named) -> Result<Job
     // What is no text is no name.
     let id: Option<JobId> = name.ok().and_then(|Path(name)| app.queue.id(&name));
     let id = id.ok_or_else(Problem::no_job)?;
-    let job = app.queue.get(id).await?.filter(|job| client.zones.allow(&job.zone));
+    let job = app.queue.get(id).await?.filter(|job| client.sees_job(job));
     job.ok_or_else(Problem::no_job)
 }
 
@@ -302,12 +354,11 @@ pub struct Following {
 
 /// See [`Following`].
 pub async fn changes(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Reader>,
     query: Asked<Following>,
 ) -> Result<Json<Changes>, Problem> {
     let query = asked(query)?;
-    let zones = zones(&client, query.zone);
+    let scope = scope(&client, query.zone);
     let limit = page_size(query.limit)?;
     if query.wait > MAX_WAIT {
         return Err(bad(format!("'wait' is a number of seconds from 0 to {MAX_WAIT}")));
@@ -317,7 +368,7 @@ pub async fn changes(
     let mut after = query.after;
     let (cursor, jobs) = loop {
         newest.mark_unchanged();
-        let (cursor, jobs) = app.queue.changes(after, zones.clone(), limit).await?;
+        let (cursor, jobs) = app.queue.changes(after, scope.clone(), limit).await?;
         if !jobs.is_empty() || *ending.borrow() {
             break (cursor, jobs);
         }

@@ -13,7 +13,7 @@ mod read;
 mod write;
 mod writer;
 
-pub use read::Filter;
+pub use read::{Filter, Scope};
 pub use write::{Cancelled, End, Submitted, Taken, Turn};
 
 use irods_omero_importer::wire::JobState;
@@ -33,6 +33,8 @@ pub struct Job {
     pub id: JobId,
     /// The caller's key.
     pub key: String,
+    /// Who submitted it.
+    pub caller: String,
     /// The zone whose data it is.
     pub zone: String,
     /// The agent's name of the OMERO server.
@@ -49,6 +51,8 @@ pub struct Job {
     pub priority: i8,
     /// How many files it has.
     pub files: u32,
+    /// Whether it counts as large: decided when it was submitted.
+    pub large: bool,
     /// How many of them failed, once it is done.
     pub failed: u32,
     /// How far it is.
@@ -69,6 +73,8 @@ pub struct Job {
     pub next: Option<UnixTime>,
     /// Since when it has been failing for a reason that will pass.
     pub since: Option<UnixTime>,
+    /// How often the agent died while it ran, since it last ended in order.
+    pub crashes: u32,
     /// The number of its newest change; numbers grow over all jobs.
     pub change: u64,
 }
@@ -78,6 +84,8 @@ pub struct Job {
 pub struct NewJob {
     /// The caller's key.
     pub key: String,
+    /// Who submitted it.
+    pub caller: String,
     /// The zone whose data it is.
     pub zone: String,
     /// The agent's name of the OMERO server.
@@ -96,8 +104,10 @@ pub struct NewJob {
     pub files: u32,
     /// The body as it is kept, from which the batch is read again.
     pub body: Vec<u8>,
-    /// Who submits it, for the history.
-    pub by: String,
+    /// Whether the caller may have given it to another agent, or will.
+    pub shared: bool,
+    /// Whose jobs the caller sees: one of them with this key is not queued a second time.
+    pub peers: Scope,
 }
 
 /// A line of a job's history.
@@ -245,6 +255,17 @@ impl Queue {
         self.newest.clone()
     }
 
+    /// How many jobs of a queue file run, as an agent that has it open noted last.
+    ///
+    /// # Errors
+    /// A sentence with the file.
+    pub fn running_in(path: &Path) -> Result<u64, String> {
+        let about = |e: rusqlite::Error| format!("{}: {e}", path.display());
+        let readers = read::Readers::open(path).map_err(about)?;
+        let counts = readers.with(|c| read::counts(c, &Scope::default())).map_err(about)?;
+        Ok(counts.iter().find(|(state, _)| *state == JobState::Running).map_or(0, |(_, count)| *count))
+    }
+
     /// Queues a job, or finds it by its key.
     ///
     /// # Errors
@@ -334,6 +355,40 @@ impl Queue {
         self.writer.write(touch).await
     }
 
+    /// The clock was set by so many seconds: what is counted from times before goes on as if it had not been.
+    ///
+    /// # Errors
+    /// The queue cannot be written.
+    pub async fn clock_was_set(&self, seconds: i64, now: UnixTime) -> Result<(), QueueError> {
+        self.writer.write(move |w| w.clock_was_set(seconds, now)).await
+    }
+
+    /// Looks through the whole file for damage, beside all else that is asked of it. Gives what is wrong.
+    ///
+    /// # Errors
+    /// What is wrong, with the remedy.
+    pub async fn check(&self) -> Result<(), String> {
+        let path = Arc::clone(&self.path);
+        let check = move || writer::check_beside(&path).map_err(|e| e.to_string());
+        tokio::task::spawn_blocking(check).await.unwrap_or(Ok(()))
+    }
+
+    /// When the job was submitted that has been queued longest; `None` if none is.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn oldest_queued(&self) -> Result<Option<UnixTime>, QueueError> {
+        self.read(read::oldest_queued).await
+    }
+
+    /// When a job was last done some of whose files are in OMERO; `None` if none is kept.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn last_success(&self) -> Result<Option<UnixTime>, QueueError> {
+        self.read(read::last_success).await
+    }
+
     /// A job by its number.
     ///
     /// # Errors
@@ -342,12 +397,12 @@ impl Queue {
         self.read(move |c| read::get(c, id)).await
     }
 
-    /// The newest job with a key in one of some zones (`None`: in any).
+    /// The newest job with a key within a scope.
     ///
     /// # Errors
     /// The queue cannot be read.
-    pub async fn find(&self, key: String, zones: Option<Vec<String>>) -> Result<Option<Job>, QueueError> {
-        self.read(move |c| read::find(c, &key, zones.as_deref())).await
+    pub async fn find(&self, key: String, scope: Scope) -> Result<Option<Job>, QueueError> {
+        self.read(move |c| read::find(c, &key, &scope)).await
     }
 
     /// Jobs, newest first.
@@ -365,22 +420,18 @@ impl Queue {
     pub async fn changes(
         &self,
         after: u64,
-        zones: Option<Vec<String>>,
+        scope: Scope,
         limit: usize,
     ) -> Result<(u64, Vec<Job>), QueueError> {
-        self.read(move |c| read::changes(c, after, zones.as_deref(), limit)).await
+        self.read(move |c| read::changes(c, after, &scope, limit)).await
     }
 
     /// Files of the jobs that ended since a time, by the hour.
     ///
     /// # Errors
     /// The queue cannot be read.
-    pub async fn throughput(
-        &self,
-        since: UnixTime,
-        zones: Option<Vec<String>>,
-    ) -> Result<Vec<Throughput>, QueueError> {
-        self.read(move |c| read::throughput(c, since, zones.as_deref())).await
+    pub async fn throughput(&self, since: UnixTime, scope: Scope) -> Result<Vec<Throughput>, QueueError> {
+        self.read(move |c| read::throughput(c, since, &scope)).await
     }
 
     /// What happened to a job, in order.
@@ -415,12 +466,12 @@ impl Queue {
         self.read(move |c| read::log(c, id)).await
     }
 
-    /// How many jobs there are in each state, over some zones (`None`: all).
+    /// How many jobs there are in each state, within a scope.
     ///
     /// # Errors
     /// The queue cannot be read.
-    pub async fn counts(&self, zones: Option<Vec<String>>) -> Result<Counts, QueueError> {
-        self.read(move |c| read::counts(c, zones.as_deref())).await
+    pub async fn counts(&self, scope: Scope) -> Result<Counts, QueueError> {
+        self.read(move |c| read::counts(c, &scope)).await
     }
 
     async fn read<T: Send + 'static>(
