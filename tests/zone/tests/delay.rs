@@ -237,9 +237,9 @@ fn both_genqueries_tell_the_lock() {
         [["other.example.org", "77", "01700000000", "rods"]]
     );
     for (column, value) in [("1013", "other.example.org"), ("1014", "77"), ("1015", "01700000000")] {
-        assert_eq!(zone.from_plugin("bob", &["trace_column", column]), (0, value.to_owned()));
+        assert_eq!(zone.plugin_answer("bob", &["trace_column", column]), (0, value.to_owned()));
     }
-    let context = zone.from_plugin("bob", &["trace_column", "1012"]).1;
+    let context = zone.plugin_answer("bob", &["trace_column", "1012"]).1;
     let context: Value = serde_json::from_str(&context).expect("JSON");
     assert_eq!(context["user_info_client"]["zone"], "tempZone");
 }
@@ -394,6 +394,16 @@ fn limits_of_the_text() {
     assert_eq!(zone.fails("alice", &["delay", condition, &"x".repeat(2701)]), -806_000);
     assert_eq!(zone.fails("alice", &["delay", condition, "a file called $objPath.tif"]), -1_209_000);
     zone.as_user("alice", &["delay", condition, "a file called $object.tif"]);
+}
+
+#[test]
+fn a_plugin_deletes_a_rule_with_the_right_of_its_session() {
+    let zone = Zone::new();
+    let id = zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "x"]);
+    assert_eq!(zone.plugin_answer("bob", &["trace_undelay", id.trim()]).0, -350_000);
+    assert_eq!(zone.plugin_answer("bob", &["trace_undelay_admin", id.trim()]).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &["trace_undelay", id.trim()]).0, -808_000);
+    assert!(queue(&zone).is_empty());
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn a_test_holds_a_plugin_before_a_call_until_it_lets_it_go() {
         .expect("starts");
     zone.wait_until("it is there", |zone| zone.must(&["meeting", "present", "before-modavu"]).trim() == "1");
     // Others are not held, and what they do is done first.
-    zone.from_plugin("rods", &["trace_modavu_admin", "add", "-d", &object(), "lock", "taken"]);
+    zone.plugin_answer("rods", &["trace_modavu_admin", "add", "-d", &object(), "lock", "taken"]);
     assert_eq!(locks(&zone).0, "1");
     zone.must(&["meeting", "join", "before-modavu"]);
     assert!(held.wait().expect("ends").success());
@@ -173,4 +173,22 @@ fn of_many_who_make_a_collection_one_wins() {
     assert_eq!(winners(&zone, 8, &["mkdir", &path]), 1);
     assert_eq!(zone.fails("alice", &["mkdir", &path]), -809_000);
     assert_eq!(zone.query("alice", &format!("select COLL_ID where COLL_NAME = '{path}'")).len(), 1);
+}
+
+#[test]
+fn a_plugin_locks_with_a_collection_that_it_makes_and_removes() {
+    let zone = Zone::new();
+    let path = format!("{HOME}/lock");
+    zone.trace();
+    assert_eq!(zone.plugin_answer("alice", &["trace_mkcoll", &path]).0, 0);
+    assert_eq!(zone.plugin_answer("rods", &["trace_mkcoll", &path]).0, -809_000);
+    assert_eq!(
+        zone.plugin_answer("bob", &["trace_mkcoll", &path]).0,
+        -818_000,
+        "sees neither it nor the parent"
+    );
+    assert_eq!(zone.plugin_answer("bob", &["trace_rmcoll", &path]).0, -818_000);
+    assert_eq!(zone.plugin_answer("alice", &["trace_rmcoll", &path]).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &["trace_rmcoll", &path]).0, -814_000);
+    assert!(!zone.peps().iter().any(|pep| pep.starts_with("pep_api_")), "server-side calls");
 }
