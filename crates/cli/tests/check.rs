@@ -223,6 +223,21 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
         "/default_dir_mode",
     ),
     (
+        "a file in the vault that the importer cannot read",
+        |s| {
+            fs::create_dir_all(s.path("vault/home/alice")).unwrap();
+            s.file("vault/home/alice/a.tif", "x", 0o000);
+        },
+        "unreadable",
+        "~/visibility/vaults/1/prefix ~/visibility/vaults/0/importer_prefix",
+    ),
+    (
+        "a directory in the mount that the importer cannot enter",
+        |s| s.own("mount/home", 0o000),
+        "unreadable",
+        "~/visibility/mounts/0/mount",
+    ),
+    (
         "a file server whose clock is ahead",
         |s| {
             let ahead = SystemTime::now() + Duration::from_secs(600);
