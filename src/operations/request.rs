@@ -2,7 +2,6 @@
 //! JSON pointer.
 
 use super::{Explain, Ignore, Import, Operation, Retry, Verify, Who};
-use crate::sweep::Bookmarks;
 use irods_omero_model::form::suggestion;
 use irods_omero_model::form::{Form, Problems};
 use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};

@@ -59,11 +59,8 @@ impl Sweeper<'_> {
             }
             Ok(true)
         })?;
-        if staged.copied > 0
-            && let Some(user) = self.catalog.client()
-        {
-            self.catalog.set_mark(&collection, &self.config.attributes.due, &user.to_string())?;
-            due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
+        if staged.copied > 0 {
+            self.mark(&collection, Duration::from_secs(1))?;
         }
         log::info!("act=stage collection={collection} copied={} failed={}", staged.copied, staged.failed);
         Ok(staged)

@@ -18,6 +18,7 @@
 #include "irods/rcMisc.h"
 #include "irods/rodsKeyWdDef.h"
 #include "irods/rsCollCreate.hpp"
+#include "irods/rsRmColl.hpp"
 #include "irods/rsDataObjChksum.hpp"
 #include "irods/rsDataObjPhymv.hpp"
 #include "irods/rsDataObjRename.hpp"
@@ -306,6 +307,17 @@ int rsCollCreate(rsComm_t* comm, collInp_t* input)
     return exported("collcreate", comm, [&](Session& session) {
         const bool parents = getValByKey(&input->condInput, RECURSIVE_OPR__KW) != nullptr;
         zone::make_collection_without_policy(session, input->collName, parents);
+        return 0;
+    });
+}
+
+int rsRmColl(rsComm_t* comm, collInp_t* input, collOprStat_t** output)
+{
+    return exported("collremove", comm, [&](Session& session) {
+        if (output != nullptr) {
+            *output = nullptr;
+        }
+        zone::remove_collection_without_policy(session, input->collName);
         return 0;
     });
 }

@@ -282,6 +282,18 @@ namespace zone
             input.get());
     }
 
+    void remove_collection_without_policy(Session& session, const std::string& path)
+    {
+        Catalog& catalog = session.catalog();
+        const auto collection = catalog.collection(path);
+        catalog.require(collection.id, session.actor(), access::own, CAT_NO_ACCESS_PERMISSION, path);
+        if (!catalog.child_collections(path).empty() || !catalog.data_in(path).empty()) {
+            throw Failure{CAT_COLLECTION_NOT_EMPTY, "collection [" + path + "] is not empty"};
+        }
+        remove_tree(session, path, false);
+        touch_collection(session, parent_of(path));
+    }
+
     int remove_collection(Session& session, const std::string& path, bool recursive, bool force, bool unregister)
     {
         const auto input = collection_input(path);

@@ -133,6 +133,7 @@ namespace zone
     int change_access(Session& session, const std::string& level, const std::string& user, const std::string& path,
                       bool recursive, bool admin);
 
+    void remove_collection_without_policy(Session& session, const std::string& path);
     void make_collection_without_policy(Session& session, const std::string& path, bool parents);
     void rename_without_policy(Session& session, const std::string& from, const std::string& to);
     void change_access_without_policy(Session& session, const std::string& level, const std::string& user,
