@@ -32,16 +32,45 @@ pub const NEXT_LOOK_WHEN_FULL: Duration = Duration::from_secs(30);
 /// The longest memory of one agent; when it is full it starts anew.
 const MAX_REMEMBERED: usize = 4_096;
 
-/// What an agent of a server without the catalog remembers: for which collections a job of its user is to set the mark.
-///
-/// It is remembered until the job's time only. Whatever was written before that time is there when the mark is set, and
-/// so before any sweep that removes it.
+/// Which jobs an agent knows to come. It remembers each until its time only: what happened before that is there when the
+/// job looks.
 #[derive(Debug, Default)]
-pub struct Forwarded {
-    until: HashMap<(LogicalPath, bool), Instant>,
+pub struct Expected {
+    /// On a server without the catalog: the collections of which a job of the user is to set the mark.
+    marks: HashMap<(LogicalPath, bool), Instant>,
+    /// The look for records of data that is no longer watched.
+    strays: Option<Instant>,
 }
 
-impl Forwarded {
+impl Expected {
+    /// Makes sure that a look for records of data that is no longer watched comes within a quiet period: a burst of
+    /// removals costs one.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub fn look_for_strays(
+        &mut self,
+        catalog: &dyn Catalog,
+        now: UnixTime,
+        quiet: Duration,
+        moment: Instant,
+    ) -> Result<(), CatalogError> {
+        if self.strays.is_some_and(|until| moment < until) {
+            return Ok(());
+        }
+        let quiet = quiet.max(Duration::from_secs(1));
+        let wanted = now + 1..=now.saturating_add(quiet.as_secs());
+        let wait = match catalog.jobs()?.to_come(|job| job == SWEEP_ALL, &wanted) {
+            Some(due_at) => Duration::from_secs(due_at - now),
+            None => {
+                catalog.queue(SWEEP_ALL, quiet)?;
+                quiet
+            }
+        };
+        self.strays = Some(moment + wait.saturating_sub(Duration::from_secs(1)));
+        Ok(())
+    }
+
     /// Queues a job of the session's user that sets the mark, unless one is to come.
     ///
     /// # Errors
@@ -55,7 +84,7 @@ impl Forwarded {
         now: Instant,
     ) -> Result<(), CatalogError> {
         let key = (collection.clone(), tree);
-        if self.until.get(&key).is_some_and(|until| now < *until) {
+        if self.marks.get(&key).is_some_and(|until| now < *until) {
             return Ok(());
         }
         let Some(id) = catalog.collection_id(collection)? else {
@@ -64,11 +93,11 @@ impl Forwarded {
         let delay = (quiet / 2).max(Duration::from_secs(1));
         let text = format!(r#"{{"operation":"mark","collection":"{id}","tree":{tree}}}"#);
         catalog.queue_as_client(&text, delay)?;
-        if self.until.len() >= MAX_REMEMBERED {
-            self.until.clear();
+        if self.marks.len() >= MAX_REMEMBERED {
+            self.marks.clear();
         }
         // The queue counts in whole seconds, and its server may be a little ahead.
-        self.until.insert(key, now + delay.saturating_sub(Duration::from_secs(1)));
+        self.marks.insert(key, now + delay.saturating_sub(Duration::from_secs(1)));
         Ok(())
     }
 }
@@ -279,19 +308,6 @@ pub fn ensure_sweep_all(
     Ok(())
 }
 
-/// Makes sure that a look for records of data that is no longer watched comes within a quiet period: a burst of removals
-/// costs one.
-///
-/// # Errors
-/// The catalog failed.
-pub fn look_for_strays(
-    catalog: &dyn Catalog,
-    now: UnixTime,
-    quiet: Duration,
-) -> Result<(), CatalogError> {
-    ensure(catalog, SWEEP_ALL, now, quiet.max(Duration::from_secs(1)))
-}
-
 /// Makes sure that somebody looks at skipped data again: one `sweep_skipped` is to come.
 ///
 /// # Errors
@@ -321,12 +337,7 @@ pub fn ensure_collect(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> 
 }
 
 /// Makes sure that a job of this text begins after now and within the delay.
-fn ensure(
-    catalog: &dyn Catalog,
-    text: &str,
-    now: UnixTime,
-    delay: Duration,
-) -> Result<(), CatalogError> {
+fn ensure(catalog: &dyn Catalog, text: &str, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
     let wanted = now + 1..=now.saturating_add(delay.as_secs().max(1));
     if catalog.jobs()?.is_to_come(|job| job == text, &wanted) { Ok(()) } else { catalog.queue(text, delay) }
 }

@@ -2,7 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::catalog::irods::IrodsCatalog;
-use crate::due::{self, Memory};
+use crate::due::{self, Expected};
 use crate::event::mapping;
 use crate::event::{Argument, OpenObjects, Pep, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
@@ -17,7 +17,7 @@ use irods_omero_model::attributes::Attributes;
 use irods_omero_model::clock::{Clock, SystemClock};
 use irods_omero_model::event::{Affected, Event};
 use irods_omero_model::form::Problem;
-use irods_omero_model::names::LogicalPath;
+use irods_omero_model::names::{IrodsUser, LogicalPath};
 use irods_omero_model::watch::{Marker, Watching};
 use once_cell::sync::OnceCell;
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub struct Plugin {
     instance: String,
     /// Set by `setup`; `None` inside where the configuration is invalid.
     config: OnceCell<Option<Config>>,
+    /// The account the server runs as in its zone, whose jobs are ours.
+    service: OnceCell<IrodsUser>,
     /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
     on_provider: Cell<bool>,
     /// Whether PEPs concern us: a valid configuration that watches something.
@@ -46,7 +48,7 @@ pub struct Plugin {
 #[derive(Default)]
 struct Agent {
     open: OpenObjects,
-    memory: Memory,
+    expected: Expected,
     watches: RefCell<watch::Memory>,
 }
 
@@ -72,6 +74,7 @@ impl Plugin {
         Self {
             instance,
             config: OnceCell::new(),
+            service: OnceCell::new(),
             on_provider: Cell::new(true),
             active: Cell::new(false),
             regex: Pep::regex(),
@@ -83,8 +86,9 @@ impl Plugin {
     /// configuration declines everything.
     pub fn setup(&self, directory: &Path) {
         let config = match read_config(&directory.join("server_config.json"), &self.instance) {
-            Ok((config, role)) => {
+            Ok(Server { config, role, service }) => {
                 self.on_provider.set(role == Role::Provider);
+                let _ = self.service.set(service);
                 Some(config)
             }
             Err(problems) => {
@@ -157,13 +161,13 @@ impl Plugin {
         rule: &[u8],
         argument: impl FnOnce(Pep) -> Argument<'a>,
     ) -> Option<Refusal> {
-        let (config, pep) = (self.config()?, Pep::of(rule)?);
+        let (config, service, pep) = (self.config()?, self.service.get()?, Pep::of(rule)?);
         let argument = argument(pep);
         if pep.is_guarded() {
-            let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+            let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance, service);
             return guard::check(&config.attributes, &catalog, pep, argument);
         }
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance, service);
         let on_provider = self.on_provider.get();
         let is_static = pep == Pep::StaticModAvuPost;
         if on_provider
@@ -181,7 +185,7 @@ impl Plugin {
         // What is written by another server's catalog is heard there too.
         let is_heard_twice = !on_provider && matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost);
         let mut agent = self.agent.try_borrow_mut().ok()?;
-        let Agent { open, memory, watches } = &mut *agent;
+        let Agent { open, expected, watches } = &mut *agent;
         let around = Around { config, session, catalog: &catalog, watches };
         match open.read(pep, argument, &around) {
             Ok(events) => {
@@ -190,7 +194,7 @@ impl Plugin {
                         around.forget();
                     }
                     if !is_heard_twice {
-                        self.event(&around, memory, &event);
+                        self.event(&around, expected, &event);
                     }
                 }
             }
@@ -199,7 +203,7 @@ impl Plugin {
         None
     }
 
-    fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
+    fn event(&self, around: &Around<'_>, expected: &mut Expected, event: &Event) {
         let Some(place) = event.affected() else { return };
         let Around { config, catalog, .. } = *around;
         let anyway = matches!(place, Affected::Unwatched(_) | Affected::Abandoned(_));
@@ -223,9 +227,10 @@ impl Plugin {
             },
             Affected::Strays => {
                 let quiet = config.defaults.quiet_period;
-                match memory.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now()) {
-                    Ok(()) => {}
-                    Err(error) => log::error!("act=look_for_strays failed=\"{error}\""),
+                if let Err(error) =
+                    expected.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now())
+                {
+                    log::error!("act=look_for_strays failed=\"{error}\"");
                 }
                 return;
             }
@@ -241,25 +246,17 @@ impl Plugin {
             return;
         }
         let quiet = watching.quiet_period(config.defaults.quiet_period);
-        let now = Instant::now();
-        // A tree's mark is not remembered: trees come one at a time.
-        if !tree && memory.holds(collection.as_bytes(), quiet, now) {
-            return;
-        }
-        let Some(user) = catalog.client() else {
-            log::warn!("act=mark collection={collection} failed=\"the session has no user\"");
-            return;
-        };
         let marked = if self.on_provider.get() {
-            due::set(config, catalog, &collection, tree, &user, quiet)
+            due::announce(config, catalog, &collection, tree, SystemClock.now(), quiet).map(drop)
         } else {
             // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.
-            due::queue_mark(catalog, &collection, tree)
+            expected.mark(catalog, &collection, tree, quiet, Instant::now())
         };
-        match marked {
-            Ok(()) if tree => {}
-            Ok(()) => memory.remember(collection, now),
-            Err(error) => log::error!("act=mark collection={collection} user={user} failed=\"{error}\""),
+        if let Err(error) = marked {
+            log::error!(
+                "act=mark collection={collection} failed=\"{error}\" remedy=\"the data is imported after the next \
+                 recurring scan; a policy of the site that refuses AVUs has to allow those of the service account\""
+            );
         }
     }
 
@@ -340,7 +337,10 @@ impl Plugin {
         session: &Session<'_>,
         request: &Request,
     ) -> Result<Value, OperationError> {
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let Some(service) = self.service.get() else {
+            return Err(OperationError::Impossible("the plugin is not set up".to_owned())); // cannot be: it is configured
+        };
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance, service);
         let roots = config.visibility.roots();
         let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
         let agents = config.agents.as_ref().map(agent_client::all);
@@ -379,11 +379,22 @@ pub enum Role {
     Consumer,
 }
 
+/// What a server_config.json says to one instance of the plugin.
+#[derive(Debug)]
+pub struct Server {
+    /// The instance's stanza.
+    pub config: Config,
+    /// What the server is in its zone.
+    pub role: Role,
+    /// The account it runs as in its zone.
+    pub service: IrodsUser,
+}
+
 /// Reads the instance's stanza out of a server_config.json.
 ///
 /// # Errors
 /// Every problem; one that concerns the file as a whole has the file's path as its place.
-pub fn read_config(path: &Path, instance: &str) -> Result<(Config, Role), Vec<Problem>> {
+pub fn read_config(path: &Path, instance: &str) -> Result<Server, Vec<Problem>> {
     let whole = |message: String| vec![Problem { pointer: path.display().to_string(), message }];
     let text = std::fs::read(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
     let json: Value = serde_json::from_slice(&text).map_err(|e| whole(format!("is not JSON: {e}")))?;
@@ -400,12 +411,17 @@ pub fn read_config(path: &Path, instance: &str) -> Result<(Config, Role), Vec<Pr
         engine.get("plugin_specific_configuration").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
     let consumer = json.get("catalog_service_role").and_then(Value::as_str) == Some("consumer");
     let role = if consumer { Role::Consumer } else { Role::Provider };
+    let named = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
+    let service = IrodsUser::new(named("zone_user"), named("zone_name")).map_err(|_| {
+        let message = "/zone_user and /zone_name do not name the account the server runs as: give both";
+        whole(message.to_owned())
+    })?;
     let config = Config::parse(&stanza).map_err(|problems| {
         let base = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
         let place = |p: Problem| Problem { pointer: format!("{base}{}", p.pointer), ..p };
         problems.into_iter().map(place).collect::<Vec<_>>()
     })?;
-    Ok((config, role))
+    Ok(Server { config, role, service })
 }
 
 /// What the event reader asks of the world.

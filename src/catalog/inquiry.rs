@@ -64,7 +64,6 @@ pub trait Inquiry: Catalog {
         attributes: &[&str],
         sight: Sight,
     ) -> Result<Vec<(CollectionId, Triple)>, CatalogError>;
-
 }
 
 /// The most rows asked of one query.
@@ -215,5 +214,4 @@ impl Inquiry for IrodsCatalog<'_> {
         })
         .collect()
     }
-
 }

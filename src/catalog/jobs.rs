@@ -34,10 +34,21 @@ impl Jobs {
         &self.all
     }
 
-    /// Whether a job whose text is wanted is to begin within a time. Give a range that starts after now: a job whose time
-    /// has come may have read the marks already, or belong to a delay server that died.
+    /// When the last of the jobs is to begin whose text is wanted and whose time lies within a range; `None` for none. Give
+    /// a range that starts after now: a job whose time has come may have read the marks already, or belong to a delay
+    /// server that died.
+    pub fn to_come(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        within: &RangeInclusive<UnixTime>,
+    ) -> Option<UnixTime> {
+        let wanted = self.all.iter().filter(|job| within.contains(&job.due_at) && is_wanted(&job.text));
+        wanted.map(|job| job.due_at).max()
+    }
+
+    /// Whether there is such a job.
     pub fn is_to_come(&self, is_wanted: impl Fn(&str) -> bool, within: &RangeInclusive<UnixTime>) -> bool {
-        self.all.iter().any(|job| within.contains(&job.due_at) && is_wanted(&job.text))
+        self.to_come(is_wanted, within).is_some()
     }
 
     /// The jobs that wait, or are at work since not longer than `expiry`.

@@ -4,10 +4,10 @@ mod inquiry;
 pub mod irods;
 mod jobs;
 
-pub use jobs::{Jobs, QueuedJob};
 pub use inquiry::{Inquiry, Item, Level, Sight};
 pub use irods_omero_model::catalog::{CatalogError, Holder, Kind, Metadata, Replica, ReplicaStatus, UserTag};
 pub use irods_omero_model::clock::UnixTime;
+pub use jobs::{Jobs, QueuedJob};
 
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use irods_omero_model::record::{Record, Triple, Version};

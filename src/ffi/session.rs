@@ -166,8 +166,9 @@ impl<'a> Session<'a> {
         let [attribute, value, units] = avu.map(|t| borrowed(t.as_bytes()));
         let operation = borrowed(operation.as_bytes());
         // SAFETY: as above.
-        let code =
-            unsafe { call(self.raw, service.raw(), operation, entity.raw(), borrowed(name), attribute, value, units) };
+        let code = unsafe {
+            call(self.raw, service.raw(), operation, entity.raw(), borrowed(name), attribute, value, units)
+        };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 

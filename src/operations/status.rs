@@ -205,7 +205,7 @@ mod tests {
         let sweep = due::sweep_text(CollectionId::parse("10").unwrap());
         let jobs = [job(&sweep), job(&sweep), job(due::SWEEP_ALL), job(r#"{"operation":"#)];
         let want = json!({"length": 4, "jobs": {"sweep": 2, "sweep_all": 1, "unknown": 1}});
-        assert_eq!(queue(jobs), want);
+        assert_eq!(queue(&jobs), want);
     }
 
     #[test]

@@ -6,9 +6,9 @@
 //! meanwhile. So every `sweep_expiry`, and for as long as the end of a feed is not reached for the first time, the records that
 //! name a job are looked through and their agents asked about each.
 
+use super::lock::{Lock, Taken};
 use super::plan::{self, Object};
 use super::scribe::{About, Scribe};
-use super::lock::{Lock, Taken};
 use super::{PAGE, Report, Sweeper};
 use crate::catalog::{CatalogError, UnixTime, Which};
 use crate::due;

@@ -47,7 +47,11 @@ impl Sweeper<'_> {
         let since = last.unwrap_or_else(|| now.saturating_sub(self.config.sweep_all_interval.as_secs()));
         let mut look = Look {
             sweeper: self,
-            marked: catalog.marked(&[&names.due, &names.due_tree])?.into_iter().chain(self.at_work()?).collect(),
+            marked: catalog
+                .marked(&[&names.due, &names.due_tree])?
+                .into_iter()
+                .chain(self.at_work()?)
+                .collect(),
             seen: BTreeMap::new(),
             room: self.limits().room(&catalog.jobs()?, now),
             new: 0,

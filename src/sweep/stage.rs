@@ -8,7 +8,6 @@
 use super::scribe::NOT_THERE;
 use super::{Planned, Sweeper, Verdict};
 use crate::catalog::{CatalogError, Kind};
-use crate::due;
 use irods_omero_model::names::CollectionId;
 use irods_omero_model::record::{self, Details, Entry};
 use std::time::Duration;
