@@ -78,22 +78,24 @@ pub struct IrodsCatalog<'a> {
     session: &'a Session<'a>,
     names: &'a Attributes,
     instance: &'a str,
-    service: &'a IrodsUser,
+    service: Option<&'a IrodsUser>,
 }
 
 impl<'a> IrodsCatalog<'a> {
-    /// `instance` is where queued rules are addressed to, `service` the account the server runs as in its zone.
+    /// `instance` is where queued rules are addressed to, `service` the account the server runs as in its zone; without
+    /// it, as where no configuration could be read, nothing can be written.
     pub fn new(
         session: &'a Session<'a>,
         names: &'a Attributes,
         instance: &'a str,
-        service: &'a IrodsUser,
+        service: Option<&'a IrodsUser>,
     ) -> Self {
         Self { session, names, instance, service }
     }
 
     fn service(&self) -> Account<'_> {
-        Account { name: self.service.name(), zone: self.service.zone() }
+        self.service
+            .map_or(Account { name: "", zone: "" }, |user| Account { name: user.name(), zone: user.zone() })
     }
 
     /// Rows of GenQuery1, each as many cells as there are columns.
@@ -108,7 +110,7 @@ impl<'a> IrodsCatalog<'a> {
     }
 
     fn lock_path(&self, name: &str) -> String {
-        format!("/{}/home/{}/{LOCKS}/{name}", self.service.zone(), self.service.name())
+        format!("/{}/home/{}/{LOCKS}/{name}", self.service().zone, self.service().name)
     }
 
     fn conditions(&self, delay: Duration) -> String {
@@ -330,7 +332,7 @@ impl Metadata for IrodsCatalog<'_> {
 
 impl Catalog for IrodsCatalog<'_> {
     fn zone(&self) -> Result<LogicalPath, CatalogError> {
-        let zone = format!("/{}", self.service.zone());
+        let zone = format!("/{}", self.service().zone);
         LogicalPath::parse(zone.as_bytes())
             .map_err(|e| unreadable("server_config.json", &zone, &e.to_string()))
     }
@@ -804,7 +806,7 @@ impl Catalog for IrodsCatalog<'_> {
         let columns = [column::RULE_EXEC_ID, column::RULE_EXEC_NAME, column::RULE_EXEC_TIME];
         // The owner is all that tells a job of ours from a text that anybody may queue.
         let wanted = [
-            (column::RULE_EXEC_USER_NAME, equals(self.service.name())),
+            (column::RULE_EXEC_USER_NAME, equals(self.service().name)),
             (column::RULE_EXEC_NAME, "like '{\"operation\":\"%'".to_owned()),
         ];
         let mut jobs = Vec::new();
@@ -876,7 +878,7 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn client_is_service(&self) -> bool {
-        self.client().as_ref() == Some(self.service)
+        self.service.is_some() && self.client().as_ref() == self.service
     }
 
     fn client(&self) -> Option<IrodsUser> {
