@@ -51,7 +51,7 @@ fn the_boundary_holds_for_every_pointer_and_answer() {
     };
     let engine = |stanza: &str| {
         format!(
-            r#"{{"plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
+            r#"{{"zone_name": "tempZone", "zone_user": "rods", "plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
                 "plugin_name": "irods_rule_engine_plugin-omero", "plugin_specific_configuration": {stanza}}}]}}}}"#
         )
     };
