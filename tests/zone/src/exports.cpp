@@ -19,7 +19,6 @@
 #include "irods/rcMisc.h"
 #include "irods/rodsKeyWdDef.h"
 #include "irods/rsCollCreate.hpp"
-#include "irods/rsRmColl.hpp"
 #include "irods/rsDataObjChksum.hpp"
 #include "irods/rsDataObjPhymv.hpp"
 #include "irods/rsDataObjRename.hpp"
@@ -41,6 +40,14 @@
 // Exported by the server, declared by none of the headers it installs.
 int _delayExec(const char* action, const char* recovery, const char* condition, ruleExecInfo_t* rei);
 int packReiAndArg(ruleExecInfo_t* rei, char* arguments[], int count, bytesBuf_t** packed);
+
+// In headers a plugin has had no use for so far.
+struct RuleExecDeleteInput
+{
+    char ruleExecId[NAME_LEN];
+};
+int rsRuleExecDel(RsComm* comm, RuleExecDeleteInput* input);
+int rsRmColl(RsComm* comm, CollInp* input, CollectionOperationStat** stat);
 
 namespace
 {
@@ -322,14 +329,18 @@ int rsCollCreate(rsComm_t* comm, collInp_t* input)
     });
 }
 
-int rsRmColl(rsComm_t* comm, collInp_t* input, collOprStat_t** output)
+int rsRmColl(RsComm* comm, CollInp* input, CollectionOperationStat** stat)
 {
-    return exported("collremove", comm, [&](Session& session) {
-        if (output != nullptr) {
-            *output = nullptr;
+    return exported("rmcoll", comm, [&](Session& session) {
+        if (stat != nullptr) {
+            *stat = nullptr;
         }
-        zone::remove_collection_without_policy(session, input->collName);
-        return 0;
+        const bool recursive = getValByKey(&input->condInput, RECURSIVE_OPR__KW) != nullptr;
+        const bool force = getValByKey(&input->condInput, FORCE_FLAG_KW) != nullptr;
+        if (session.remote() != nullptr) {
+            return session.remote()->call({"rm", recursive ? "-r" : "-R", force ? "-f" : "-F", input->collName}).code;
+        }
+        return zone::remove_collection_without_policy(session, input->collName, recursive, force, false);
     });
 }
 
@@ -374,6 +385,17 @@ int _delayExec(const char* action, const char* /* recovery */, const char* condi
         // A copy: the session's client, where it is that, changes meanwhile.
         const userInfo_t client = *rei->uoic;
         zone::queue_rule(session, client, text_or_empty(action), text_or_empty(condition));
+        return 0;
+    });
+}
+
+int rsRuleExecDel(RsComm* comm, RuleExecDeleteInput* input)
+{
+    return exported("ruleexecdel", comm, [&](Session& session) {
+        if (session.remote() != nullptr) {
+            return session.remote()->call({"qdel", input->ruleExecId}).code;
+        }
+        zone::delete_rule_without_policy(session, std::atoll(input->ruleExecId));
         return 0;
     });
 }
