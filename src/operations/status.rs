@@ -48,7 +48,7 @@ pub fn answer(context: &Context<'_>) -> Result<Value, OperationError> {
             "queued": jobs.iter().filter(|j| j.text == due::SWEEP_ALL).count(),
             "interval_in_seconds": config.sweep_all_interval.as_secs(),
         },
-        "expired_locks": expired(context, now)?,
+        "expired_locks": expired(context, sight, now)?,
         "retries": {"waiting": retries.len(), "next_at": next},
         "last_errors": errors(context, &marks, sight)?,
         "unclear_tags": unclear(context, &marks)?,
@@ -119,8 +119,12 @@ fn queue(jobs: &[QueuedJob]) -> Value {
     json!({"length": jobs.len(), "jobs": counts})
 }
 
-/// The collections whose sweep has given no sign of life for too long.
-fn expired(context: &Context<'_>, now: UnixTime) -> Result<Value, OperationError> {
+/// The collections whose sweep has given no sign of life for too long. Told to administrators only: a lock does not say
+/// who may see the collection.
+fn expired(context: &Context<'_>, sight: Sight, now: UnixTime) -> Result<Value, OperationError> {
+    if sight != Sight::All {
+        return Ok(json!([]));
+    }
     let expiry = context.config.sweep_expiry.as_secs();
     let mut expired = Vec::new();
     for lock in context.catalog.locks()? {

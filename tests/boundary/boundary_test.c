@@ -327,9 +327,12 @@ int main(int argc, char** argv)
 
     /* Answers of the server that are not of the promised form become an error code, and a line of the log. */
     const char* sweep = "{\"operation\":\"sweep\",\"collection\":\"10\"}";
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, false, write_output, NULL) < 0);
+    const char* status = "{\"operation\":\"status\"}";
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(status), false, false, write_output, NULL) < 0);
     CHECK(strstr(output, "cannot be read"));
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, false, NULL, NULL) < 0);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(status), false, false, NULL, NULL) < 0);
+    /* What only jobs of the service account do. */
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, false, write_output, NULL) == NOT_ALLOWED);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), false, false, write_output, NULL) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), true, false, write_output, NULL) == -130000);
     CHECK(p_omero_plugin_is_function(plugin, text("omero_who")));
