@@ -14,9 +14,9 @@
  *
  * What is answered where an answer cannot be found (a null pointer, an argument that cannot be read, an internal error)
  *  - Metadata that is about to be written (omero_plugin_pep of pep_api_mod_avu_metadata_pre,
- *    pep_api_atomic_apply_metadata_operations_pre, acPreProcForModifyAVUMetadata; or AVUs that come along with another
- *    operation) is refused with CAT_INSUFFICIENT_PRIVILEGE_LEVEL (-830000) and a sentence: the guard of our attributes
- *    is closed.
+ *    pep_api_atomic_apply_metadata_operations_pre, acPreProcForModifyAVUMetadata; or AVUs that are seen to come along
+ *    with another operation) is refused with CAT_INSUFFICIENT_PRIVILEGE_LEVEL (-830000) and a sentence: the guard of our
+ *    attributes is closed. Without a session nobody is an administrator; what names none of our attributes goes on.
  *  - Everything else goes on: RULE_ENGINE_CONTINUE, false, or the empty text. A null plugin declines everything.
  */
 #ifndef OMERO_PLUGIN_H

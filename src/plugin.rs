@@ -179,6 +179,7 @@ impl Plugin {
     }
 
     /// The function of that name, if policies may call it: the configuration is in order.
+    #[inline]
     pub fn function(&self, name: &[u8]) -> Option<Function> {
         Function::of(name).filter(|_| self.config().is_some())
     }
