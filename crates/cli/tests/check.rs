@@ -179,9 +179,8 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
     (
         "vaults of two resources below one prefix",
         |s| {
-            fs::create_dir_all(s.path("vault/one/home"))
-                .and(fs::create_dir_all(s.path("vault/two/home")))
-                .unwrap()
+            fs::create_dir_all(s.path("vault/one/home")).unwrap();
+            fs::create_dir_all(s.path("vault/two/home")).unwrap();
         },
         "several-vaults",
         "~/visibility/vaults/1/prefix ~/visibility/vaults/0/importer_prefix",
