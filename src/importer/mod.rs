@@ -2,6 +2,7 @@
 
 pub mod agent_client;
 pub mod agents;
+pub mod causes;
 pub mod client_path;
 pub mod command;
 mod containers;

@@ -16,7 +16,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How much of standard output is kept, in bytes. Results beyond it are found by asking OMERO.
-const MAX_STDOUT: usize = 16 << 20;
+const MAX_STDOUT: usize = 64 << 20;
 /// How much of standard error is kept, in bytes: its beginning and its end.
 const MAX_STDERR: usize = 1 << 20;
 /// How long a process group has to end after SIGTERM.
@@ -55,6 +55,8 @@ pub struct Finished {
     pub stderr: String,
     /// Whether it was ended because its time was over, or because it was to be.
     pub timed_out: bool,
+    /// Whether standard output was longer than is kept.
+    pub is_cut: bool,
 }
 
 impl Finished {
@@ -177,7 +179,8 @@ fn attend(
     drain(&mut err, &mut take_stderr)?;
     // `timeout` says 124 (or 137) when it was the one who ended the command.
     let timed_out = timed_out || status.and_then(|s| s.code()) == Some(124);
-    Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text(), timed_out })
+    let is_cut = stdout.dropped;
+    Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text(), timed_out, is_cut })
 }
 
 fn wait_readable(out: &impl AsFd, err: &impl AsFd, out_open: bool, err_open: bool) {
