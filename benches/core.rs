@@ -1,7 +1,7 @@
 //! Criterion over the parts of the hot path that Rust can call: what the operations of the library are made of.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use irods_rule_engine_plugin_omero::config::Config;
+use irods_omero_config::Config;
 use irods_rule_engine_plugin_omero::event::{Argument, OpenObjects, Pep, Surroundings};
 use serde_json::{Value, json};
 use std::hint::black_box;

@@ -1,22 +1,18 @@
 //! What is fuzzed: each function takes any bytes, and panics where a promise is broken. The fuzzers call them, and a test
 //! of the agent calls them with everything in `corpus/`.
 
-use irods_omero::config::Config as AgentConfig;
-use irods_omero::observer::Watching;
-use irods_rule_engine_plugin_omero::config::Config as PluginConfig;
+use irods_omero_agent::config::Config as AgentConfig;
+use irods_omero_agent::observer::Watching;
+use irods_omero_config::Config as PluginConfig;
+use irods_omero_importer::wire::{Changes, Job, Key, Outcome, Refusal, Submit, read, to_json};
+use irods_omero_importer::{Observer, Subject, client_path, outcome};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{IrodsUser, LogicalPath, OmeroName};
+use irods_omero_model::record::Version;
+use irods_omero_model::target::{Filling, Target, Template};
+use irods_omero_model::watch::{CollectionPattern, Marker, NamePattern, Place, Tag, glob_matches};
 use irods_rule_engine_plugin_omero::event;
-use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
-use irods_rule_engine_plugin_omero::importer::wire::{
-    Changes, Job, Key, Outcome, Refusal, Submit, read, to_json,
-};
-use irods_rule_engine_plugin_omero::importer::{Observer, Subject, client_path, outcome};
-use irods_rule_engine_plugin_omero::names::{IrodsUser, LogicalPath, OmeroName};
 use irods_rule_engine_plugin_omero::operations::{self, Function, Reading};
-use irods_rule_engine_plugin_omero::record::Version;
-use irods_rule_engine_plugin_omero::target::{Filling, Target, Template};
-use irods_rule_engine_plugin_omero::watch::{
-    CollectionPattern, Marker, NamePattern, Place, Tag, glob_matches,
-};
 use serde_json::Value;
 
 /// The name of a function, which is that of its directory in `corpus/`, and the function.

@@ -6,10 +6,11 @@
 //! looks once more when nobody can remember it any longer.
 
 use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Attributes, Config};
-use crate::names::{CollectionId, IrodsUser, LogicalPath};
 use crate::watch;
+use irods_omero_config::Config;
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::clock::{Clock, SystemClock};
+use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

@@ -4,8 +4,8 @@
 //! administrators can write it. The one exception is the tag to import, which the owner of a collection may set.
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::config::Attributes;
 use crate::event::{self, Argument, Pep};
+use irods_omero_model::attributes::Attributes;
 use serde_json::Value;
 
 /// `CAT_INSUFFICIENT_PRIVILEGE_LEVEL`

@@ -2,19 +2,23 @@
 
 use crate::catalog::Catalog;
 use crate::catalog::irods::IrodsCatalog;
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Attributes, Config, Problem};
 use crate::due::{self, Memory};
-use crate::event::{Argument, Event, OpenObjects, Pep, Place, Surroundings};
+use crate::event::mapping;
+use crate::event::{Argument, OpenObjects, Pep, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
 use crate::guard::{self, Refusal};
-use crate::identity;
-use crate::importer::command::CommandImporter;
-use crate::importer::{Importing, agent_client};
-use crate::names::LogicalPath;
 use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
-use crate::watch::{self, Marker, Watching};
+use crate::watch;
+use irods_omero_config::Config;
+use irods_omero_importer::command::CommandImporter;
+use irods_omero_importer::{Importing, agent_client};
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::clock::{Clock, SystemClock};
+use irods_omero_model::event::{Affected, Event};
+use irods_omero_model::form::Problem;
+use irods_omero_model::names::LogicalPath;
+use irods_omero_model::watch::{Marker, Watching};
 use once_cell::sync::OnceCell;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -164,7 +168,7 @@ impl Plugin {
         let is_static = pep == Pep::StaticModAvuPost;
         if on_provider
             && (is_static || pep == Pep::AtomicMetadataPost)
-            && identity::is_change(&config.attributes, &argument)
+            && mapping::is_change(&config.attributes, &argument)
             && let Err(error) = due::queue_sweep_skipped(&catalog, SystemClock.now())
         {
             log::error!("act=mapping_changed failed=\"{error}\"");
@@ -196,17 +200,17 @@ impl Plugin {
     }
 
     fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
-        let Some(place) = event.place() else { return };
+        let Some(place) = event.affected() else { return };
         let Around { config, catalog, .. } = *around;
-        let anyway = matches!(place, Place::Unwatched(_) | Place::Abandoned(_));
+        let anyway = matches!(place, Affected::Unwatched(_) | Affected::Abandoned(_));
         // A consumer forwards what takes data away, so the provider hears it too.
-        if matches!(place, Place::Abandoned(_) | Place::Strays) && !self.on_provider.get() {
+        if matches!(place, Affected::Abandoned(_) | Affected::Strays) && !self.on_provider.get() {
             return;
         }
         let (collection, tree) = match place {
-            Place::Collection(path) | Place::Unwatched(path) => (path, false),
-            Place::Tree(path) => (path, true),
-            Place::TreeOrParent(path) | Place::Abandoned(path) => match catalog.collection_id(&path) {
+            Affected::Collection(path) | Affected::Unwatched(path) => (path, false),
+            Affected::Tree(path) => (path, true),
+            Affected::TreeOrParent(path) | Affected::Abandoned(path) => match catalog.collection_id(&path) {
                 Ok(Some(_)) => (path, true),
                 Ok(None) => match path.parent() {
                     Some(parent) => (parent, false),
@@ -217,7 +221,7 @@ impl Plugin {
                     return;
                 }
             },
-            Place::Strays => {
+            Affected::Strays => {
                 let quiet = config.defaults.quiet_period;
                 match memory.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now()) {
                     Ok(()) => {}
@@ -422,7 +426,7 @@ impl Around<'_> {
         };
         found.unwrap_or_else(|error| {
             log::error!("act=watch collection={} failed=\"{error}\"", String::from_utf8_lossy(collection));
-            Arc::new(watch::by_configuration(self.config, collection))
+            Arc::new(self.config.watching(collection))
         })
     }
 }

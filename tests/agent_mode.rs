@@ -5,13 +5,13 @@
 
 mod support;
 
-use irods_rule_engine_plugin_omero::config::{Address, Agent as Settings};
-use irods_rule_engine_plugin_omero::importer::FileOutcome;
-use irods_rule_engine_plugin_omero::importer::agent_client::Client;
-use irods_rule_engine_plugin_omero::importer::agents::{Agent, AgentError};
-use irods_rule_engine_plugin_omero::importer::wire::{File, Key};
-use irods_rule_engine_plugin_omero::names::OmeroId;
-use irods_rule_engine_plugin_omero::record::Imported;
+use irods_omero_importer::FileOutcome;
+use irods_omero_importer::agent_client::Client;
+use irods_omero_importer::agents::{Agent, AgentError};
+use irods_omero_importer::settings::{Address, AgentSettings};
+use irods_omero_importer::wire::{File, Key};
+use irods_omero_model::names::OmeroId;
+use irods_omero_model::record::Imported;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,8 +30,8 @@ fn secret(dir: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn settings(address: Address, token_file: Option<PathBuf>) -> Settings {
-    Settings { name: "a1".to_owned(), address, token_file, ca_file: None, certificate: None }
+fn settings(address: Address, token_file: Option<PathBuf>) -> AgentSettings {
+    AgentSettings { name: "a1".to_owned(), address, token_file, ca_file: None, certificate: None }
 }
 
 fn key() -> Key {
@@ -109,7 +109,7 @@ fn over_tls_both_sides_show_a_certificate_or_nothing_is_said() {
         let token_file = Some(secret(dir.path(), "token", TOKEN));
         let address = Address::Url(url.to_owned());
         let settings =
-            Settings { ca_file: Some(ca.file.clone()), certificate, ..settings(address, token_file) };
+            AgentSettings { ca_file: Some(ca.file.clone()), certificate, ..settings(address, token_file) };
         Client::new(&settings, Duration::from_secs(5)).job(&key()).map_err(|e| e.to_string())
     };
     let own = ours.certificate("irods.example.org");
@@ -167,7 +167,7 @@ fn asking_an_agent_starts_no_thread() {
         Address::Url(plain.to_owned()),
         Address::Unix(dir.join("agent.sock")),
     ] {
-        let settings = Settings {
+        let settings = AgentSettings {
             ca_file: Some(dir.join("ours.pem")),
             certificate: Some((dir.join("client.cert.pem"), dir.join("client.key.pem"))),
             ..settings(address, Some(dir.join("token")))

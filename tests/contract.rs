@@ -10,15 +10,14 @@
 mod environment;
 
 use environment::environment;
-use irods_rule_engine_plugin_omero::config::{Config, Omero};
-use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
-use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::{
-    Batch, BatchFile, FileOutcome, Importer, ImporterError, Sessions, Subject,
-};
-use irods_rule_engine_plugin_omero::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
-use irods_rule_engine_plugin_omero::record::Version;
-use irods_rule_engine_plugin_omero::target::Target;
+use irods_omero_config::Config;
+use irods_omero_importer::command::CommandImporter;
+use irods_omero_importer::settings::Omero;
+use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Sessions, Subject};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
+use irods_omero_model::record::Version;
+use irods_omero_model::target::Target;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs;

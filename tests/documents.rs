@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
 
-use irods_rule_engine_plugin_omero::config::Config;
-use irods_rule_engine_plugin_omero::names::LogicalPath;
+use irods_omero_config::Config;
+use irods_omero_model::names::LogicalPath;
+use irods_omero_model::visibility::Location;
 use irods_rule_engine_plugin_omero::operations::{Function, Reading, read};
-use irods_rule_engine_plugin_omero::visibility::Location;
 use std::path::Path;
 
 /// The one JSON block of a document.

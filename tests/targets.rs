@@ -4,15 +4,13 @@
 
 mod support;
 
-use irods_rule_engine_plugin_omero::config::Config;
-use irods_rule_engine_plugin_omero::identity::OmeroIdentity;
-use irods_rule_engine_plugin_omero::importer::command::CommandImporter;
-use irods_rule_engine_plugin_omero::importer::{
-    Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject,
-};
-use irods_rule_engine_plugin_omero::names::{DataId, IrodsUser, LogicalPath, OmeroName};
-use irods_rule_engine_plugin_omero::record::Version;
-use irods_rule_engine_plugin_omero::target::Target;
+use irods_omero_config::Config;
+use irods_omero_importer::command::CommandImporter;
+use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{DataId, IrodsUser, LogicalPath, OmeroName};
+use irods_omero_model::record::Version;
+use irods_omero_model::target::Target;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;

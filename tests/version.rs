@@ -44,7 +44,8 @@ fn a_server_of_another_version_is_refused_before_its_data_is_touched() {
 
 #[test]
 fn a_library_that_is_not_loaded_tells_its_version_too() {
-    use irods_rule_engine_plugin_omero::{BUILT_FOR, BUILT_FOR_MARK};
+    use irods_omero_model::BUILT_FOR_MARK;
+    use irods_rule_engine_plugin_omero::BUILT_FOR;
 
     let mark = format!("{BUILT_FOR_MARK}{BUILT_FOR}\n");
     let library = fs::read(support::library()).unwrap();

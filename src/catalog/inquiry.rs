@@ -2,8 +2,8 @@
 
 use super::irods::{IrodsCatalog, quoted, quoted_list, unreadable};
 use super::{Catalog, CatalogError, QueuedJob};
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
-use crate::record::Triple;
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
+use irods_omero_model::record::Triple;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is at a path.

@@ -8,11 +8,11 @@ use super::{
     Catalog, CatalogError, Changed, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, Sight,
     TreeReplica, UnixTime, UserTag, Which,
 };
-use crate::config::Attributes;
 use crate::ffi::{Entity, Session};
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
-use crate::record::{Record, Triple, Version};
-use crate::watch::RawTag;
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
+use irods_omero_model::record::{Record, Triple, Version};
+use irods_omero_model::watch::RawTag;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! What a metadata operation changed on data objects and collections.
 
-use super::{Argument, Event, json};
-use crate::names::NameError;
+use super::{Argument, json};
+use irods_omero_model::event::Event;
+use irods_omero_model::names::NameError;
 use serde_json::Value;
 
 /// What bears the AVU.

@@ -5,6 +5,7 @@
 //! pre PEP, and only when this agent has opened something interesting for writing.
 
 mod json;
+pub mod mapping;
 pub mod matrix;
 mod metadata;
 mod pep;
@@ -13,7 +14,8 @@ pub use json::json;
 pub use metadata::carried;
 pub use pep::Pep;
 
-use crate::names::{LogicalPath, NameError, parent_bytes};
+use irods_omero_model::event::Event;
+use irods_omero_model::names::{LogicalPath, NameError, parent_bytes};
 use metadata::{Bearer, Change, What};
 use std::collections::HashMap;
 
@@ -49,79 +51,6 @@ pub enum Argument<'a> {
     Carried([Option<&'a [u8]>; 2]),
     /// Anything else.
     Other,
-}
-
-/// Something a client did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A data object was written and closed, or copied.
-    Written(LogicalPath),
-    /// A file was registered as a data object, or as a further replica of one.
-    Registered(LogicalPath),
-    /// A directory tree was registered as a collection.
-    TreeRegistered(LogicalPath),
-    /// Data objects were put in bulk, or extracted, somewhere below a collection.
-    TreeWritten(LogicalPath),
-    /// A data object or a collection has a new path: the server does not say which of the two it is.
-    Renamed(LogicalPath),
-    /// The same, and it is no longer in a watched collection.
-    MovedOut(LogicalPath),
-    /// A data object has a replica in a new place.
-    ReplicaMoved(LogicalPath),
-    /// A watched data object, or collection, was removed, be it for good or into the trash.
-    Removed(LogicalPath),
-    /// A data object has a new tag to import it.
-    ObjectTagged(LogicalPath),
-    /// A collection has a new tag to import what is in it.
-    TreeTagged(LogicalPath),
-    /// A data object or collection has lost a tag, or has one that ends imports.
-    Untagged(LogicalPath),
-    /// A data object or collection has lost an AVU, which may have been a tag.
-    PerhapsUntagged(LogicalPath),
-    /// A collection has the AVU that says that the data in it is complete.
-    Completed(LogicalPath),
-}
-
-/// Where something is to be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// The data objects directly in a collection.
-    Collection(LogicalPath),
-    /// A collection and all below it.
-    Tree(LogicalPath),
-    /// If the path is a collection's, its tree; else the collection it is in.
-    TreeOrParent(LogicalPath),
-    /// The data objects directly in a collection, whether it is watched or not: one of them is tagged.
-    Unwatched(LogicalPath),
-    /// As [`Place::TreeOrParent`], although it is not watched: what waited to be imported no longer does.
-    Abandoned(LogicalPath),
-    /// Wherever there are records of data that is no longer watched.
-    Strays,
-}
-
-impl Event {
-    /// Where something is to be looked at; `None` for a zone.
-    pub fn place(&self) -> Option<Place> {
-        match self {
-            Self::Written(path) | Self::Registered(path) | Self::ReplicaMoved(path) => {
-                path.parent().map(Place::Collection)
-            }
-            Self::TreeRegistered(path)
-            | Self::TreeWritten(path)
-            | Self::TreeTagged(path)
-            | Self::Completed(path) => Some(Place::Tree(path.clone())),
-            Self::Renamed(path) => Some(Place::TreeOrParent(path.clone())),
-            Self::MovedOut(path) | Self::Untagged(path) => Some(Place::Abandoned(path.clone())),
-            Self::ObjectTagged(path) => path.parent().map(Place::Unwatched),
-            // Whoever removes many AVUs by their numbers does not have every collection looked at.
-            Self::Removed(_) | Self::PerhapsUntagged(_) => Some(Place::Strays),
-        }
-    }
-
-    /// Whether it changes which collections are watched.
-    pub fn changes_watching(&self) -> bool {
-        matches!(self, Self::TreeTagged(_) | Self::Untagged(_) | Self::PerhapsUntagged(_))
-    }
 }
 
 /// The data objects an agent has open for writing, as far as they are watched.
@@ -434,6 +363,7 @@ fn parse_descriptor(description: &[u8]) -> Option<OpenDescriptor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use irods_omero_model::event::Affected;
     use std::cell::Cell;
 
     struct World {
@@ -563,7 +493,7 @@ mod tests {
         let mut open = OpenObjects::default();
         let argument = Argument::DataObject { path: b"/z/watched/run", open_flags: 0, keyword: Some(b"") };
         let events = open.read(Pep::PhyPathRegPost, argument, &world(0)).unwrap();
-        assert_eq!(events[0].place(), Some(Place::Tree(path("/z/watched/run"))));
+        assert_eq!(events[0].affected(), Some(Affected::Tree(path("/z/watched/run"))));
     }
 
     #[test]
@@ -571,9 +501,9 @@ mod tests {
         let mut open = OpenObjects::default();
         let argument = Argument::Copy { source: b"/z/other/a", destination: b"/z/watched/a" };
         let copied = open.read(Pep::CopyPost, argument, &world(0)).unwrap();
-        assert_eq!(copied[0].place(), Some(Place::Collection(path("/z/watched"))));
+        assert_eq!(copied[0].affected(), Some(Affected::Collection(path("/z/watched"))));
         let renamed = open.read(Pep::RenamePost, argument, &world(0)).unwrap();
-        assert_eq!(renamed[0].place(), Some(Place::TreeOrParent(path("/z/watched/a"))));
+        assert_eq!(renamed[0].affected(), Some(Affected::TreeOrParent(path("/z/watched/a"))));
         let elsewhere = Argument::Copy { source: b"/z/other/a", destination: b"/z/other/b" };
         assert_eq!(open.read(Pep::RenamePost, elsewhere, &world(0)), Ok(vec![]));
     }
@@ -584,9 +514,9 @@ mod tests {
         let out = Argument::Copy { source: b"/z/watched/a", destination: b"/z/other/a" };
         let moved = open.read(Pep::RenamePost, out, &world(0)).unwrap();
         assert_eq!(moved, [Event::MovedOut(path("/z/other/a"))]);
-        assert_eq!(moved[0].place(), Some(Place::Abandoned(path("/z/other/a"))));
+        assert_eq!(moved[0].affected(), Some(Affected::Abandoned(path("/z/other/a"))));
         let removed = open.read(Pep::UnlinkPost, object("/z/watched/a", 0), &world(0)).unwrap();
-        assert_eq!((removed.len(), removed[0].place()), (1, Some(Place::Strays)));
+        assert_eq!((removed.len(), removed[0].affected()), (1, Some(Affected::Strays)));
         assert_eq!(open.read(Pep::UnlinkPost, object("/z/other/a", 0), &world(0)), Ok(vec![]));
         let whole = open.read(Pep::RmCollPost, Argument::Collection(b"/z/watched"), &world(0));
         assert_eq!(whole, Ok(vec![Event::Removed(path("/z/watched"))]));
@@ -639,9 +569,9 @@ mod tests {
         assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "v:off"]), no_more);
         assert_eq!(avu(&["mod", "-C", "/z/run", "import", "on", "n:x"]), no_more);
         assert_eq!(avu(&["rm", "-C", "/z/run", "import", "on"]), no_more);
-        assert_eq!(no_more[0].place(), Some(Place::Abandoned(path("/z/run"))));
+        assert_eq!(no_more[0].affected(), Some(Affected::Abandoned(path("/z/run"))));
         let perhaps = avu(&["rmi", "-C", "/z/run", "10023"]);
-        assert_eq!((perhaps[0].place(), perhaps[0].changes_watching()), (Some(Place::Strays), true));
+        assert_eq!((perhaps[0].affected(), perhaps[0].changes_watching()), (Some(Affected::Strays), true));
         assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/import"]), [Event::TreeTagged(path("/z/import"))]);
         assert_eq!(avu(&["cp", "-d", "-C", "/z/a", "/z/run"]), []);
         assert_eq!(avu(&["add", "-u", "alice", "import", "on"]), []);

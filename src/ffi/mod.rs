@@ -7,14 +7,10 @@
 //!   ours may lead back to us within that thread, so a plugin is only ever borrowed shared.
 //! - Every function called from C++ runs inside [`boundary`], so no panic unwinds into C++.
 
-mod child;
-mod pipe;
 mod session;
 
 pub mod factory;
 
-pub use child::isolate;
-pub use pipe::ignoring_broken_pipes;
 pub use session::{Entity, Session};
 
 /// What bindgen makes of `include/omero_plugin.h`.

@@ -4,9 +4,10 @@ use super::subject::{Subject, Thing};
 use super::{Context, OperationError, Request};
 use crate::catalog::{Item, Level};
 use crate::due;
-use crate::names::{IrodsUser, LogicalPath};
-use crate::record::{State, Triple};
-use crate::watch::{self, Tag};
+use crate::watch;
+use irods_omero_model::names::{IrodsUser, LogicalPath};
+use irods_omero_model::record::{State, Triple};
+use irods_omero_model::watch::{Tag, agreed, is_trash};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl Import {
                     .to_owned(),
             ));
         }
-        if watch::is_trash(subject.path.as_bytes()) {
+        if is_trash(subject.path.as_bytes()) {
             return Err(OperationError::Impossible(format!(
                 "{} is in the trash: nothing there is imported",
                 subject.path
@@ -77,7 +78,7 @@ impl Import {
     /// The tag that is to be on it. A tag that is there stays if no target is asked for, and so do the options of one.
     fn tag(&self, context: &Context<'_>, path: &LogicalPath, old: &[Triple]) -> Triple {
         let there = old.iter().map(|t| (t.value.as_str(), t.units.as_str()));
-        let followed = matches!(watch::agreed(path, there), Ok(Tag::On(_)));
+        let followed = matches!(agreed(path, there), Ok(Tag::On(_)));
         let first = old.first().filter(|_| followed);
         let value = self.target.as_deref().or(first.map(|t| t.value.as_str())).unwrap_or("on");
         Triple::new(&context.config.attributes.import, value, first.map_or("", |t| t.units.as_str()))
@@ -179,7 +180,7 @@ fn nothing_to_do(path: &LogicalPath, state: Option<State>, act: &str) -> Operati
     OperationError::Impossible(format!("there is nothing to {act} at {path}: {why}"))
 }
 
-fn place(subject: &Subject) -> Result<(LogicalPath, crate::names::CollectionId), OperationError> {
+fn place(subject: &Subject) -> Result<(LogicalPath, irods_omero_model::names::CollectionId), OperationError> {
     subject.collection().ok_or_else(|| OperationError::NotThere(subject.path.clone()))
 }
 

@@ -5,9 +5,9 @@ use super::subject::{Subject, things};
 use super::{Context, OperationError};
 use crate::catalog::{Item, Level, Which};
 use crate::event::Pep;
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
-use crate::record::{Record, State};
 use crate::sweep::{Explanation, Outlook};
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
+use irods_omero_model::record::{Record, State};
 use serde_json::{Value, json};
 
 /// The question.
@@ -166,7 +166,8 @@ fn shown(outlook: &Outlook) -> Value {
             answer["mapped_by"] = mapping.by.as_str().into();
             answer["person"] = mapping.person.to_string().into();
             answer["target"] = target.as_str().into();
-            answer["plate_target"] = plate_target.as_ref().map(crate::target::Target::as_str).into();
+            answer["plate_target"] =
+                plate_target.as_ref().map(irods_omero_model::target::Target::as_str).into();
             answer["importer_path"] = importer_path.as_deref().into();
         }
         Outlook::Nothing(_) | Outlook::Record(..) | Outlook::Copy(_) => {}

@@ -22,10 +22,10 @@ pub use verify::Verify;
 pub use who::Who;
 
 use crate::catalog::{CatalogError, Inquiry};
-use crate::config::Config;
 use crate::due;
-use crate::names::{CollectionId, LogicalPath};
 use crate::sweep::{Bookmarks, Sweeper};
+use irods_omero_config::Config;
+use irods_omero_model::names::{CollectionId, LogicalPath};
 use serde_json::{Value, json};
 
 /// What a rule text asks for.

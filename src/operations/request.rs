@@ -2,10 +2,10 @@
 //! JSON pointer.
 
 use super::{Explain, Ignore, Import, Operation, Retry, Verify, Who};
-use crate::config::form::{Form, Problems};
-use crate::config::suggestion;
-use crate::names::{CollectionId, IrodsUser, LogicalPath};
 use crate::sweep::Bookmarks;
+use irods_omero_model::form::suggestion;
+use irods_omero_model::form::{Form, Problems};
+use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
 use serde_json::Value;
 
 /// The version of the requests that is understood.
@@ -213,7 +213,7 @@ fn needed_path(form: &Form<'_>) -> Option<LogicalPath> {
 fn target(form: &Form<'_>) -> Option<String> {
     form.value("target").filter(|v| v.as_str() != Some(""))?;
     let text = limited(form, "target")?;
-    crate::target::Template::parse(text).map_err(|why| form.problem("target", why)).ok()?;
+    irods_omero_model::target::Template::parse(text).map_err(|why| form.problem("target", why)).ok()?;
     Some(text.to_owned())
 }
 

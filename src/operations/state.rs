@@ -4,9 +4,9 @@
 use super::subject::Subject;
 use super::{Context, OperationError};
 use crate::catalog::{Item, Level};
-use crate::config::Attributes;
-use crate::names::LogicalPath;
-use crate::record::{Proof, Record, State, Triple};
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::LogicalPath;
+use irods_omero_model::record::{Proof, Record, State, Triple};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

@@ -4,12 +4,12 @@
 use super::subject::things;
 use super::{Context, OperationError};
 use crate::catalog::{QueuedJob, Sight, UnixTime, Which};
-use crate::config::Attributes;
 use crate::due;
-use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::{Record, State, Triple};
 use crate::sweep;
-use crate::watch;
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
+use irods_omero_model::record::{Record, State, Triple};
+use irods_omero_model::watch::agreed;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,7 +186,7 @@ fn unclear(context: &Context<'_>, marks: &Marks) -> Result<Value, OperationError
             break;
         }
         let Some(path) = context.catalog.collection_path(id)? else { continue };
-        let agreed = watch::agreed(&path, tags.iter().map(|t| (t.value.as_str(), t.units.as_str())));
+        let agreed = agreed(&path, tags.iter().map(|t| (t.value.as_str(), t.units.as_str())));
         if let Err(why) = agreed {
             unclear.push(json!({"collection": path.display(), "reason": why}));
         }

@@ -2,9 +2,9 @@
 
 use super::{Context, OperationError};
 use crate::catalog::{Item, Kind, Level, Replica, Which};
-use crate::config::Attributes;
-use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::Record;
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
+use irods_omero_model::record::Record;
 use std::collections::BTreeMap;
 
 /// What is at the path somebody named. Within a directory that is one image it is that directory.

@@ -4,9 +4,9 @@
 use super::subject::{Subject, Thing};
 use super::{Context, OperationError};
 use crate::catalog::{Kind, Level, Replica, ReplicaStatus};
-use crate::config::Attributes;
-use crate::names::{LogicalPath, OmeroId};
-use crate::record::{Record, State, Version};
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::{LogicalPath, OmeroId};
+use irods_omero_model::record::{Record, State, Version};
 use serde_json::{Value, json};
 
 /// How many disagreements are listed.

@@ -3,10 +3,11 @@
 
 use super::OperationError;
 use crate::catalog::{Catalog, CatalogError};
-use crate::config::Config;
-use crate::identity::Asked;
-use crate::names::{IrodsUser, LogicalPath, OmeroName};
-use crate::watch::{self, Place, Watching};
+use crate::watch;
+use irods_omero_config::Config;
+use irods_omero_config::identity::Asked;
+use irods_omero_model::names::{IrodsUser, LogicalPath, OmeroName};
+use irods_omero_model::watch::{Place, Watching};
 use serde_json::{Value, json};
 
 /// The question; without a user about whoever asks.

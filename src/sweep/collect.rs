@@ -11,12 +11,12 @@ use super::scribe::{About, Scribe};
 use super::{PAGE, Report, Sweeper};
 use crate::catalog::{CatalogError, UnixTime, Which};
 use crate::due;
-use crate::identity::OmeroIdentity;
-use crate::importer::agents::{Agent, AgentError, Agents};
-use crate::importer::wire::{Job, JobState, Key};
-use crate::importer::{FileOutcome, Importing, Subject};
-use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::{Entry, JobName, Record, State};
+use irods_omero_importer::agents::{Agent, AgentError, Agents};
+use irods_omero_importer::wire::{Job, JobState, Key};
+use irods_omero_importer::{FileOutcome, Importing, Subject};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
+use irods_omero_model::record::{Entry, JobName, Record, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -564,7 +564,7 @@ struct Read {
 
 fn outcomes_of(standing: &Standing) -> HashMap<Subject, FileOutcome> {
     let Standing::Ended(job) = standing else { return HashMap::new() };
-    let outcome = |o: &crate::importer::wire::Outcome| Some((o.subject, o.clone().into_file_outcome()?));
+    let outcome = |o: &irods_omero_importer::wire::Outcome| Some((o.subject, o.clone().into_file_outcome()?));
     job.outcomes.iter().filter_map(outcome).collect()
 }
 

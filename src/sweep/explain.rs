@@ -4,11 +4,12 @@
 use super::watched::Scope;
 use super::{Decider, Planned, Survey, Sweeper, UnitPlan, Verdict};
 use crate::catalog::CatalogError;
-use crate::identity::{Asked, Mapping};
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath};
-use crate::record::State;
-use crate::target::Target;
-use crate::watch::{self, Place, Tag};
+use crate::watch;
+use irods_omero_config::identity::{Asked, Mapping};
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
+use irods_omero_model::record::State;
+use irods_omero_model::target::Target;
+use irods_omero_model::watch::{Place, Tag};
 use std::time::Duration;
 
 /// What would happen to data.

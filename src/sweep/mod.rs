@@ -25,13 +25,14 @@ pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
 
 use crate::catalog::{Catalog, CatalogError, UnixTime, Which};
-use crate::clock::Clock;
-use crate::config::Config;
 use crate::due;
-use crate::importer::{Importing, Subject};
-use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::{self, Entry, State};
-use crate::watch::{self, Place, Tag, Watching};
+use crate::watch;
+use irods_omero_config::Config;
+use irods_omero_importer::{Importing, Subject};
+use irods_omero_model::clock::Clock;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
+use irods_omero_model::record::{self, Entry, State};
+use irods_omero_model::watch::{Marker, Place, Tag, Watching};
 use run::Run;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -557,10 +558,10 @@ impl Sweeper<'_> {
     ) -> Result<bool, CatalogError> {
         match &scope.rules.complete_marker {
             None => Ok(true),
-            Some(watch::Marker::Avu(attribute)) => {
+            Some(Marker::Avu(attribute)) => {
                 Ok(self.catalog.nearest_values(collection, attribute, scope.root)?.is_some())
             }
-            Some(watch::Marker::File(pattern)) => {
+            Some(Marker::File(pattern)) => {
                 let mut found = false;
                 self.catalog.replicas(id, Which::All, &mut |r| found |= pattern.fits(&r.name))?;
                 Ok(found)

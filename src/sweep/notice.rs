@@ -8,9 +8,9 @@
 use super::Sweeper;
 use crate::catalog::{CatalogError, Changed, UnixTime};
 use crate::due;
-use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::Version;
-use crate::watch::Watching;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
+use irods_omero_model::record::Version;
+use irods_omero_model::watch::Watching;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

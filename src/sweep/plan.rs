@@ -4,14 +4,14 @@
 use super::survey::Survey;
 use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
-use crate::config::Config;
-use crate::identity::{Asked, Mapping, NoIdentity};
-use crate::importer::{Subject, check_path};
-use crate::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
-use crate::record::{Entry, Proof, Record, State, Version};
-use crate::target::{Filling, NoTarget, Target};
-use crate::visibility::Location;
-use crate::watch::{OnOverwrite, Place, Rules, Tag};
+use irods_omero_config::Config;
+use irods_omero_config::identity::{Asked, Mapping, NoIdentity};
+use irods_omero_importer::{Subject, check_path};
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
+use irods_omero_model::record::{Entry, Proof, Record, State, Version};
+use irods_omero_model::target::{Filling, NoTarget, Target};
+use irods_omero_model::visibility::Location;
+use irods_omero_model::watch::{OnOverwrite, Place, Rules, Tag};
 use std::collections::{BTreeMap, HashMap};
 
 /// What is to be done with a data object.

@@ -2,11 +2,11 @@
 
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, UnixTime, Which};
-use crate::identity::OmeroIdentity;
-use crate::importer::wire::Job;
-use crate::importer::{FileOutcome, Subject};
-use crate::names::{LogicalPath, OmeroId};
-use crate::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
+use irods_omero_importer::wire::Job;
+use irods_omero_importer::{FileOutcome, Subject};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{LogicalPath, OmeroId};
+use irods_omero_model::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
 use std::time::Duration;
 
 /// The longest wait between two tries while OMERO is away.

@@ -4,7 +4,7 @@
 use super::Sweeper;
 use crate::catalog::CatalogError;
 use crate::due;
-use crate::names::{CollectionId, LogicalPath};
+use irods_omero_model::names::{CollectionId, LogicalPath};
 use std::time::Duration;
 
 /// The start of the value of a tree's due mark while its collections are being marked.

@@ -9,8 +9,8 @@ use super::scribe::NOT_THERE;
 use super::{Planned, Sweeper, Verdict};
 use crate::catalog::{CatalogError, Kind};
 use crate::due;
-use crate::names::CollectionId;
-use crate::record::{self, Details, Entry};
+use irods_omero_model::names::CollectionId;
+use irods_omero_model::record::{self, Details, Entry};
 use std::time::Duration;
 
 /// What a stage job did.

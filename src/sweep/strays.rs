@@ -4,9 +4,9 @@
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, Which};
 use crate::due;
-use crate::names::{CollectionId, DataId, LogicalPath};
-use crate::record::{self, Details, Entry, Record, State};
-use crate::watch::is_trash;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
+use irods_omero_model::record::{self, Details, Entry, Record, State};
+use irods_omero_model::watch::is_trash;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 

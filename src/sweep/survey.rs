@@ -5,10 +5,11 @@
 
 use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
-use crate::config::{Attributes, Config};
-use crate::names::{CollectionId, DataId, LogicalPath, OmeroId};
-use crate::record::{Proof, Retry, State, Triple, Version};
-use crate::watch::{Marker, OnOverwrite, Tag, agreed};
+use irods_omero_config::Config;
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath, OmeroId};
+use irods_omero_model::record::{Proof, Retry, State, Triple, Version};
+use irods_omero_model::watch::{Marker, OnOverwrite, Tag, agreed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 

@@ -4,10 +4,10 @@ use super::scribe::{NOT_THERE, retry_wait};
 use super::*;
 use crate::catalog::{Changed, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
 use crate::due::Memory;
-use crate::importer::{Batch, FileOutcome, Importer, ImporterError};
-use crate::names::{IrodsUser, OmeroId};
-use crate::record::{Imported, Record, State, Triple, Version};
-use crate::watch::RawTag;
+use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError};
+use irods_omero_model::names::{IrodsUser, OmeroId};
+use irods_omero_model::record::{Imported, Record, State, Triple, Version};
+use irods_omero_model::watch::RawTag;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -277,7 +277,7 @@ impl Catalog for TestCatalog {
                     .flatten()
                     .any(|t| t.attribute == attribute && values.contains(&t.value.as_str()))
             };
-            if watch::is_trash(path.as_bytes()) && replicas.iter().any(is_open) {
+            if irods_omero_model::watch::is_trash(path.as_bytes()) && replicas.iter().any(is_open) {
                 found.extend(CollectionId::parse(&id.to_string()).ok());
             }
         }

@@ -4,7 +4,7 @@
 use super::plan::Object;
 use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
-use crate::names::{CollectionId, DataId, LogicalPath, parent_bytes};
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath, parent_bytes};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::Sweeper;
 use crate::catalog::CatalogError;
-use crate::names::{CollectionId, LogicalPath};
-use crate::watch::{Rules, Tag, Watching};
+use irods_omero_model::names::{CollectionId, LogicalPath};
+use irods_omero_model::watch::{Rules, Tag, Watching};
 use std::borrow::Cow;
 use std::sync::Arc;
 

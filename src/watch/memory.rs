@@ -1,9 +1,10 @@
 //! What one agent remembers of which collections are watched, so that the second put into a collection asks nobody.
 
-use super::{Watching, watching};
+use super::watching;
 use crate::catalog::{Catalog, CatalogError};
-use crate::config::Config;
-use crate::names::LogicalPath;
+use irods_omero_config::Config;
+use irods_omero_model::names::LogicalPath;
+use irods_omero_model::watch::Watching;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;

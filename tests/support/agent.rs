@@ -2,11 +2,9 @@
 //! test wants. `tests/agent_mode.rs` also runs the real one.
 
 use super::tls::Authority;
-use irods_rule_engine_plugin_omero::importer::FileOutcome;
-use irods_rule_engine_plugin_omero::importer::wire::{
-    self, Changes, Job, JobState, Jobs, Outcome, Refusal, Submit,
-};
-use irods_rule_engine_plugin_omero::tls;
+use irods_omero_importer::FileOutcome;
+use irods_omero_importer::tls;
+use irods_omero_importer::wire::{self, Changes, Job, JobState, Jobs, Outcome, Refusal, Submit};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;

@@ -1,8 +1,8 @@
 //! Batches that agents import: given away by a sweep, collected later, and lost nowhere on the way.
 
 use super::*;
-use crate::importer::agents::{Agent, AgentError, Agents};
-use crate::importer::wire::{Changes, Job, JobState, Key, Outcome, Submit};
+use irods_omero_importer::agents::{Agent, AgentError, Agents};
+use irods_omero_importer::wire::{Changes, Job, JobState, Key, Outcome, Submit};
 use std::rc::Rc;
 
 /// What the outside world does to an agent.

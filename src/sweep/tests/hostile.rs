@@ -1,7 +1,7 @@
 //! What the catalog may hold that nobody of ours has written, or an older version has, or half of it.
 
 use super::*;
-use crate::watch::Tag;
+use irods_omero_model::watch::Tag;
 use proptest::prelude::*;
 
 /// An AVU of ours on a data object, with what does not belong there.

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::catalog::Holder;
-use crate::identity::Mapping;
 use crate::operations::{Operation, OperationError, Reading, Who};
-use crate::target::Target;
+use irods_omero_config::identity::Mapping;
+use irods_omero_model::target::Target;
 use proptest::prelude::*;
 
 fn tag(w: &World, user: &str, holder: Holder, attribute: &str, value: &str) {
@@ -241,7 +241,7 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 fn omero_names() -> impl Strategy<Value = String> {
-    names().prop_filter("a name of OMERO", |n| crate::names::OmeroName::parse(n).is_ok())
+    names().prop_filter("a name of OMERO", |n| irods_omero_model::names::OmeroName::parse(n).is_ok())
 }
 
 /// A random object `users`, and AVUs of users.
@@ -302,7 +302,7 @@ proptest! {
                 Verdict::Import(import) => {
                     let Mapping { identity, person, by } = &import.mapping;
                     prop_assert_eq!(&answer["omero_user"], identity.user.as_str());
-                    let group = identity.group.as_ref().map(crate::names::OmeroName::as_str);
+                    let group = identity.group.as_ref().map(irods_omero_model::names::OmeroName::as_str);
                     prop_assert_eq!(&answer["omero_group"], &json!(group));
                     prop_assert_eq!(&answer["mapped_by"], by);
                     prop_assert_eq!(&answer["person"], &person.to_string());

@@ -12,7 +12,8 @@ fn due_anyway(w: &World) {
 }
 
 fn batches(w: &World) -> Vec<Vec<String>> {
-    let name = |f: &crate::importer::BatchFile| String::from_utf8_lossy(f.logical_path.name()).into_owned();
+    let name =
+        |f: &irods_omero_importer::BatchFile| String::from_utf8_lossy(f.logical_path.name()).into_owned();
     w.importer.batches.borrow().iter().map(|b| b.files.iter().map(name).collect()).collect()
 }
 

@@ -1,0 +1,599 @@
+//! The agent's configuration: one TOML file, read into values the rest need not check again. All mistakes are found in
+//! one reading, each with its place and a remedy.
+//!
+//! The tables `omero` and `omero.importer` take the words of the plugin's own configuration and are read by its reader.
+
+use irods_omero_config::Config as PluginConfig;
+use irods_omero_config::identity::Denied;
+use irods_omero_importer::LONGEST_IDLE;
+use irods_omero_importer::settings::Omero;
+use irods_omero_model::form::{Asked, Problem};
+use irods_omero_model::form::{Form, Problems, text_of};
+use irods_omero_model::names::OmeroName;
+use regex::Regex;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where callers are listened to.
+    pub listen: Listen,
+    /// Certificate and key, where TLS is spoken.
+    pub tls: Option<TlsFiles>,
+    /// The file with the callers' tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// Callers known by their certificate.
+    pub certificates: Vec<CertificateClient>,
+    /// Where the queue is kept.
+    pub state_directory: PathBuf,
+    /// The directories below which files have to be.
+    pub roots: Vec<PathBuf>,
+    /// For which OMERO users may be imported.
+    pub users: Users,
+    /// The OMERO servers by the agent's name of them.
+    pub servers: BTreeMap<String, Omero>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Where callers are listened to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A socket of this host; who may open it may ask.
+    Unix(PathBuf),
+    /// An address, with TLS only.
+    Tcp(SocketAddr),
+}
+
+/// The files TLS needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The agent's certificate and those between it and its root, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The authorities whose certificates callers may show, PEM.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A caller known by its certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateClient {
+    /// The DNS name in the certificate.
+    pub name: String,
+    /// For which zones it may speak.
+    pub zones: Zones,
+}
+
+/// For which zones a caller may speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Zones {
+    /// For all.
+    All,
+    /// For these.
+    Only(Vec<String>),
+}
+
+impl Zones {
+    /// Whether a zone is among them.
+    pub fn allow(&self, zone: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(zones) => zones.iter().any(|z| z == zone),
+        }
+    }
+
+    /// As the queue's questions take them.
+    pub fn filter(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Only(zones) => Some(zones.clone()),
+        }
+    }
+
+    /// From the elements of a list; `"*"` stands for all.
+    pub fn of(names: Vec<String>) -> Self {
+        if names.iter().any(|n| n == "*") { Self::All } else { Self::Only(names) }
+    }
+}
+
+/// For which OMERO users may be imported.
+#[derive(Debug, Clone, Default)]
+pub struct Users {
+    allowed: BTreeSet<String>,
+    pattern: Option<Regex>,
+    denied: Denied,
+}
+
+impl Users {
+    /// Whether may be imported as a user.
+    ///
+    /// # Errors
+    /// A sentence with the remedy.
+    pub fn check(&self, user: &str) -> Result<(), String> {
+        let name = OmeroName::parse(user).map_err(|e| e.to_string())?;
+        if let Some(denied) = self.denied.covers(&name) {
+            return Err(format!(
+                "nothing is ever imported as the OMERO user '{user}', who is, or could be taken for, '{denied}', an \
+                 administrator or a system account"
+            ));
+        }
+        if self.allowed.contains(user) || self.pattern.as_ref().is_some_and(|p| p.is_match(user)) {
+            return Ok(());
+        }
+        Err(format!(
+            "the agent's configuration does not allow imports as the OMERO user '{user}': the administrator of the \
+             agent can add it to [users]"
+        ))
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The most imports at once.
+    pub imports: u32,
+    /// The most imports at once for one OMERO user.
+    pub imports_per_user: u32,
+    /// A job of more files is large: of several places one is kept free of large jobs.
+    pub large_files: u32,
+    /// How long jobs that have ended are kept.
+    pub retention: Duration,
+    /// The first wait before a job is tried again; it doubles...
+    pub retry_wait: Duration,
+    /// ...up to this.
+    pub retry_max_wait: Duration,
+    /// For how long a job is tried again.
+    pub give_up_after: Duration,
+    /// The longest the queue's file may grow, in bytes.
+    pub queue_bytes: u64,
+    /// The most jobs that may be queued.
+    pub queued_jobs: u64,
+    /// The most connections.
+    pub connections: usize,
+    /// The most requests a caller may make in a second.
+    pub requests_per_second: u32,
+    /// How long a caller may take to send the head of a request, or to read a piece of the answer.
+    pub header_timeout: Duration,
+    /// How long a caller may take to send a body.
+    pub body_timeout: Duration,
+    /// How long running imports may go on when the agent is to end.
+    pub stop: Duration,
+    /// How long an agent that was away holds the jobs it had, so that callers can cancel those that others do.
+    pub hand_over: Duration,
+    /// How long a session in OMERO is kept that nobody uses.
+    pub session_idle: Duration,
+    /// How much is kept of what the importer said, in bytes.
+    pub log_bytes: usize,
+}
+
+impl Limits {
+    /// How many large jobs may run.
+    pub fn large(&self) -> u32 {
+        self.imports.saturating_sub(1).max(1)
+    }
+}
+
+/// The most imports at once that can be configured.
+const MAX_IMPORTS: u64 = 256;
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Every problem found, with its place.
+    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        let whole = |message: String| vec![Problem { pointer: path.display().to_string(), message }];
+        let text = std::fs::read_to_string(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
+        Self::parse(&text).map_err(|problems| {
+            let at = |p: Problem| Problem { pointer: format!("{}: {}", path.display(), p.pointer), ..p };
+            problems.into_iter().map(at).collect()
+        })
+    }
+
+    /// Every key that the reader asks for while it reads a text: the reference of the configuration, if the text holds
+    /// every table.
+    ///
+    /// # Errors
+    /// The text is no TOML.
+    pub fn asked(text: &str) -> Result<Vec<Asked>, toml::de::Error> {
+        let value: Value = toml::from_str(text)?;
+        let problems = Problems::and_asked();
+        if let Some(form) = Form::open(String::new(), &value, &problems) {
+            read(form);
+        }
+        Ok(problems.into_asked())
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// Every problem found, with its place in the file as a pointer.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let value: Value = toml::from_str(text).map_err(|e| {
+            vec![Problem { pointer: "/".to_owned(), message: e.to_string().trim().to_owned() }]
+        })?;
+        let problems = Problems::default();
+        let config = Form::open(String::new(), &value, &problems).and_then(read);
+        match (config, problems.into_inner()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
+}
+
+fn read(form: Form<'_>) -> Option<Config> {
+    let listen = listen(&form);
+    let tls = form.form("tls").and_then(tls);
+    let tokens_file = form.host_path("tokens_file").map(PathBuf::from);
+    let certificates: Vec<_> = forms(&form, "certificates").into_iter().filter_map(certificate).collect();
+    let client_ca = tls.as_ref().is_some_and(|t| t.client_ca.is_some());
+    if matches!(listen, Some(Listen::Tcp(_))) {
+        if form.value("tls").is_none() {
+            form.missing("tls", "an address is listened on with TLS only: name certificate and key");
+        }
+        if tokens_file.is_none() && (certificates.is_empty() || !client_ca) {
+            form.missing(
+                "tokens_file",
+                "who asks over the network has to show a token, or a certificate ([tls] client_ca and \
+                 [[certificates]])",
+            );
+        }
+    }
+    if !certificates.is_empty() && !client_ca {
+        form.problem("certificates", "callers with certificates need [tls] client_ca");
+    }
+    let state_directory = form.host_path("state_directory").unwrap_or("/var/lib/irods-omero").into();
+    let roots = roots(&form);
+    let mut servers = BTreeMap::new();
+    for entry in forms(&form, "omero") {
+        let pointer = entry.at("name");
+        if let Some((name, server)) = server(entry)
+            && servers.insert(name.clone(), server).is_some()
+        {
+            form.problems().add(&pointer, format_args!("there are two servers of the name '{name}'"));
+        }
+    }
+    if form.value("omero").is_none() {
+        form.missing("omero", "describe the OMERO server in a table [[omero]]");
+    }
+    let users = users(&form, &servers);
+    let nothing = json!({});
+    let limits =
+        form.form("limits").or_else(|| Form::open(form.at("limits"), &nothing, form.problems())).map(limits);
+    form.close();
+    Some(Config {
+        listen: listen?,
+        tls,
+        tokens_file,
+        certificates,
+        state_directory,
+        roots,
+        users,
+        servers,
+        limits: limits?,
+    })
+}
+
+/// The tables of a list.
+fn forms<'a>(form: &Form<'a>, key: &'static str) -> Vec<Form<'a>> {
+    let open = |(pointer, value)| Form::open(pointer, value, form.problems());
+    form.list(key).into_iter().filter_map(open).collect()
+}
+
+fn texts(form: &Form<'_>, key: &'static str) -> Vec<String> {
+    let text = |(pointer, value): (String, &Value)| {
+        text_of(value).map(str::to_owned).map_err(|m| form.problems().add(&pointer, m)).ok()
+    };
+    form.list(key).into_iter().filter_map(text).collect()
+}
+
+fn listen(form: &Form<'_>) -> Option<Listen> {
+    let text = match form.value("listen") {
+        None => "unix:/run/irods-omero/agent.sock",
+        Some(_) => form.text("listen")?,
+    };
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match irods_omero_model::form::check_host_path(path) {
+            Ok(()) => Some(Listen::Unix(path.into())),
+            Err(why) => {
+                form.problem("listen", why);
+                None
+            }
+        };
+    }
+    let address = text.parse().map(Listen::Tcp);
+    address
+        .map_err(|_| {
+            form.problem(
+                "listen",
+                format_args!("'{text}' is neither unix:/PATH nor ADDRESS:PORT, e.g. 0.0.0.0:4443"),
+            );
+        })
+        .ok()
+}
+
+fn needed_path(form: &Form<'_>, key: &'static str, why: &str) -> Option<PathBuf> {
+    if form.value(key).is_none() {
+        form.missing(key, why);
+    }
+    form.host_path(key).map(PathBuf::from)
+}
+
+fn tls(form: Form<'_>) -> Option<TlsFiles> {
+    let certificate = needed_path(&form, "certificate", "the agent's certificate chain, PEM");
+    let key = needed_path(&form, "key", "the certificate's key, PEM");
+    let client_ca = form.host_path("client_ca").map(PathBuf::from);
+    form.close();
+    Some(TlsFiles { certificate: certificate?, key: key?, client_ca })
+}
+
+fn certificate(form: Form<'_>) -> Option<CertificateClient> {
+    if form.value("name").is_none() {
+        form.missing("name", "the DNS name in the caller's certificate");
+    }
+    let name = form.text("name").map(str::to_owned);
+    let zones = zones(&form);
+    form.close();
+    Some(CertificateClient { name: name?, zones: zones? })
+}
+
+/// The zones of a caller.
+pub(crate) fn zones(form: &Form<'_>) -> Option<Zones> {
+    let zones = texts(form, "zones");
+    if zones.is_empty() {
+        form.missing("zones", "name the zones the caller may speak for; [\"*\"] is all");
+        return None;
+    }
+    Some(Zones::of(zones))
+}
+
+fn roots(form: &Form<'_>) -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    for (pointer, value) in form.list("roots") {
+        let checked = text_of(value).and_then(|text| {
+            irods_omero_model::form::check_host_path(text)?;
+            if text.bytes().all(|b| b == b'/') {
+                return Err("'/' would open every file of the host: name the vaults".to_owned());
+            }
+            Ok(PathBuf::from(text))
+        });
+        match checked {
+            Ok(root) => roots.push(root),
+            Err(why) => form.problems().add(&pointer, why),
+        }
+    }
+    if form.value("roots").is_none() {
+        form.missing(
+            "roots",
+            "name the directories below which the files are that may be imported: the vaults",
+        );
+    }
+    roots
+}
+
+fn server(form: Form<'_>) -> Option<(String, Omero)> {
+    let (problems, place) = (form.problems(), form.at("").trim_end_matches('/').to_owned());
+    let name = form.text("name");
+    let importer = form.value("importer").cloned();
+    if importer.is_none() {
+        form.missing("importer", "describe the 'omero' command in a table [omero.importer]");
+    }
+    let mut server = serde_json::Map::new();
+    for key in ["server", "port", "sudo_user", "password_file", "annotation_namespace"] {
+        server.extend(form.value(key).map(|v| (key.to_owned(), v.clone())));
+    }
+    for key in ["password", "sudo_password"] {
+        form.refuse(key, "is no place for a password: put it into a file, and name that in 'password_file'");
+    }
+    if let Some(credential) = form.text("credential") {
+        match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            _ if server.contains_key("password_file") => {
+                form.problem("credential", "there is a 'password_file' too: keep one");
+            }
+            Some(directory) => {
+                let path = Path::new(&directory).join(credential);
+                server.insert("password_file".to_owned(), path.to_string_lossy().into());
+            }
+            None => form.problem(
+                "credential",
+                "is for a service with LoadCredential=: systemd has set no CREDENTIALS_DIRECTORY here",
+            ),
+        }
+    }
+    form.close();
+    let mut importer = importer.unwrap_or_else(|| json!({"command": "/"}));
+    if let Some(importer) = importer.as_object_mut() {
+        importer.entry("work_directory").or_insert_with(|| "/var/lib/irods-omero/work".into());
+    }
+    match PluginConfig::parse(&json!({"omero": server, "importer": importer})) {
+        Ok(config) => {
+            let omero = config.omero?;
+            let name = name.unwrap_or(&omero.server.host).to_owned();
+            Some((name, omero))
+        }
+        Err(found) => {
+            for problem in found {
+                // The plugin's `omero` is our entry, and its `importer` is inside.
+                let inner = problem.pointer.strip_prefix("/omero").unwrap_or(&problem.pointer);
+                problems.add(&format!("{place}{inner}"), problem.message);
+            }
+            None
+        }
+    }
+}
+
+fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
+    let Some(form) = form.form("users") else {
+        form.missing(
+            "users",
+            "say for which OMERO users may be imported: allow = [\"alice\"] or match = \"[a-z]+\"",
+        );
+        return Users::default();
+    };
+    let pattern = form.text("match").and_then(|text| {
+        // The whole name, never a part of it.
+        Regex::new(&format!("^(?:{text})$")).map_err(|e| form.problem("match", e)).ok()
+    });
+    if form.value("allow").is_none() && form.value("match").is_none() {
+        form.missing(
+            "allow",
+            "nothing would ever be imported: list OMERO users, or give a pattern in 'match'",
+        );
+    }
+    let mut denied = Denied::default();
+    for name in names(&form, "administrators") {
+        denied.add(name);
+    }
+    for server in servers.values() {
+        denied.add(server.server.sudo_user.clone());
+    }
+    let mut allowed = BTreeSet::new();
+    for name in names(&form, "allow") {
+        if let Some(denied) = denied.covers(&name) {
+            form.problem(
+                "allow",
+                format_args!(
+                    "'{name}' is, or could be taken for, '{denied}': nothing is ever imported as it"
+                ),
+            );
+        }
+        allowed.insert(name.as_str().to_owned());
+    }
+    form.close();
+    Users { allowed, pattern, denied }
+}
+
+/// The OMERO users of a list.
+fn names(form: &Form<'_>, key: &'static str) -> Vec<OmeroName> {
+    let name = |text: String| OmeroName::parse(&text).map_err(|why| form.problem(key, why)).ok();
+    texts(form, key).into_iter().filter_map(name).collect()
+}
+
+fn limits(form: Form<'_>) -> Limits {
+    let small = |key, default, range| u32::try_from(form.number(key, default, range)).unwrap_or(u32::MAX);
+    let size = |key, default, range| usize::try_from(form.number(key, default, range)).unwrap_or(usize::MAX);
+    let limits = Limits {
+        imports: small("imports", 4, 1..=MAX_IMPORTS),
+        imports_per_user: small("imports_per_user", 2, 1..=MAX_IMPORTS),
+        large_files: small("large_files", 1_000, 1..=100_000),
+        retention: form.seconds("retention_in_days", 30, 1..=3_650) * 86_400,
+        retry_wait: form.seconds("retry_wait_in_seconds", 15, 1..=3_600),
+        retry_max_wait: form.seconds("retry_max_wait_in_seconds", 1_800, 1..=86_400),
+        give_up_after: form.seconds("give_up_after_in_days", 14, 1..=365) * 86_400,
+        queue_bytes: form.number("queue_megabytes", 65_536, 1..=1 << 30) << 20,
+        queued_jobs: form.number("queued_jobs", 1_000_000, 1..=100_000_000),
+        connections: size("connections", 8_192, 1..=1_000_000),
+        requests_per_second: small("requests_per_second", 5_000, 1..=1_000_000),
+        header_timeout: form.seconds("header_timeout_in_seconds", 30, 1..=3_600),
+        body_timeout: form.seconds("body_timeout_in_seconds", 60, 1..=3_600),
+        stop: form.seconds("stop_in_seconds", 60, 0..=86_400),
+        hand_over: form.seconds("hand_over_in_seconds", 60, 0..=3_600),
+        session_idle: form.seconds("session_idle_in_seconds", 300, 0..=LONGEST_IDLE.as_secs()),
+        log_bytes: size("log_kilobytes", 256, 1..=65_536) << 10,
+    };
+    form.close();
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        roots = ["/data/vault"]
+        [users]
+        allow = ["alice"]
+        match = "lab[0-9]+"
+        administrators = ["boss", "lab0"]
+        [[omero]]
+        server = "omero.example.org"
+        sudo_user = "importer"
+        password_file = "/etc/irods-omero/password"
+        [omero.importer]
+        command = "/opt/omero/bin/omero"
+    "#;
+
+    fn pointers(text: &str) -> Vec<String> {
+        Config::parse(text).unwrap_err().into_iter().map(|p| p.pointer).collect()
+    }
+
+    #[test]
+    fn a_short_configuration_is_enough() {
+        let config = Config::parse(GOOD).unwrap();
+        assert_eq!(config.listen, Listen::Unix("/run/irods-omero/agent.sock".into()));
+        assert_eq!(config.servers.keys().collect::<Vec<_>>(), ["omero.example.org"]);
+        assert_eq!((config.limits.imports, config.limits.large()), (4, 3));
+        let work = &config.servers["omero.example.org"].importer.work_directory;
+        assert_eq!(work, Path::new("/var/lib/irods-omero/work"));
+    }
+
+    #[test]
+    fn only_whole_names_that_are_allowed_and_not_denied_are_imported_as() {
+        let users = Config::parse(GOOD).unwrap().users;
+        for fine in ["alice", "lab12"] {
+            assert_eq!(users.check(fine), Ok(()));
+        }
+        for (bad, why) in [
+            ("root", "is ever"),
+            ("Root", "is ever"),
+            ("importer", "is ever"),
+            ("lab0", "is ever"),
+            ("xlab1", "[users]"),
+            ("lab1\n", "cannot be the name"),
+        ] {
+            assert!(users.check(bad).unwrap_err().contains(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_found_at_once_each_with_its_place() {
+        let found = pointers(
+            r#"
+            listen = "0.0.0.0:4443"
+            roots = ["/", "relative", 3]
+            rots = []
+            [users]
+            match = "("
+            [limits]
+            imports = 0
+            import_per_user = 3
+            [[omero]]
+            server = "-x"
+            port = 0
+            password = "secret"
+            [omero.importer]
+            command = "omero"
+            "#,
+        );
+        for place in [
+            "/tls",
+            "/tokens_file",
+            "/roots/0",
+            "/roots/1",
+            "/roots/2",
+            "/rots",
+            "/users/match",
+            "/limits/imports",
+            "/limits/import_per_user",
+            "/omero/0/server",
+            "/omero/0/port",
+            "/omero/0/password",
+            "/omero/0/sudo_user",
+            "/omero/0/importer/command",
+        ] {
+            assert!(found.contains(&place.to_owned()), "{place} is not in {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_toml_says_where() {
+        let problems = Config::parse("listen = \n").unwrap_err();
+        assert!(problems[0].message.contains("line 1"), "{problems:?}");
+        assert!(pointers("").contains(&"/omero".to_owned()));
+    }
+}

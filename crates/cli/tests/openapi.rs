@@ -1,0 +1,129 @@
+//! The description of the interface says what the program does.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on has failed
+
+use irods_omero_agent::api::{OPENAPI, ROUTES};
+use irods_omero_importer::FileOutcome;
+use irods_omero_importer::wire::{Changes, Job, JobState, Outcome, Progress, Refusal, Submit};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn description() -> Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+fn schema(name: &str) -> Value {
+    description()["components"]["schemas"][name].clone()
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+fn submit() -> Value {
+    json!({
+        "key": "k", "zone": "z", "server": "main", "user": "alice", "group": null,
+        "target": "Dataset:name:d", "plate_target": null, "may_join": false, "priority": 3, "collection": "77",
+        "files": [{
+            "subject": "d1", "logical_path": "/z/a", "path": "/v/a", "modified": 1, "size": 2, "checksum": "sha2:x",
+            "owner": "alice#z", "previous": ["5"],
+        }],
+    })
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else() {
+    let described: BTreeSet<(String, String)> = description()["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods: Vec<String> = keys(methods).into_iter().filter(|m| m != "parameters").collect();
+            methods.into_iter().map(|method| (method, path.clone()))
+        })
+        .collect();
+    let routes: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(described, routes);
+}
+
+#[test]
+fn what_is_submitted_has_the_keys_described_and_needs_those_said_to_be() {
+    for (name, place) in [("Submit", ""), ("File", "/files/0")] {
+        let example = submit();
+        assert_eq!(keys(example.pointer(place).unwrap()), keys(&schema(name)["properties"]), "{name}");
+        for key in keys(&schema(name)["properties"]) {
+            let mut without = submit();
+            without.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(&key);
+            let needed = schema(name)["required"].as_array().unwrap().contains(&json!(key));
+            // Where null is allowed, a reader may take nothing for it.
+            let nullable = schema(name)["properties"][&key]["type"].is_array();
+            let read = Submit::read(without.to_string().as_bytes());
+            assert!(read.is_err() == needed || nullable, "{name}/{key}: {read:?}");
+        }
+        let mut more = submit();
+        more.pointer_mut(place).unwrap()["colour"] = json!("red");
+        assert!(Submit::read(more.to_string().as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn what_is_answered_has_the_keys_described() {
+    let submitted = Submit::read(submit().to_string().as_bytes()).unwrap();
+    let outcome = Outcome::of(submitted.files[0].subject, &FileOutcome::Failed("why".to_owned()));
+    let job = Job {
+        id: "a-1".to_owned(),
+        key: submitted.key,
+        zone: submitted.zone,
+        server: "main".to_owned(),
+        user: submitted.user,
+        group: None,
+        collection: submitted.collection,
+        state: JobState::Done,
+        reason: None,
+        attempts: 1,
+        submitted: Some(1),
+        started: None,
+        ended: None,
+        next: None,
+        progress: Some(Progress { linked: 1, of: 2 }),
+        files: 1,
+        outcomes: vec![outcome],
+    };
+    let job_json = serde_json::to_value(&job).unwrap();
+    assert_eq!(keys(&job_json), keys(&schema("Job")["properties"]));
+    assert_eq!(keys(&job_json["progress"]), keys(&schema("Job")["properties"]["progress"]["properties"]));
+    assert_eq!(keys(&job_json["outcomes"][0]), keys(&schema("Outcome")["properties"]));
+    let changes = serde_json::to_value(Changes { cursor: 1, jobs: vec![job] }).unwrap();
+    assert_eq!(keys(&changes), keys(&schema("Changes")["properties"]));
+    let refusal = Refusal {
+        kind: String::new(),
+        title: String::new(),
+        status: 400,
+        detail: String::new(),
+        pointer: Some("/x".to_owned()),
+    };
+    assert_eq!(keys(&serde_json::to_value(refusal).unwrap()), keys(&schema("Refusal")["properties"]));
+    let states: Vec<Value> = schema("Job")["properties"]["state"]["enum"].as_array().unwrap().clone();
+    let states: BTreeSet<&str> = states.iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!(states, JobState::ALL.map(JobState::as_str).into());
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let description = description();
+    let mut todo = vec![&description];
+    while let Some(value) = todo.pop() {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(reference)) = map.get("$ref") {
+                    let pointer = reference.strip_prefix('#').unwrap();
+                    assert!(description.pointer(pointer).is_some(), "{reference}");
+                }
+                todo.extend(map.values());
+            }
+            Value::Array(items) => todo.extend(items),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What std does not offer to a process inside a server's agent that starts children and writes to sockets. With the
+//! plugin's boundary the only `unsafe` code.
+
+mod child;
+mod pipe;
+
+pub use child::isolate;
+pub use pipe::ignoring_broken_pipes;

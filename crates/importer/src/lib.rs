@@ -1,0 +1,228 @@
+//! What performs a batch. Nothing above this trait knows how OMERO is reached.
+
+#![deny(unsafe_code)]
+
+pub mod agent_client;
+pub mod agents;
+pub mod causes;
+pub mod client_path;
+pub mod command;
+mod containers;
+#[allow(unsafe_code)]
+pub mod ffi;
+pub mod files;
+pub mod outcome;
+mod process;
+pub mod secret;
+mod session;
+pub mod settings;
+pub mod tls;
+pub mod wire;
+mod workplace;
+
+pub use process::Observer;
+pub use session::{LONGEST_IDLE, Sessions};
+pub use workplace::is_below;
+
+use agents::Agents;
+
+use irods_omero_model::catalog::Kind;
+use irods_omero_model::clock::UnixTime;
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, NameError, OmeroId};
+use irods_omero_model::record::{Imported, Version};
+use irods_omero_model::target::Target;
+
+/// What in iRODS is imported: a file, or the directory of a format that is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A file.
+    DataObject(DataId),
+    /// A directory with all below it.
+    Collection(CollectionId),
+}
+
+impl Subject {
+    /// From its short form, `d10234` for a data object and `c10234` for a collection.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text.split_at_checked(1) {
+            Some(("d", id)) => DataId::parse(id).map(Self::DataObject),
+            Some(("c", id)) => CollectionId::parse(id).map(Self::Collection),
+            Some(_) | None => Err(NameError::Id(text.to_owned())),
+        }
+    }
+
+    /// The short form that [`Self::parse`] takes.
+    pub fn short(self) -> String {
+        match self {
+            Self::DataObject(id) => format!("d{id}"),
+            Self::Collection(id) => format!("c{id}"),
+        }
+    }
+
+    /// What bears the record.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::DataObject(_) => Kind::DataObject,
+            Self::Collection(_) => Kind::Collection,
+        }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DataObject(id) => write!(f, "data object {id}"),
+            Self::Collection(id) => write!(f, "collection {id}"),
+        }
+    }
+}
+
+/// One file, or one directory that is an image, that goes to OMERO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchFile {
+    /// The data object or collection.
+    pub subject: Subject,
+    /// Its logical path.
+    pub logical_path: LogicalPath,
+    /// The path under which the importer sees the replica; absolute. A file whose path the importer cannot take (see
+    /// [`check_path`]) fails.
+    pub importer_path: String,
+    /// The replica's modify time and size.
+    pub version: Version,
+    /// Its checksum, if one is registered.
+    pub checksum: Option<String>,
+    /// Whose data it is in iRODS.
+    pub owner: IrodsUser,
+    /// Filesets of versions before, which are not what is looked for.
+    pub previous: Vec<OmeroId>,
+}
+
+impl BatchFile {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.subject, Subject::Collection(_))
+    }
+}
+
+/// The files of one importer run: same OMERO user, group, target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Who imports.
+    pub identity: OmeroIdentity,
+    /// Where to.
+    pub target: Target,
+    /// Where plates go, if not there too.
+    pub plate_target: Option<Target>,
+    /// Whether the files may belong to filesets that are in OMERO already, so that this is found out first.
+    pub may_join: bool,
+    /// What.
+    pub files: Vec<BatchFile>,
+}
+
+/// What became of one file of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileOutcome {
+    /// It has images in OMERO.
+    Imported(Imported),
+    /// It cannot be imported as it is; a sentence for the person whose data it is.
+    Failed(String),
+    /// It was not imported for a reason that will pass.
+    Postponed(String),
+    /// It belongs to a fileset that was imported without it.
+    Joined(OmeroId),
+}
+
+/// Why a whole batch did not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImporterError {
+    /// Ours or OMERO's fault; to be tried again.
+    #[error("{0}")]
+    WillPass(String),
+    /// The mapping's or the target's fault; no use in trying again as it is.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Performs batches.
+pub trait Importer {
+    /// Imports a batch, or finds that OMERO has it already. Gives an outcome for every file of the batch, in
+    /// the order of the batch. `alive` is called every few seconds for as long as it takes.
+    ///
+    /// # Errors
+    /// The batch as a whole did not run; nothing is known of its files.
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError>;
+
+    /// Name of the OMERO server, the units of its ids.
+    fn server(&self) -> &str;
+}
+
+/// How batches are performed.
+#[derive(Clone, Copy)]
+pub enum Importing<'a> {
+    /// By this process, which waits for the end.
+    Here(&'a dyn Importer),
+    /// By agents, which are asked later what became of it.
+    ByAgents(&'a Agents<'a>),
+}
+
+impl Importing<'_> {
+    /// Name of the OMERO server, the units of its ids; empty where only the agent knows it.
+    pub fn server(&self) -> &str {
+        match self {
+            Self::Here(importer) => importer.server(),
+            Self::ByAgents(agents) => agents.server(),
+        }
+    }
+}
+
+/// Whether a path can be given to the importer at all: it reads one path a line, trims each, and cannot open
+/// names that are not UTF-8.
+///
+/// # Errors
+/// The sentence for the record.
+pub fn check_path(path: &[u8]) -> Result<&str, String> {
+    // A NUL, which no name holds, stands for bytes that JSON had no text for.
+    let Some(text) = std::str::from_utf8(path).ok().filter(|text| !text.contains('\0')) else {
+        return Err(
+            "the file's name is not valid UTF-8, which the OMERO importer cannot open: rename it".into()
+        );
+    };
+    if text.contains(['\n', '\r']) {
+        return Err(
+            "the file's name holds a line break, which the OMERO importer cannot take: rename it".into()
+        );
+    }
+    if text.trim() != text {
+        return Err(
+            "the file's name ends with a blank, which the OMERO importer cannot take: rename it".into()
+        );
+    }
+    if text.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
+        return Err("the file's name starts with a dot: the OMERO importer ignores such files".into());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_path;
+
+    #[test]
+    fn names_the_importer_cannot_take_are_refused_with_a_sentence() {
+        for bad in [&b"/a/\xff.tif"[..], b"/a/x\ny.tif", b"/a/x.tif ", b"/a/.hidden.tif"] {
+            assert!(check_path(bad).unwrap_err().contains("importer"));
+        }
+        for good in ["/a/x y.tif", "/a/-dash.tif", "/a/'q\"$objPath%.tif", "/a/ü.tif"] {
+            assert_eq!(check_path(good.as_bytes()), Ok(good));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Directories in which `omero` commands run: their store of sessions, their temporary files, their standard input.
+//!
+//! A directory is locked for as long as it is used and removed at its end, so one that nobody holds the lock of was
+//! left behind by a process that was killed.
+
+use irods_omero_model::clock::UnixTime;
+use rustix::fs::{FlockOperation, flock};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a directory is for; its name begins with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A session is opened and ended in it.
+    Session,
+    /// One batch is imported in it, in a session that has a directory of its own.
+    Run,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Session, Self::Run];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Session => "session-",
+            Self::Run => "run-",
+        }
+    }
+}
+
+/// The part of a directory with the store of sessions.
+const STORE: &str = "sessions";
+
+/// A directory in use.
+#[derive(Debug)]
+pub(super) struct Workplace {
+    directory: PathBuf,
+    purpose: Purpose,
+    _lock: File,
+    /// Whether a command here has found its session lost.
+    pub lost: AtomicBool,
+    /// Whether an import has been begun here.
+    pub has_imported: AtomicBool,
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl Workplace {
+    /// Makes one below `parent`, which is made too.
+    pub fn new(parent: &Path, purpose: Purpose, now: UnixTime) -> io::Result<Self> {
+        if !parent.is_dir() {
+            DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
+        }
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}{now}-{}-{number}", purpose.prefix(), std::process::id());
+        let directory = parent.join(name);
+        let _gate = gate(parent)?;
+        builder.create(&directory)?;
+        for part in ["user", STORE, "tmp"] {
+            builder.create(directory.join(part))?;
+        }
+        let lock = lock(&directory)?;
+        Ok(Self::locked(directory, purpose, lock))
+    }
+
+    fn locked(directory: PathBuf, purpose: Purpose, lock: File) -> Self {
+        let (lost, has_imported) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { directory, purpose, _lock: lock, lost, has_imported }
+    }
+
+    /// Takes over the directory of somebody who is no more; `None` if it is in use, or no such directory.
+    pub fn adopt(directory: PathBuf) -> Option<Self> {
+        let name = directory.file_name()?.to_str()?;
+        let purpose = Purpose::ALL.into_iter().find(|p| name.starts_with(p.prefix()))?;
+        let _gate = gate(directory.parent()?).ok()?;
+        let lock = lock(&directory).ok()?;
+        Some(Self::locked(directory, purpose, lock))
+    }
+
+    /// Whether a session was opened here, and may live.
+    pub fn has_session(&self) -> bool {
+        self.purpose == Purpose::Session
+            && fs::read_dir(self.directory.join(STORE)).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Copies the store of sessions into that of another directory.
+    pub fn lend(&self, to: &Self) -> io::Result<()> {
+        copy(&self.directory.join(STORE), &to.directory.join(STORE))
+    }
+
+    /// Has a command run here.
+    pub fn prepare(&self, command: &mut Command) {
+        command.current_dir(&self.directory).env("HOME", &self.directory);
+        command.env("OMERO_USERDIR", self.directory.join("user"));
+        command.env("OMERO_SESSIONDIR", self.directory.join(STORE));
+        command.env("OMERO_TMPDIR", self.directory.join("tmp"));
+    }
+
+    /// A new file that only we can read and that has no name any more.
+    pub fn file(&self, name: &str) -> io::Result<File> {
+        let path = self.directory.join(name);
+        let file =
+            OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
+        fs::remove_file(path)?;
+        Ok(file)
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.directory) {
+            log::warn!("act=clean_up directory={} failed=\"{e}\"", self.directory.display());
+        }
+    }
+}
+
+/// Whether a process whose `OMERO_SESSIONDIR` is `store` runs in a directory below `parent`.
+pub fn is_below(store: &Path, parent: &Path) -> bool {
+    let Some(name) = store.parent().and_then(Path::file_name).and_then(|n| n.to_str()) else {
+        return false;
+    };
+    let ours = Purpose::ALL.into_iter().any(|p| name.starts_with(p.prefix()));
+    ours && store.parent().and_then(Path::parent) == Some(parent)
+}
+
+/// Held while a directory is made or taken over: one whose lock is not yet held would look like a dead process's.
+fn gate(parent: &Path) -> io::Result<File> {
+    let gate = File::open(parent)?;
+    flock(&gate, FlockOperation::LockExclusive)?;
+    Ok(gate)
+}
+
+/// Holds the lock of a directory, which has none if its process died while it was made.
+fn lock(directory: &Path) -> io::Result<File> {
+    let path = directory.join("lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
+}
+
+/// Copies the directories and files of a directory into another that is there.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name: OsString = entry.file_name();
+        let (kind, target) = (entry.file_type()?, to.join(name));
+        if kind.is_dir() {
+            DirBuilder::new().mode(0o700).create(&target)?;
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn run(parent: &Path) -> Workplace {
+        Workplace::new(parent, Purpose::Run, 1).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_begins_is_not_taken_for_a_dead_one() {
+        let parent = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let beginner = scope.spawn(|| {
+                for _ in 0..500 {
+                    assert!(run(parent.path()).directory.join("lock").exists());
+                }
+            });
+            while !beginner.is_finished() {
+                for entry in fs::read_dir(parent.path()).unwrap().flatten() {
+                    Workplace::adopt(entry.path());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_run_that_died_while_it_began_is_cleaned_up() {
+        let parent = tempfile::tempdir().unwrap();
+        let half_made = parent.path().join("run-1-1-1");
+        fs::create_dir(&half_made).unwrap();
+        drop(Workplace::adopt(half_made.clone()).unwrap());
+        assert!(!half_made.exists());
+    }
+
+    #[test]
+    fn a_run_that_lives_is_not_cleaned_up() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = run(&parent.path().join("deep/er"));
+        assert!(Workplace::adopt(place.directory.clone()).is_none());
+        let directory = place.directory.clone();
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(place);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_store_that_is_lent_is_a_copy_and_no_session_to_end() {
+        let parent = tempfile::tempdir().unwrap();
+        let session = Workplace::new(parent.path(), Purpose::Session, 1).unwrap();
+        let run = run(parent.path());
+        assert!(!session.has_session());
+        let file = Path::new("sessions/omero.example.org/alice/0123");
+        fs::create_dir_all(session.directory.join(file).parent().unwrap()).unwrap();
+        fs::write(session.directory.join(file), "omero.sess=0123\n").unwrap();
+        session.lend(&run).unwrap();
+        fs::remove_file(run.directory.join(file)).unwrap();
+        assert!(session.directory.join(file).exists());
+        assert!(session.has_session() && !run.has_session());
+    }
+
+    #[test]
+    fn a_process_is_ours_by_the_directory_of_its_store_alone() {
+        let work = Path::new("/work");
+        for ours in ["/work/run-1-2-3/sessions", "/work/session-1-2-3/sessions"] {
+            assert!(is_below(Path::new(ours), work), "{ours}");
+        }
+        for other in
+            ["/work/other/sessions", "/works/run-1-2-3/sessions", "/work/a/run-1/sessions", "sessions"]
+        {
+            assert!(!is_below(Path::new(other), work), "{other}");
+        }
+    }
+}

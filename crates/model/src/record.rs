@@ -1,0 +1,636 @@
+//! What became of a data object: the AVUs that say so, read and written as one value.
+
+use crate::attributes::Attributes;
+use crate::catalog::{Replica, ReplicaStatus};
+use crate::clock::UnixTime;
+use crate::identity::OmeroIdentity;
+use crate::names::{CollectionId, IrodsUser, OmeroId, OmeroName};
+use std::fmt;
+
+/// One AVU.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Triple {
+    /// Attribute.
+    pub attribute: String,
+    /// Value.
+    pub value: String,
+    /// Units; empty for none.
+    pub units: String,
+}
+
+impl Triple {
+    /// An AVU from its three parts.
+    pub fn new(attribute: &str, value: impl fmt::Display, units: impl fmt::Display) -> Self {
+        Self { attribute: attribute.to_owned(), value: value.to_string(), units: units.to_string() }
+    }
+}
+
+/// What the record says of a data object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// To be imported; the reason says what it waits for.
+    Pending,
+    /// The importer is at work.
+    Importing,
+    /// Images are in OMERO.
+    Imported,
+    /// Cannot be imported until the data or the target changes.
+    Failed,
+    /// Is not imported: no OMERO user, no path the importer can see, or a tag that cannot be followed.
+    Skipped,
+    /// Changed in iRODS after the import, or came too late for it.
+    Stale,
+    /// Removed, or no longer watched, before the import.
+    Gone,
+}
+
+impl State {
+    /// All states, in the order of a life.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Importing,
+        Self::Imported,
+        Self::Failed,
+        Self::Skipped,
+        Self::Stale,
+        Self::Gone,
+    ];
+
+    /// The word in the AVU.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Importing => "importing",
+            Self::Imported => "imported",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Stale => "stale",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// From the word in the AVU.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// Which state of the bytes was imported: modify time and size of the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Modify time of the replica.
+    pub modify_time: UnixTime,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+impl Version {
+    /// From the value of the AVU, `modify time:size`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (time, size) = text.split_once(':')?;
+        Some(Self { modify_time: time.parse().ok()?, size: size.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.modify_time, self.size)
+    }
+}
+
+/// What shows that the bytes of a recorded version are what they were, though their modify time is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A replica has this checksum.
+    Checksum(String),
+    /// No checksum was registered. A replica with another number, or in another collection, has the bytes of this one
+    /// if this one is no more: data is moved (`imv`), or replicated to another resource and then trimmed (`irepl`,
+    /// `itrim`, storage tiering), and gets a new time by that. An overwrite leaves it where it is.
+    Replica {
+        /// Replica number.
+        number: u32,
+        /// The collection it was in.
+        collection: CollectionId,
+    },
+}
+
+impl Proof {
+    const REPLICA: &str = "replica ";
+    const IN: &str = " in ";
+
+    /// From the units of the AVU.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(Self::REPLICA) {
+            Some(place) => {
+                let (number, collection) = place.split_once(Self::IN)?;
+                let collection = CollectionId::parse(collection).ok()?;
+                Some(Self::Replica { number: number.parse().ok()?, collection })
+            }
+            None => (!text.is_empty()).then(|| Self::Checksum(text.to_owned())),
+        }
+    }
+
+    /// Of the bytes in a replica.
+    pub fn of(replica: &Replica) -> Self {
+        let Replica { number, collection, .. } = *replica;
+        replica.checksum.clone().map_or(Self::Replica { number, collection }, Self::Checksum)
+    }
+
+    /// The checksum, if it is one.
+    pub fn checksum(&self) -> Option<&str> {
+        match self {
+            Self::Checksum(checksum) => Some(checksum),
+            Self::Replica { .. } => None,
+        }
+    }
+
+    /// Whether this is the replica that is meant, with whatever bytes.
+    pub fn is_in(&self, replica: &Replica) -> bool {
+        let Self::Replica { number, collection } = *self else { return false };
+        (number, collection) == (replica.number, replica.collection)
+    }
+
+    /// The replica that has the bytes, of all those of a data object.
+    pub fn find<'r>(&self, size: u64, replicas: &'r [Replica]) -> Option<&'r Replica> {
+        let holds = |replica: &&Replica| match self {
+            Self::Checksum(checksum) => replica.checksum.as_ref() == Some(checksum),
+            Self::Replica { .. } => !replicas.iter().any(|r| self.is_in(r)),
+        };
+        let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
+        good.filter(|r| r.size == size).find(holds)
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checksum(checksum) => f.write_str(checksum),
+            Self::Replica { number, collection } => {
+                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)
+            }
+        }
+    }
+}
+
+/// The record of one data object as it is in the catalog.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Every AVU of ours on the object.
+    pub triples: Vec<Triple>,
+}
+
+impl Record {
+    fn value(&self, attribute: &str) -> Option<&Triple> {
+        self.triples.iter().find(|t| t.attribute == attribute)
+    }
+
+    fn id(&self, attribute: &str) -> Option<OmeroId> {
+        self.value(attribute).and_then(|t| OmeroId::parse(&t.value).ok())
+    }
+
+    /// The state, if there is one we know.
+    pub fn state(&self, names: &Attributes) -> Option<State> {
+        self.value(&names.state).and_then(|t| State::parse(&t.value))
+    }
+
+    /// How often the import was tried.
+    pub fn attempts(&self, names: &Attributes) -> u32 {
+        self.value(&names.state).and_then(|t| t.units.parse().ok()).unwrap_or(0)
+    }
+
+    /// The version the state is about.
+    pub fn version(&self, names: &Attributes) -> Option<Version> {
+        self.value(&names.version).and_then(|t| Version::parse(&t.value))
+    }
+
+    /// What proves that version.
+    pub fn proof(&self, names: &Attributes) -> Option<Proof> {
+        self.value(&names.version).and_then(|t| Proof::parse(&t.units))
+    }
+
+    /// The replica that has the bytes of that version, whatever its time, of all those of the data object.
+    pub fn replica_of_same_bytes<'r>(
+        &self,
+        names: &Attributes,
+        replicas: &'r [Replica],
+    ) -> Option<&'r Replica> {
+        self.proof(names)?.find(self.version(names)?.size, replicas)
+    }
+
+    /// The reason of the state.
+    pub fn reason(&self, names: &Attributes) -> Option<&str> {
+        self.value(&names.reason).map(|t| t.value.as_str())
+    }
+
+    /// When the import is tried next.
+    pub fn retry(&self, names: &Attributes) -> Option<Retry> {
+        self.value(&names.retry).and_then(Retry::of)
+    }
+
+    /// The fileset, of its key file and of its other files.
+    pub fn fileset(&self, names: &Attributes) -> Option<OmeroId> {
+        self.id(&names.fileset).or_else(|| self.id(&names.member_of))
+    }
+
+    /// Who asked that it is left alone.
+    pub fn ignored_by(&self, names: &Attributes) -> Option<&str> {
+        self.value(&names.ignored).map(|t| t.value.as_str())
+    }
+
+    /// The job in which an agent imports it now, or imported it until agents were given up.
+    pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
+        let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
+        Some(JobName { key: &job.value, agent: &job.units })
+    }
+
+    /// As whom it is imported.
+    pub fn owner(&self, names: &Attributes) -> Option<OmeroIdentity> {
+        let owner = self.value(&names.owner)?;
+        let user = OmeroName::parse(&owner.value).ok()?;
+        Some(OmeroIdentity { user, group: OmeroName::parse(&owner.units).ok() })
+    }
+
+    /// By which source, and for which iRODS user.
+    pub fn mapped_by(&self, names: &Attributes) -> Option<&Triple> {
+        self.value(&names.mapped_by)
+    }
+
+    /// The filesets of versions before.
+    pub fn previous(&self, names: &Attributes) -> Vec<OmeroId> {
+        let previous = self.triples.iter().filter(|t| t.attribute == names.previous);
+        previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
+    }
+
+    /// The record of what somebody asked to be tried again: at once, and as if for the first time. What is in OMERO
+    /// already is a version before.
+    pub fn asked_again(&self, names: &Attributes, reason: &str) -> Vec<Triple> {
+        let mut triples = vec![
+            Triple::new(&names.state, State::Pending.as_str(), 0),
+            Triple::new(&names.reason, sentence(reason), ""),
+        ];
+        let in_omero = [&names.fileset, &names.member_of, &names.previous];
+        for triple in &self.triples {
+            if triple.attribute == names.version {
+                triples.push(triple.clone());
+            } else if in_omero.contains(&&triple.attribute) {
+                triples.push(Triple { attribute: names.previous.clone(), ..triple.clone() });
+            }
+        }
+        triples.sort();
+        triples.dedup();
+        triples
+    }
+
+    /// The record of what somebody asked to be left alone. What names images in OMERO is kept.
+    pub fn left_alone(&self, names: &Attributes, by: &IrodsUser, reason: &str) -> Vec<Triple> {
+        let replaced = [&names.state, &names.reason, &names.retry, &names.ignored];
+        let kept = self.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned();
+        let reason = format!("ignored by {by}: {reason}");
+        kept.chain([
+            Triple::new(&names.state, State::Skipped.as_str(), 0),
+            Triple::new(&names.reason, sentence(&reason), ""),
+            Triple::new(&names.ignored, by, ""),
+        ])
+        .collect()
+    }
+}
+
+/// When an import that cannot be done for now is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Not before then.
+    pub next: UnixTime,
+    /// Since when it has been tried.
+    pub since: UnixTime,
+}
+
+impl Retry {
+    /// From the AVU that says so.
+    pub fn of(triple: &Triple) -> Option<Self> {
+        Some(Self { next: triple.value.parse().ok()?, since: triple.units.parse().ok()? })
+    }
+}
+
+/// What is in OMERO for a data object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The fileset.
+    pub fileset: OmeroId,
+    /// Its images.
+    pub images: Vec<OmeroId>,
+    /// Its plates.
+    pub plates: Vec<OmeroId>,
+    /// Whether this file is one of the others of a multi-file fileset, not its key file.
+    pub is_member: bool,
+    /// Whether the fileset was there before we imported.
+    pub adopted: bool,
+}
+
+/// What is to be written about a data object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The importer starts.
+    Importing,
+    /// The agent that imports it waits, and why.
+    Waiting(String),
+    /// Images are in OMERO.
+    Imported(Imported),
+    /// Waits, and why.
+    Pending(String),
+    /// Given up, and why.
+    Failed(String),
+    /// Left alone, and why.
+    Skipped(String),
+    /// Changed after the import, and what to do.
+    Stale(String),
+    /// Belongs to a fileset that was imported without it.
+    Late(OmeroId),
+    /// Was not imported, and no longer is to be.
+    Gone(String),
+}
+
+impl Entry {
+    /// The state of the entry.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Importing | Self::Waiting(_) => State::Importing,
+            Self::Imported(_) => State::Imported,
+            Self::Pending(_) => State::Pending,
+            Self::Failed(_) => State::Failed,
+            Self::Skipped(_) => State::Skipped,
+            Self::Stale(_) | Self::Late(_) => State::Stale,
+            Self::Gone(_) => State::Gone,
+        }
+    }
+
+    /// The reason that goes with it.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Importing | Self::Imported(_) => None,
+            Self::Waiting(reason)
+            | Self::Pending(reason)
+            | Self::Failed(reason)
+            | Self::Skipped(reason)
+            | Self::Stale(reason)
+            | Self::Gone(reason) => Some(sentence(reason)),
+            Self::Late(fileset) => Some(format!(
+                "the file belongs to the images of fileset {fileset}, which were imported before it came and do not \
+                 show it: to have all of it, delete that fileset in OMERO and ask for the import again"
+            )),
+        }
+    }
+}
+
+/// What a record says beside its entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details<'a> {
+    /// How often the import was tried.
+    pub attempts: u32,
+    /// The bytes meant.
+    pub version: Option<Version>,
+    /// What proves them.
+    pub proof: Option<&'a Proof>,
+    /// Name of the OMERO server, the units of its ids.
+    pub server: &'a str,
+    /// Who imports.
+    pub who: Option<&'a OmeroIdentity>,
+    /// When it is tried again.
+    pub retry: Option<Retry>,
+    /// The filesets of versions before.
+    pub previous: &'a [OmeroId],
+    /// The job in which an agent imports it.
+    pub job: Option<JobName<'a>>,
+}
+
+/// Names a job of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobName<'a> {
+    /// The key it was submitted with.
+    pub key: &'a str,
+    /// The agent that has it.
+    pub agent: &'a str,
+}
+
+/// Longest AVU value that is written, in bytes; the column holds 2,700 characters.
+const MAX_VALUE_BYTES: usize = 2_000;
+
+/// The AVUs that say `entry`.
+pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<Triple> {
+    let server = details.server;
+    let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
+    triples.extend(details.version.map(|v| version_triple(names, v, details.proof)));
+    if let Some(who) = details.who {
+        let group = who.group.as_ref().map_or("", |g| g.as_str());
+        triples.push(Triple::new(&names.owner, &who.user, group));
+    }
+    match entry {
+        Entry::Imported(Imported { fileset, is_member: true, .. }) | Entry::Late(fileset) => {
+            triples.push(Triple::new(&names.member_of, fileset, server));
+        }
+        Entry::Imported(imported) => {
+            triples.push(Triple::new(&names.fileset, imported.fileset, server));
+            triples.extend(imported.images.iter().map(|id| Triple::new(&names.image, id, server)));
+            triples.extend(imported.plates.iter().map(|id| Triple::new(&names.plate, id, server)));
+        }
+        Entry::Importing
+        | Entry::Waiting(_)
+        | Entry::Pending(_)
+        | Entry::Failed(_)
+        | Entry::Skipped(_)
+        | Entry::Stale(_)
+        | Entry::Gone(_) => {}
+    }
+    triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
+    if matches!(entry, Entry::Pending(_) | Entry::Importing | Entry::Waiting(_)) {
+        triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
+    }
+    if let (Entry::Importing | Entry::Waiting(_), Some(job)) = (entry, details.job) {
+        triples.push(Triple::new(&names.job, job.key, job.agent));
+    }
+    triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
+    triples
+}
+
+/// The AVU that names a version of the bytes.
+pub fn version_triple(names: &Attributes, version: Version, proof: Option<&Proof>) -> Triple {
+    Triple::new(&names.version, version, proof.map(Proof::to_string).unwrap_or_default())
+}
+
+/// A reason as one line that fits an AVU.
+pub fn sentence(reason: &str) -> String {
+    let mut text: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.len() > MAX_VALUE_BYTES {
+        let mut end = MAX_VALUE_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    if text.trim().is_empty() { "no reason was given".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::DataId;
+
+    fn id(n: &str) -> OmeroId {
+        OmeroId::parse(n).unwrap()
+    }
+
+    #[test]
+    fn a_record_reads_back_what_was_written() {
+        let names = Attributes::default();
+        let version = Version { modify_time: 1_700_000_000, size: 42 };
+        let imported = Imported {
+            fileset: id("5"),
+            images: vec![id("7"), id("8")],
+            plates: vec![],
+            is_member: false,
+            adopted: false,
+        };
+        let proof = Proof::Checksum("sha2:x".to_owned());
+        let details = Details {
+            attempts: 2,
+            version: Some(version),
+            proof: Some(&proof),
+            server: "omero",
+            previous: &[id("3")],
+            ..Details::default()
+        };
+        let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
+        assert_eq!((record.proof(&names), record.fileset(&names)), (Some(proof), Some(id("5"))));
+        assert_eq!(record.previous(&names), [id("3")]);
+        assert_eq!(record.state(&names), Some(State::Imported));
+        assert_eq!(record.attempts(&names), 2);
+        assert_eq!(record.version(&names), Some(version));
+        assert_eq!(record.triples.iter().filter(|t| t.attribute == names.image).count(), 2);
+    }
+
+    #[test]
+    fn a_member_names_its_fileset_only() {
+        let names = Attributes::default();
+        let imported = Imported {
+            fileset: id("5"),
+            images: vec![id("7")],
+            plates: vec![],
+            is_member: true,
+            adopted: true,
+        };
+        let details = Details { server: "omero", ..Details::default() };
+        let triples = triples(&names, &Entry::Imported(imported), &details);
+        assert!(triples.iter().any(|t| t.attribute == names.member_of && t.value == "5"));
+        assert!(!triples.iter().any(|t| t.attribute == names.fileset || t.attribute == names.image));
+    }
+
+    #[test]
+    fn what_waits_says_when_it_is_tried_next_and_since_when() {
+        let names = Attributes::default();
+        let retry = Some(Retry { next: 200, since: 100 });
+        let details = Details { attempts: 3, retry, ..Details::default() };
+        let pending = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
+        let failed = Record { triples: triples(&names, &Entry::Failed("no".to_owned()), &details) };
+        assert_eq!(failed.retry(&names), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_starts_anew_and_remembers_what_is_in_omero() {
+        let names = Attributes::default();
+        let version = Version { modify_time: 1, size: 2 };
+        let retry = Some(Retry { next: 200, since: 100 });
+        let details =
+            Details { attempts: 3, version: Some(version), retry, server: "o", ..Details::default() };
+        let waits = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        let again = Record { triples: waits.asked_again(&names, "alice asked") };
+        assert_eq!((again.state(&names), again.attempts(&names)), (Some(State::Pending), 0));
+        assert_eq!((again.retry(&names), again.version(&names)), (None, Some(version)));
+        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let again = Record { triples: late.asked_again(&names, "alice asked") };
+        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5")]));
+        assert!(again.triples.contains(&Triple::new(&names.previous, "5", "o")));
+    }
+
+    #[test]
+    fn what_is_left_alone_says_who_asked_and_keeps_what_names_images() {
+        let names = Attributes::default();
+        let by = IrodsUser::parse("alice#z").unwrap();
+        let details = Details { server: "o", ..Details::default() };
+        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let alone = Record { triples: late.left_alone(&names, &by, "out of focus") };
+        assert_eq!((alone.state(&names), alone.ignored_by(&names)), (Some(State::Skipped), Some("alice#z")));
+        assert_eq!(alone.reason(&names), Some("ignored by alice#z: out of focus"));
+        assert_eq!(alone.fileset(&names), Some(id("5")));
+        let twice = Record { triples: alone.left_alone(&names, &by, "still") };
+        assert_eq!(twice.triples.len(), alone.triples.len());
+        let again = Record { triples: alone.asked_again(&names, "") };
+        assert_eq!(again.ignored_by(&names), None);
+    }
+
+    #[test]
+    fn only_what_is_being_imported_names_its_job() {
+        let names = Attributes::default();
+        let job = Some(JobName { key: "k", agent: "a1" });
+        let details = Details { job, ..Details::default() };
+        let importing = Record { triples: triples(&names, &Entry::Importing, &details) };
+        assert_eq!(importing.job(&names), job);
+        let pending = Record { triples: triples(&names, &Entry::Pending("x".to_owned()), &details) };
+        assert_eq!(pending.job(&names), None);
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_fits() {
+        assert_eq!(sentence("a\nb"), "a b");
+        assert_eq!(sentence(""), "no reason was given");
+        let long = sentence(&"ä".repeat(5_000));
+        assert!(long.len() <= MAX_VALUE_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn every_state_has_its_own_word() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(State::parse("done"), None);
+    }
+
+    #[test]
+    fn proofs_read_back_and_find_the_replica_with_the_same_bytes() {
+        let collection = |id: &str| CollectionId::parse(id).unwrap();
+        let recorded = |number| Proof::Replica { number, collection: collection("7") };
+        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3)] {
+            assert_eq!(Proof::parse(&proof.to_string()), Some(proof));
+        }
+        for nothing in ["", "replica x", "replica 1", "replica 1 in x"] {
+            assert_eq!(Proof::parse(nothing), None, "{nothing}");
+        }
+        let replica = |number, size, status, checksum: Option<&str>| Replica {
+            data_id: DataId::parse("1").unwrap(),
+            collection: collection("7"),
+            name: b"a.tif".to_vec(),
+            number,
+            status,
+            size,
+            modify_time: 1,
+            physical_path: b"/v/a.tif".to_vec(),
+            hierarchy: "r".to_owned(),
+            checksum: checksum.map(str::to_owned),
+            owner_name: "alice".to_owned(),
+            owner_zone: "z".to_owned(),
+        };
+        let good = |number, checksum| replica(number, 42, ReplicaStatus::Good, checksum);
+        let found = |proof: &Proof, replicas: &[Replica]| proof.find(42, replicas).map(|r| r.number);
+        let sum = Proof::Checksum("sha2:x".to_owned());
+        assert_eq!(found(&sum, &[good(0, None), good(1, Some("sha2:x"))]), Some(1));
+        assert_eq!(found(&sum, &[good(0, Some("sha2:y"))]), None);
+        assert_eq!(found(&recorded(0), &[good(1, None)]), Some(1));
+        // It is there still, with other bytes: whole, or out of date.
+        assert_eq!(found(&recorded(0), &[good(0, None), good(1, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(0, 42, ReplicaStatus::Stale, None), good(1, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(1, 43, ReplicaStatus::Good, None)]), None);
+        assert_eq!(found(&recorded(0), &[replica(1, 42, ReplicaStatus::Intermediate, None)]), None);
+        let moved = Replica { collection: collection("8"), ..good(0, None) };
+        assert_eq!(found(&recorded(0), &[moved]), Some(0));
+    }
+}
