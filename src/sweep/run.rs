@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
         }
         let may_join = self.may_join;
         for ((identity, target, plate_target), files) in std::mem::take(&mut self.batches) {
-            self.import(&Batch { identity, target, plate_target, may_join, files })?;
+            self.import(&Batch { identity, target, plate_target, may_join, files, may_use: Vec::new() })?;
         }
         if self.submitted { self.sweeper.ensure_collect() } else { Ok(()) }
     }

@@ -22,10 +22,6 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// A job some of whose files are in OMERO is not held back for the others for longer than this, in seconds: the caller
-/// hears of the ones and submits the others again.
-const PARTLY_DONE_WAIT: u64 = 900;
-
 /// The first wait before a server that cannot be reached is tried again; it doubles...
 const PROBE_WAIT: Duration = Duration::from_secs(2);
 /// ...up to this.
@@ -378,11 +374,11 @@ impl Runner {
     }
 
     fn end_of(&self, job: &Job, batch: &Batch, outcomes: &[FileOutcome]) -> End {
-        let all: Vec<Outcome> = batch
-            .files
-            .iter()
+        let subjects = batch.files.iter().map(|f| f.subject).chain(batch.may_use.iter().map(|f| f.subject));
+        let all: Vec<Outcome> = subjects
             .zip(outcomes)
-            .map(|(file, outcome)| Outcome::of(file.subject, outcome))
+            .map(|(subject, outcome)| Outcome::of(subject, outcome))
+            .filter(|outcome| outcome.outcome != Became::NotUsed)
             .collect();
         let failed = all.iter().filter(|o| o.outcome == Became::Failed).count();
         let done = End::Done { outcomes: to_json(&all), failed: u32::try_from(failed).unwrap_or(u32::MAX) };
@@ -390,19 +386,24 @@ impl Runner {
             .iter()
             .filter_map(|o| match o {
                 FileOutcome::Postponed(why) => Some(why),
-                FileOutcome::Imported(_) | FileOutcome::Failed(_) | FileOutcome::Joined(_) => None,
+                FileOutcome::Imported(_)
+                | FileOutcome::Failed(_)
+                | FileOutcome::Joined(_)
+                | FileOutcome::Unknown { .. }
+                | FileOutcome::UsesUnknown { .. }
+                | FileOutcome::NotUsed => None,
             })
             .collect();
-        let Some(why) = postponed.first() else {
-            self.0.metrics.files(&all);
-            return done;
+        // Nobody's neighbours wait: where there is anything to tell the caller hears it, and submits the rest again. It
+        // counts, too, how often nobody could say why.
+        let why = match postponed.first() {
+            Some(why) if postponed.len() == batch.files.len() => why,
+            Some(_) | None => {
+                self.0.metrics.files(&all);
+                return done;
+            }
         };
-        let age = job.since.map_or(0, |since| now().saturating_sub(since));
-        if postponed.len() < outcomes.len() && age >= PARTLY_DONE_WAIT {
-            self.0.metrics.files(&all);
-            return done;
-        }
-        let reason = format!("{} of {} files: {why}", postponed.len(), outcomes.len());
+        let reason = format!("{} of {} files: {why}", postponed.len(), batch.files.len());
         self.wait(job, reason, Some(done))
     }
 

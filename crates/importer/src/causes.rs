@@ -68,6 +68,17 @@ static NEEDS: &[Need] = &[
         sentence: "Java ran out of memory: give the importer more with -Xmx in importer/java_options",
     },
     Need {
+        words: &[
+            "Java could not be found",
+            "Could not create the Java Virtual Machine",
+            "Could not find or load main class",
+            "UnsupportedClassVersionError",
+            "There is insufficient memory for the Java Runtime Environment",
+        ],
+        sentence: "Java cannot be started for the importer: look at the importer's host, at importer/jars and at \
+                   importer/java_options",
+    },
+    Need {
         words: &["Too many open files"],
         sentence: "too many files are open: raise the limit of open files of the importer's account (LimitNOFILE)",
     },
@@ -185,6 +196,8 @@ pub struct Causes {
     pub ended: bool,
     /// The last line that says anything, of any level.
     pub last: String,
+    /// The file whose set was in hand when the importer ended.
+    pub in_hand: Option<String>,
 }
 
 /// Reads the log.
@@ -227,6 +240,7 @@ impl Log {
             self.read(&String::from_utf8_lossy(&line));
         }
         self.close();
+        self.causes.in_hand = self.in_hand;
         self.causes
     }
 

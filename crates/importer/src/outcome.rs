@@ -18,13 +18,13 @@ pub fn filesets(stdout: &str) -> Vec<OmeroId> {
 }
 
 /// The groups of files that `omero import -f --output yaml` prints. Paths stand there without quotes, so this is
-/// read line by line and not as YAML.
-pub fn groups(stdout: &str) -> Vec<Vec<String>> {
-    let mut groups: Vec<Vec<String>> = Vec::new();
+/// read line by line and not as YAML. Gives of each the file that the importer begins with, and all that it uses.
+pub fn groups(stdout: &str) -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for line in stdout.lines() {
-        if line.starts_with("- group: ") {
-            groups.push(Vec::new());
-        } else if let (Some(path), Some(group)) = (line.strip_prefix("   - "), groups.last_mut()) {
+        if let Some(key) = line.strip_prefix("- group: ") {
+            groups.push((key.to_owned(), Vec::new()));
+        } else if let (Some(path), Some((_, group))) = (line.strip_prefix("   - "), groups.last_mut()) {
             group.push(path.to_owned());
         }
     }
@@ -245,7 +245,7 @@ pub fn missing(done: &Finished, causes: &Causes, path: &str, is_alone: bool) -> 
 }
 
 /// What the end of a run says of all that it has not done, if that is known.
-fn ended_by_rule(done: &Finished) -> Option<Verdict> {
+pub fn ended_by_rule(done: &Finished) -> Option<Verdict> {
     if done.timed_out {
         return Some(Verdict::Unknown("the OMERO import did not end within its time limit".to_owned()));
     }
@@ -329,7 +329,9 @@ mod tests {
     fn groups_of_a_forecast_are_read_whatever_the_paths_hold() {
         let yaml = "chatter\n---\n- group: /d/a: #b.tif\n  spw: false\n  reader: loci.formats.in.TiffReader\n  files:\n   \
                     - /d/a: #b.tif\n   - /d/- c.tif\n- group: /d/e\n  files:\n   - /d/e\n";
-        assert_eq!(groups(yaml), [vec!["/d/a: #b.tif", "/d/- c.tif"], vec!["/d/e"]]);
+        let all: Vec<(String, String)> = groups(yaml).into_iter().map(|(k, f)| (k, f.join("|"))).collect();
+        let expected = [("/d/a: #b.tif", "/d/a: #b.tif|/d/- c.tif"), ("/d/e", "/d/e")];
+        assert_eq!(all, expected.map(|(k, f)| (k.to_owned(), f.to_owned())));
         assert!(groups("   - /d/stray\n").is_empty());
     }
 

@@ -101,10 +101,11 @@ impl Kept {
 }
 
 /// Runs `program` with `arguments` for at most `limit`. `prepare` sets environment and directory.
-/// `observer` is asked several times a second.
+/// `observer` is asked several times a second. `hear` takes all that is said on standard error, while it is said.
 ///
 /// # Errors
 /// The command could not be started.
+#[allow(clippy::too_many_arguments)] // one process has that many sides
 pub fn run(
     program: &OsString,
     arguments: &[OsString],
@@ -113,6 +114,7 @@ pub fn run(
     prepare: impl FnOnce(&mut Command),
     alive: &mut dyn FnMut(),
     observer: &dyn Observer,
+    hear: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Finished> {
     let mut command = Command::new("timeout");
     // A little later than our own limit, for the case that we are not there to keep it.
@@ -122,7 +124,7 @@ pub fn run(
     command.process_group(0).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     isolate(&mut command);
     let mut child = command.spawn()?;
-    let result = attend(&mut child, Instant::now() + limit, alive, observer);
+    let result = attend(&mut child, Instant::now() + limit, alive, observer, hear);
     end_group(&mut child);
     result
 }
@@ -132,6 +134,7 @@ fn attend(
     deadline: Instant,
     alive: &mut dyn FnMut(),
     observer: &dyn Observer,
+    hear: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Finished> {
     let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("the command's output is not connected"));
@@ -143,6 +146,7 @@ fn attend(
     let mut take_stderr = |bytes: &[u8]| {
         stderr.add(bytes);
         observer.stderr(bytes);
+        hear(bytes);
     };
     let (mut out_open, mut err_open) = (true, true);
     let mut deadline = deadline;
@@ -230,7 +234,7 @@ mod tests {
         let program = OsString::from("sh");
         let arguments = [OsString::from("-c"), OsString::from(script)];
         let input = File::open("/dev/null").unwrap();
-        run(&program, &arguments, input, limit, |_| {}, &mut || {}, &Nobody).unwrap()
+        run(&program, &arguments, input, limit, |_| {}, &mut || {}, &Nobody, &mut |_| {}).unwrap()
     }
 
     /// Has a command ended as soon as it has said something.
@@ -253,7 +257,7 @@ mod tests {
         let arguments = ["-c", "echo said >&2; sleep 300"].map(OsString::from);
         let (program, input) = (OsString::from("sh"), File::open("/dev/null").unwrap());
         let limit = Duration::from_secs(250);
-        let done = run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer).unwrap();
+        let done = run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer, &mut |_| {}).unwrap();
         assert!(done.timed_out);
         assert_eq!((observer.0.into_inner().unwrap(), done.stderr.as_str()), (b"said\n".to_vec(), "said\n"));
     }
