@@ -77,6 +77,7 @@ fn batch_of(user: &str, paths: &[PathBuf]) -> Batch {
         target: Target::parse("Dataset:name:run1").unwrap(),
         plate_target: None,
         may_join: false,
+        may_use: vec![],
         files: paths.iter().enumerate().map(|(i, p)| file(i as u64 + 1, p)).collect(),
     }
 }

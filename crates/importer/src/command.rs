@@ -98,7 +98,7 @@ impl<'a> CommandImporter<'a> {
     }
 
     /// The words after `omero` that import the paths on standard input, into a container or into none.
-    pub fn import_words(&self, target: Option<&str>, directories: bool) -> Vec<OsString> {
+    pub fn import_words(&self, target: Option<&str>) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
         if let Some(jars) = &self.omero.importer.jars {
             words.extend(["--clientdir".into(), jars.into()]);
@@ -108,7 +108,6 @@ impl<'a> CommandImporter<'a> {
         }
         words.extend(strings(&["--transfer", self.omero.importer.transfer, "--output", "yaml"]));
         words.extend(self.omero.importer.options.iter().map(OsString::from));
-        self.add_depth(&mut words, directories);
         words.extend(target.map(|t| OsString::from(format!("--target={t}"))));
         words.push("-".into());
         words
@@ -132,6 +131,9 @@ impl<'a> CommandImporter<'a> {
             words.extend(["--logback".into(), logback.into()]);
         }
         words.extend(strings(&["--output", "yaml"]));
+        // It has to see what the import sees.
+        let shared = |option: &&String| ["--readers", "--depth"].iter().any(|name| option.starts_with(name));
+        words.extend(self.omero.importer.options.iter().filter(shared).map(OsString::from));
         self.add_depth(&mut words, directories);
         words.push("-".into());
         words

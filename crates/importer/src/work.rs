@@ -572,7 +572,7 @@ impl<'a> Work<'a> {
         }
         self.runs = self.runs.saturating_sub(1);
         let keys: String = going.iter().flat_map(|set| [set.key.as_str(), "\n"]).collect();
-        let words = self.importer.import_words(target, false);
+        let words = self.importer.import_words(target);
         self.place.has_imported.store(true, Ordering::Relaxed);
         let limit = self.importer.import_timeout();
         let (done, causes) =
