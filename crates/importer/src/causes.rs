@@ -88,7 +88,11 @@ static NEEDS: &[Need] = &[
                    set importer/work_directory to a directory where programs may run",
     },
     Need {
-        words: &["java.lang.UnsatisfiedLinkError", "MissingLibraryException", "java.lang.NoClassDefFoundError"],
+        words: &[
+            "java.lang.UnsatisfiedLinkError",
+            "MissingLibraryException",
+            "java.lang.NoClassDefFoundError",
+        ],
         sentence: "the importer's Java lacks a library: look whether importer/jars is complete, and whether \
                    importer/work_directory is on a file system that is mounted noexec",
     },
@@ -448,8 +452,14 @@ mod tests {
     fn a_resource_is_found_anywhere_in_the_exception() {
         for (said, part) in [
             ("java.lang.Exception: java.lang.OutOfMemoryError: Java heap space", "java_options"),
-            ("java.io.IOException: x\nCaused by: java.io.FileNotFoundException: /d/b (Too many open files)", "open files"),
-            ("java.lang.UnsatisfiedLinkError: /w/libjhdf5.so: failed to map segment from shared object", "noexec"),
+            (
+                "java.io.IOException: x\nCaused by: java.io.FileNotFoundException: /d/b (Too many open files)",
+                "open files",
+            ),
+            (
+                "java.lang.UnsatisfiedLinkError: /w/libjhdf5.so: failed to map segment from shared object",
+                "noexec",
+            ),
             ("Parameters: {stacktrace=x could not obtain JDBC connection\n\tat y", "database"),
             ("\tsuppressed\nIce.ConnectionLostException", "connection to OMERO was lost"),
         ] {

@@ -229,8 +229,8 @@ impl<'a> CommandImporter<'a> {
             ImporterError::WillPass(format!("cannot run {}: {e}", Path::new(&program).display()))
         };
         let stdin = start().map_err(what)?;
-        let done = process::run(&program, words, stdin, limit, prepare, alive, self.observer, hear)
-            .map_err(what)?;
+        let done =
+            process::run(&program, words, stdin, limit, prepare, alive, self.observer, hear).map_err(what)?;
         if self.is_to_end() {
             return Err(Self::ended());
         }
@@ -241,11 +241,7 @@ impl<'a> CommandImporter<'a> {
     }
 
     /// The fence around an import: below the opened directories it can read these files only.
-    pub(crate) fn fence(
-        &self,
-        roots: &[PathBuf],
-        files: &[(&str, Identity)],
-    ) -> Result<Ruleset, NoFence> {
+    pub(crate) fn fence(&self, roots: &[PathBuf], files: &[(&str, Identity)]) -> Result<Ruleset, NoFence> {
         let importer = &self.omero.importer;
         let mut needed = vec![importer.work_directory.as_path(), importer.command.as_path()];
         needed.extend(importer.command.parent());
@@ -280,7 +276,10 @@ impl<'a> CommandImporter<'a> {
         let mut lines = Vec::new();
         for (i, id) in ids.iter().enumerate() {
             let namespace = word(&format!("ns={}", self.omero.server.namespace));
-            lines.push(format!("m{i} = new MapAnnotation {namespace} {}", word(&format!("description=iRODS refused: {why}"))));
+            lines.push(format!(
+                "m{i} = new MapAnnotation {namespace} {}",
+                word(&format!("description=iRODS refused: {why}"))
+            ));
             lines.push(format!("new FilesetAnnotationLink parent=Fileset:{id} child@=m{i}"));
         }
         self.objects(place, &lines.join("\n"), "FilesetAnnotationLink", alive).map(drop)

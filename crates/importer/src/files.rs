@@ -108,7 +108,9 @@ fn look(path: &str, expected: Option<Expected>, roots: &[PathBuf]) -> Result<(Id
         Errno::XDEV => wrong("has a path that leads elsewhere"),
         Errno::NXIO => wrong("is not a regular file"),
         Errno::NOENT | Errno::NOTDIR => late("is not there (yet)"),
-        Errno::ACCESS | Errno::PERM => late("cannot be read by the importer's account: let that account read it"),
+        Errno::ACCESS | Errno::PERM => {
+            late("cannot be read by the importer's account: let that account read it")
+        }
         other => late(&format!("cannot be opened: {other}")),
     })?;
     let about = fstat(&file).map_err(|e| late(&format!("cannot be looked at: {e}")))?;

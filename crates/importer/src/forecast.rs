@@ -262,9 +262,13 @@ mod tests {
     #[test]
     fn a_file_that_the_catalog_was_not_asked_for_is_named_as_bio_formats_names_it() {
         let w = world(&["carol/x.pattern"], &[]);
-        for stranger in
-            ["alice/secret.tif", "carol/../alice/secret.tif", "carol/none.tif", "../../etc/passwd", "../outside.tif"]
-        {
+        for stranger in [
+            "alice/secret.tif",
+            "carol/../alice/secret.tif",
+            "carol/none.tif",
+            "../../etc/passwd",
+            "../outside.tif",
+        ] {
             let refused = w.set("carol/x.pattern", &["carol/x.pattern", stranger]);
             assert_eq!(refused, Err(NotAllowed::Stranger(w.path(stranger))), "{stranger}");
         }

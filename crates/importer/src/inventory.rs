@@ -71,7 +71,11 @@ impl Fileset {
         };
         match &self.mark {
             Some(mark) if !self.images.is_empty() && marks(mark) => {
-                if is_whole { Standing::Same } else { Standing::Part }
+                if is_whole {
+                    Standing::Same
+                } else {
+                    Standing::Part
+                }
             }
             Some(_) => Standing::Other,
             None if self.images.is_empty() => {

@@ -166,21 +166,29 @@ pub fn of_causes(causes: &[Cause], path: &str) -> Option<Verdict> {
     }
     if let Some(cause) = told(Told::FileException) {
         return Some(match absent_file(&cause.text) {
-            Some(other) if other == path => Verdict::Postponed(
-                "the importer cannot read the file, or it is not there (yet)".to_owned(),
-            ),
+            Some(other) if other == path => {
+                Verdict::Postponed("the importer cannot read the file, or it is not there (yet)".to_owned())
+            }
             Some(other) => Verdict::Uses(other.to_owned()),
             None => exception(&cause.text),
         });
     }
     if let Some(cause) = told(Told::Internal) {
         // What the reader says on the server.
-        return Some(if cause.text.contains("loci.formats.FormatException") {
-            Verdict::Failed("the OMERO server knows the format but could not read the file: is it damaged?".to_owned())
+        return Some(if cause.text.contains("accesses data outside managed repository") {
+            Verdict::Failed(
+                "the file names its other files by paths that OMERO cannot follow: name them without a directory, or \
+                 relative to the file"
+                    .to_owned(),
+            )
+        } else if cause.text.contains("loci.formats.FormatException") {
+            Verdict::Failed(
+                "the OMERO server knows the format but could not read the file: is it damaged?".to_owned(),
+            )
         } else {
             Verdict::Unknown(format!(
                 "the OMERO server could not import the file: ask its administrator to look at its log ({})",
-                said(&cause.text)
+                said_by_server(&cause.text)
             ))
         });
     }
@@ -199,7 +207,8 @@ fn exception(text: &str) -> Verdict {
             "Bio-Formats knows the format but could not read the file: is it damaged? ({name})"
         ));
     }
-    let is_class = class.contains('.') && class.chars().all(|c| c.is_ascii_alphanumeric() || "._$".contains(c));
+    let is_class =
+        class.contains('.') && class.chars().all(|c| c.is_ascii_alphanumeric() || "._$".contains(c));
     let class = if is_class { class } else { "without an exception" };
     Verdict::Unknown(format!("Bio-Formats failed over the file ({class})"))
 }
@@ -251,12 +260,12 @@ pub fn ended_by_rule(done: &Finished) -> Option<Verdict> {
     }
     match done.code() {
         Some(42..=44 | 11) => Some(Verdict::Postponed("OMERO cannot be reached".to_owned())),
-        Some(126 | 127) => Some(Verdict::Postponed(
-            "the 'omero' command cannot be run: check importer/command".to_owned(),
-        )),
-        Some(103) => Some(Verdict::Postponed(
-            "the importer's jars are not there: check importer/jars".to_owned(),
-        )),
+        Some(126 | 127) => {
+            Some(Verdict::Postponed("the 'omero' command cannot be run: check importer/command".to_owned()))
+        }
+        Some(103) => {
+            Some(Verdict::Postponed("the importer's jars are not there: check importer/jars".to_owned()))
+        }
         _ => None,
     }
 }
@@ -275,6 +284,12 @@ pub fn no_set(causes: &Causes, path: &str) -> Verdict {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+/// What a server's answer names as the reason: the beginning of its stack trace, if there is one.
+fn said_by_server(text: &str) -> String {
+    let stack = text.lines().find_map(|line| line.strip_prefix("Parameters: {stacktrace="));
+    stack.map_or_else(|| said(text), said)
 }
 
 /// The first two lines of what was said, cut to a readable length.
@@ -384,11 +399,16 @@ mod tests {
         for own in [
             "loci.formats.FormatException: Invalid TIFF file: /d/a.tif",
             "java.io.EOFException: Attempting to read beyond end of file.",
-                    "java.lang.ArrayIndexOutOfBoundsException: 7",
+            "java.lang.ArrayIndexOutOfBoundsException: 7",
         ] {
             assert!(matches!(of(own), Verdict::Failed(why) if why.contains("damaged")), "{own}");
         }
-        for unknown in ["java.lang.NullPointerException", "java.io.IOException: what", "java.lang.Exception: java.lang.StackOverflowError", "omero.Odd"] {
+        for unknown in [
+            "java.lang.NullPointerException",
+            "java.io.IOException: what",
+            "java.lang.Exception: java.lang.StackOverflowError",
+            "omero.Odd",
+        ] {
             assert!(matches!(of(unknown), Verdict::Unknown(_)), "{unknown}: {:?}", of(unknown));
         }
         let secret = of("loci.formats.FormatException: For input string: \"secret\"");
@@ -398,18 +418,40 @@ mod tests {
     #[test]
     fn a_lack_is_named_with_its_remedy_and_passes() {
         for (log, part) in [
-            ("FILE_EXCEPTION: /d/a\njava.lang.Exception: java.lang.OutOfMemoryError: Java heap space", "java_options"),
+            (
+                "FILE_EXCEPTION: /d/a\njava.lang.Exception: java.lang.OutOfMemoryError: Java heap space",
+                "java_options",
+            ),
             ("INTERNAL_EXCEPTION: /d/a\njava.io.IOException: Too many open files", "open files"),
             ("INTERNAL_EXCEPTION: /d/a\njava.lang.UnsatisfiedLinkError: no jpeg in path", "noexec"),
             ("INTERNAL_EXCEPTION: /d/a\ncould not obtain a connection", "database"),
             ("MISSING_LIBRARY: /d/a\nloci.formats.MissingLibraryException: JAI is missing", "library"),
             ("UNREADABLE_FILE: /d/a\njava.io.FileNotFoundException: /d/a", "not there"),
-            ("FILE_EXCEPTION: /d/a\njava.io.FileNotFoundException: /d/a (No such file or directory)", "not there"),
+            (
+                "FILE_EXCEPTION: /d/a\njava.io.FileNotFoundException: /d/a (No such file or directory)",
+                "not there",
+            ),
             ("FILE_EXCEPTION: /d/a\njava.io.IOException: Input/output error", "storage"),
         ] {
             let verdict = judged(1, &(line("ERROR", log) + "No imports found\n"), "/d/a");
             assert!(matches!(&verdict, Verdict::Postponed(why) if why.contains(part)), "{log}: {verdict:?}");
         }
+    }
+
+    /// As a server of OMERO 5.6.12 says it.
+    #[test]
+    fn a_set_that_leads_out_of_omeros_repository_is_the_datas_fault() {
+        let log = line("ERROR", "INTERNAL_EXCEPTION: /d/x.pattern")
+            + "java.lang.RuntimeException: Failure response on import!\nCategory: ::omero::grid::ImportRequest\n\
+               Name: error-on-init\nParameters: {stacktrace=ome.conditions.SecurityViolation: reader for \
+               /r/x.pattern accesses data outside managed repository:\n\t/d/t0.tif\n, message=reader for ...}\n";
+        assert!(matches!(judged(0, &log, "/d/x.pattern"), Verdict::Failed(why) if why.contains("relative")));
+        let other = log.replace("accesses data outside managed repository", "is odd");
+        let verdict = judged(0, &other, "/d/x.pattern");
+        assert!(
+            matches!(&verdict, Verdict::Unknown(why) if why.contains("SecurityViolation: reader")),
+            "{verdict:?}"
+        );
     }
 
     #[test]
@@ -439,22 +481,32 @@ mod tests {
             + &line("ERROR", "Error on import")
             + "java.lang.RuntimeException: Failed to load target\n";
         let log = one.repeat(2_600) + "\n==> Summary\n400 files uploaded\n";
-        assert!(matches!(judged(0, &log, "/d/x2999.tif"), Verdict::Postponed(why) if why.contains("connection")));
+        assert!(
+            matches!(judged(0, &log, "/d/x2999.tif"), Verdict::Postponed(why) if why.contains("connection"))
+        );
     }
 
     #[test]
     fn how_a_run_ended_is_said_where_nothing_else_is() {
         for (code, part) in [(42, "cannot be reached"), (127, "importer/command"), (103, "importer/jars")] {
-            assert!(matches!(judged(code, "", "/d/a"), Verdict::Postponed(why) if why.contains(part)), "{code}");
+            assert!(
+                matches!(judged(code, "", "/d/a"), Verdict::Postponed(why) if why.contains(part)),
+                "{code}"
+            );
         }
         for (code, log, part) in
             [(247, "", "signal 9"), (0, "", "ended early"), (0, "\n==> Summary\n", "without an error")]
         {
-            assert!(matches!(judged(code, log, "/d/a"), Verdict::Unknown(why) if why.contains(part)), "{code}");
+            assert!(
+                matches!(judged(code, log, "/d/a"), Verdict::Unknown(why) if why.contains(part)),
+                "{code}"
+            );
         }
         let mut late = done(124, "");
         late.timed_out = true;
-        assert!(matches!(missing(&late, &causes(""), "/d/a", true), Verdict::Unknown(why) if why.contains("time limit")));
+        assert!(
+            matches!(missing(&late, &causes(""), "/d/a", true), Verdict::Unknown(why) if why.contains("time limit"))
+        );
     }
 
     #[test]
@@ -463,7 +515,9 @@ mod tests {
         for code in [1, 2, 42, 137, 247] {
             assert!(!is_whole_forecast(&done(code, "")), "{code}");
         }
-        assert!(matches!(no_set(&causes(""), "/d/a"), Verdict::Failed(why) if why.contains("no image format")));
+        assert!(
+            matches!(no_set(&causes(""), "/d/a"), Verdict::Failed(why) if why.contains("no image format"))
+        );
     }
 
     #[test]

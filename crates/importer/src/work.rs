@@ -148,8 +148,7 @@ impl<'a> Work<'a> {
     }
 
     fn inventory(&mut self, wanted: &Wanted) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
-        let mut found =
-            self.importer.inventory(self.place, &self.batch.identity.user, wanted, self.alive)?;
+        let mut found = self.importer.inventory(self.place, &self.batch.identity.user, wanted, self.alive)?;
         found.retain(|id, _| !self.passed.contains(id));
         Ok(found)
     }
@@ -159,7 +158,11 @@ impl<'a> Work<'a> {
         let (mut wanted, files) = (Wanted::default(), &self.batch.files);
         for file in files {
             let path = client_path::of(&file.importer_path);
-            if file.is_directory() { wanted.below.insert(path) } else { wanted.paths.insert(path) };
+            if file.is_directory() {
+                wanted.below.insert(path)
+            } else {
+                wanted.paths.insert(path)
+            };
         }
         let known: Vec<(Known, String)> = (0..files.len())
             .map(Known::File)
@@ -324,7 +327,9 @@ impl<'a> Work<'a> {
             }
         }
         // A file of a refused set is not imported in another one either.
-        sets.retain(|set| !set.files().iter().any(|i| self.outcomes.contains_key(&Known::File(*i)) && files.contains(i)));
+        sets.retain(|set| {
+            !set.files().iter().any(|i| self.outcomes.contains_key(&Known::File(*i)) && files.contains(i))
+        });
         let in_sets: BTreeSet<usize> = sets.iter().flat_map(Set::files).collect();
         for i in files {
             if !in_sets.contains(&i) && !self.outcomes.contains_key(&Known::File(i)) {
@@ -381,15 +386,18 @@ impl<'a> Work<'a> {
     /// # Errors
     /// It fails over that too.
     fn check_importer(&mut self) -> Result<(), ImporterError> {
-        let path = self.place.sample().map_err(|e| {
-            ImporterError::WillPass(format!("cannot use the importer's work directory: {e}"))
-        })?;
+        let path = self
+            .place
+            .sample()
+            .map_err(|e| ImporterError::WillPass(format!("cannot use the importer's work directory: {e}")))?;
         let (done, causes) = self.run_forecast_of(&format!("{}\n", path.display()), 1, false)?;
         if outcome::is_whole_forecast(&done) {
             return Ok(());
         }
         let why = match outcome::missing(&done, &causes, &path.display().to_string(), true) {
-            Verdict::Failed(why) | Verdict::Postponed(why) | Verdict::Unknown(why) | Verdict::Uses(why) => why,
+            Verdict::Failed(why) | Verdict::Postponed(why) | Verdict::Unknown(why) | Verdict::Uses(why) => {
+                why
+            }
         };
         Err(ImporterError::WillPass(format!("the importer fails over a test image too: {why}")))
     }
@@ -439,8 +447,10 @@ impl<'a> Work<'a> {
                     };
                     self.settle(file, joined);
                 }
-                let inside: Vec<Known> =
-                    members(&set).into_iter().filter(|f| matches!(f, Known::File(i) if self.is_in(&fileset, *i))).collect();
+                let inside: Vec<Known> = members(&set)
+                    .into_iter()
+                    .filter(|f| matches!(f, Known::File(i) if self.is_in(&fileset, *i)))
+                    .collect();
                 let (mark, allowed) = (fileset.mark.clone(), &self.allowed);
                 let bears = |known: &&Known| {
                     let (subject, version, _) = allowed.about(**known);
@@ -575,8 +585,7 @@ impl<'a> Work<'a> {
         let words = self.importer.import_words(target);
         self.place.has_imported.store(true, Ordering::Relaxed);
         let limit = self.importer.import_timeout();
-        let (done, causes) =
-            self.importer.run_java(self.place, &words, &keys, limit, fence, self.alive)?;
+        let (done, causes) = self.importer.run_java(self.place, &words, &keys, limit, fence, self.alive)?;
         if self.importer.is_to_end() {
             return Err(CommandImporter::ended());
         }
@@ -648,14 +657,20 @@ impl<'a> Work<'a> {
             .max_by_key(|(id, _)| (ours.contains(id), **id));
         if let Some((id, fileset)) = mine {
             if self.is_exchanged(&set) {
-                log::error!("act=import key={:?} fileset={id} failed=\"exchanged during the import\"", set.key);
+                log::error!(
+                    "act=import key={:?} fileset={id} failed=\"exchanged during the import\"",
+                    set.key
+                );
                 doomed.entry("a file of it was exchanged during the import").or_default().insert(**id);
                 self.settle_all(set.files(), &FileOutcome::Failed(EXCHANGED.to_owned()));
                 return None;
             }
             let files: Vec<Known> = members(&set)
                 .into_iter()
-                .filter(|known| fileset.has(&client_path::of(self.allowed.path(*known))) || !matches!(known, Known::File(_)))
+                .filter(|known| {
+                    fileset.has(&client_path::of(self.allowed.path(*known)))
+                        || !matches!(known, Known::File(_))
+                })
                 .chain([Known::File(set.bearer)])
                 .collect();
             self.keep(**id, (*fileset).clone(), Known::File(set.bearer), files, false);
@@ -685,7 +700,9 @@ impl<'a> Work<'a> {
 
     /// Whether all files of a set are as they were at the forecast.
     fn is_unchanged(&self, set: &Set) -> bool {
-        set.members.iter().all(|(path, _, before)| files::check_used(path, &self.roots).as_ref() == Ok(before))
+        set.members
+            .iter()
+            .all(|(path, _, before)| files::check_used(path, &self.roots).as_ref() == Ok(before))
     }
 
     /// Whether a file of a set is another one now. (One that was written to is not: the catalog tells of that.)

@@ -67,8 +67,7 @@ impl Ruleset {
     /// # Errors
     /// As the kernel says.
     pub fn allow(&self, what: &impl AsFd) -> io::Result<()> {
-        let attr =
-            PathBeneathAttr { allowed_access: READ_FILE, parent_fd: what.as_fd().as_raw_fd() };
+        let attr = PathBeneathAttr { allowed_access: READ_FILE, parent_fd: what.as_fd().as_raw_fd() };
         // SAFETY: the structure is alive during the call, and both descriptors are open.
         let result = unsafe {
             libc::syscall(
