@@ -54,12 +54,15 @@ Commands:
   bench event PEP COUNT [--user USER] [--collection PATH]
   sql QUERY                                            straight from the catalog, tab-separated
   policy administrators|everybody                      who may change AVUs by the site's own rules
+  vault-scheme graft|random                            where new replicas lie in their vault: by their path, or scattered
   queue [--user NAME] [--at SECONDS | --in SECONDS] [--frequency EF] [--priority P] [--instance NAME] [--count N]
         [--lock HOST [--lock-pid PID] [--lock-time SECONDS]] TEXT
                                                        rows of the delay queue, past the server
   rum                                                  removes the rows of AVUs that no object has (iadmin rum)
   meeting avu|collection CLIENTS [SUBJECT]             so many clients wait for each other between looking for a row and
                                                        inserting it; SUBJECT is the attribute or the path
+  meeting before-FUNCTION CLIENTS [USER]               before a plugin's call of a function of the server
+  meeting present POINT | join POINT                   how many have come; come as one of them, without waiting
   costs                                                sums of what plugins cost, of all agents that have ended
 
 Verbs:
@@ -466,11 +469,22 @@ Verbs:
         int meeting(const Global& global, Line& line)
         {
             const std::string point = line.next("point");
+            if (point == "present" || point == "join") {
+                const std::string which = line.next("point");
+                line.end();
+                if (point == "join") {
+                    join_meeting(global.directory, which);
+                }
+                else {
+                    std::printf("%zu\n", present_at_meeting(global.directory, which));
+                }
+                return 0;
+            }
             const int clients = std::atoi(line.next("number of clients").c_str());
             const std::string subject = line.done() ? "" : line.next("subject");
             line.end();
             if (!is_meeting_point(point) || clients < 1) {
-                throw UsageError{"a meeting is at [avu] or [collection], of at least one client"};
+                throw UsageError{"a meeting is at [avu], [collection] or [before-FUNCTION], of at least one client"};
             }
             arrange_meeting(global.directory, point, clients, subject);
             return 0;
@@ -484,6 +498,18 @@ Verbs:
                 throw UsageError{"AVUs are changed by [administrators] or by [everybody]"};
             }
             set_metadata_policy(global.directory, who == "administrators");
+            return 0;
+        }
+
+        int vault_scheme(const Global& global, Line& line)
+        {
+            const std::string scheme = line.next("graft or random");
+            line.end();
+            if (scheme != "graft" && scheme != "random") {
+                throw UsageError{"a vault's paths are [graft] or [random]"};
+            }
+            const std::string mark = global.directory + "/scattered_vault";
+            scheme == "random" ? write_file(mark, "") : remove_file(mark);
             return 0;
         }
 
@@ -637,6 +663,9 @@ Verbs:
             }
             if (command == "policy") {
                 return policy(global, line);
+            }
+            if (command == "vault-scheme") {
+                return vault_scheme(global, line);
             }
             if (command == "queue") {
                 return queue_rows(global, line);
