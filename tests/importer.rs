@@ -410,7 +410,7 @@ fn a_set_that_uses_what_the_catalog_was_not_asked_for_leaves_nothing_in_omero() 
         assert!(!w.omero.show().to_string().contains("secret_"), "{name}: no OriginalFile");
     }
     // The catalog has said that they may be used.
-    let mut batch = batch_of("carol", &[w.vault.join("x.pattern")]);
+    let mut batch = batch_of("carol", &[w.pattern("alice/y.pattern", "secret_<1-2>.tif")]);
     batch.may_use = secrets.iter().zip(100..).map(|(path, n)| usable(n, path)).collect();
     let outcomes = w.run(&batch).unwrap();
     assert!(!imported(&outcomes[0]).is_member);
@@ -564,16 +564,24 @@ fn images_without_our_mark_are_adopted_only_if_the_sizes_fit() {
     let w = world();
     let path = w.image("a.tif");
     let batch = batch_of("alice", std::slice::from_ref(&path));
-    w.fault(&["save-error"]);
-    let by_hand = w.run(&batch).unwrap();
+    imported(&w.run(&batch_of("alice", &[w.image("first.tif")])).unwrap()[0]);
+    w.fault(&["save-error", "--command", "obj"]);
+    let first = w.run(&batch).unwrap();
     w.omero.admin(&["fault", "clear"]);
+    assert_eq!(w.map_annotations(), 1, "nothing says whose it is");
+    let fits = w.run(&batch).unwrap();
+    assert!(imported(&fits[0]).adopted && imported(&fits[0]).fileset == imported(&first[0]).fileset);
+    w.fault(&["save-error", "--command", "obj"]);
+    let other = w.image("b.tif");
+    w.run(&batch_of("alice", std::slice::from_ref(&other))).unwrap();
+    w.omero.admin(&["fault", "clear"]);
+    let path = other;
     let mut others = batch.clone();
     fs::write(&path, [fs::read(&path).unwrap(), b"more".to_vec()].concat()).unwrap();
     others.files[0] = file(7, &path);
     let second = w.run(&others).unwrap();
     assert!(!imported(&second[0]).adopted);
-    assert_eq!(w.omero.count("filesets"), 2);
-    drop(by_hand);
+    assert_eq!(w.omero.count("filesets"), 4);
 }
 
 #[test]

@@ -68,6 +68,7 @@ codes! {
     JarsEmpty "jars-empty" Error "No jars in the directory of jars."
     LogbackStdout "logback-stdout" Warning "A logback file that does not log to standard error."
     WorkDirectory "work-directory" Error "The importer's work directory cannot be made or used."
+    WorkDirectoryNoexec "work-directory-noexec" Warning "The importer's work directory is on a file system mounted `noexec`."
     Directory "directory" Error "A vault's or mount's directory that the importer cannot look into."
     MountEmpty "mount-empty" Warning "A mount with nothing in it."
     Command "command" Error "The `omero` command is not there or cannot be run."

@@ -202,6 +202,8 @@ pub struct Causes {
     pub last: String,
     /// The file whose set was in hand when the importer ended.
     pub in_hand: Option<String>,
+    /// Files of sets that the server was told to import.
+    pub begun: BTreeSet<String>,
 }
 
 /// Reads the log.
@@ -297,6 +299,8 @@ impl Log {
             self.in_hand = Some(path.to_owned());
         } else if message.starts_with("FILESET_UPLOAD_PREPARATION") {
             self.in_hand = None;
+        } else if message.starts_with("FILESET_UPLOAD_END") || message.starts_with("IMPORT_STARTED") {
+            self.causes.begun.extend(self.in_hand.clone().filter(|_| self.causes.begun.len() < MAX_FILES));
         } else if let Some(path) = message.strip_prefix("IMPORT_DONE Imported file: ") {
             self.in_hand = None;
             if self.causes.done.len() < MAX_FILES {

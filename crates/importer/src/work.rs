@@ -655,16 +655,16 @@ impl<'a> Work<'a> {
             .iter()
             .filter(|(id, f)| !f.images.is_empty() && (whole(f) || ours.contains(id)))
             .max_by_key(|(id, _)| (ours.contains(id), **id));
+        if self.is_exchanged(&set) {
+            log::error!("act=import key={:?} failed=\"exchanged during the import\"", set.key);
+            doomed
+                .entry("a file of it was exchanged during the import")
+                .or_default()
+                .extend(all.iter().map(|(id, _)| **id));
+            self.settle_all(set.files(), &FileOutcome::Failed(EXCHANGED.to_owned()));
+            return None;
+        }
         if let Some((id, fileset)) = mine {
-            if self.is_exchanged(&set) {
-                log::error!(
-                    "act=import key={:?} fileset={id} failed=\"exchanged during the import\"",
-                    set.key
-                );
-                doomed.entry("a file of it was exchanged during the import").or_default().insert(**id);
-                self.settle_all(set.files(), &FileOutcome::Failed(EXCHANGED.to_owned()));
-                return None;
-            }
             let files: Vec<Known> = members(&set)
                 .into_iter()
                 .filter(|known| {
@@ -682,8 +682,12 @@ impl<'a> Work<'a> {
             all.iter().filter(|(_, f)| f.images.is_empty()).map(|(id, _)| **id).collect();
         if !unfinished.is_empty() {
             // The server has said that it is done with it, or was never told to begin.
-            let is_over = told.is_some_and(|causes| {
-                causes.iter().any(|c| matches!(c.told, Told::Internal | Told::FileException))
+            let has_begun = set.members.iter().any(|(path, ..)| causes.begun.contains(path));
+            let loose = if is_alone { causes.loose.as_slice() } else { &[] };
+            let is_over = told.into_iter().flatten().chain(loose).any(|cause| match cause.told {
+                Told::Internal | Told::FileException => true,
+                Told::OnImport => !has_begun && causes.ended,
+                Told::Unreadable | Told::MissingLibrary | Told::Target | Told::Other => false,
             });
             if is_over {
                 doomed.entry("its import failed").or_default().extend(unfinished);
@@ -705,11 +709,13 @@ impl<'a> Work<'a> {
             .all(|(path, _, before)| files::check_used(path, &self.roots).as_ref() == Ok(before))
     }
 
-    /// Whether a file of a set is another one now. (One that was written to is not: the catalog tells of that.)
+    /// Whether another file is in the place of one of a set now. (One that was written to is the same, and one that is gone
+    /// is no other: the catalog tells of both.)
     fn is_exchanged(&self, set: &Set) -> bool {
         set.members.iter().any(|(path, _, before)| match files::check_used(path, &self.roots) {
             Ok(now) => !now.is_same_file(before),
-            Err(_) => true,
+            Err(Wrong::File(_)) => true,
+            Err(Wrong::Late(_) | Wrong::Root(_)) => false,
         })
     }
 

@@ -78,8 +78,23 @@ fn run(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> io::Resu
     process::run(&program.into(), &words, input, VERSION_LIMIT, prepare, &mut || {}, &Nobody)
 }
 
+/// Whether native libraries can be loaded from there, and whether the kernel keeps the importer from other files.
+fn look_at_host(place: &str, path: &Path, report: &mut Report) {
+    if let Some(why) = noexec(path) {
+        let remedy = "mount it without noexec, or set 'work_directory' to another directory";
+        report.add(Code::WorkDirectoryNoexec, place, why, remedy);
+    }
+    if !is_landlock_offered() {
+        report.skip(format_args!(
+            "the fence around the importer: this kernel offers no Landlock, so the importer's Java can read all files \
+             below the opened directories"
+        ));
+    }
+}
+
 /// Whether the importer can make its files there.
 pub fn look_at_work_directory(place: &str, path: &Path, account: &Account, report: &mut Report) {
+    look_at_host(place, path, report);
     let who = &account.name;
     let wrong = match fs::metadata(path) {
         Ok(about) if !about.is_dir() => "it is not a directory".to_owned(),
