@@ -34,6 +34,8 @@ pub enum Kind {
     Logback,
     /// The `omero` command.
     Command,
+    /// Our own command.
+    Program,
     /// The importer's work directory.
     Work,
 }
@@ -43,6 +45,7 @@ pub const PATHS: &[(&str, Kind)] = &[
     ("/users/table_file", Kind::Table),
     ("/users/ldap/bind_password_file", Kind::Secret),
     ("/users/ldap/ca_file", Kind::File),
+    ("/users/ldap/command", Kind::Program),
     ("/visibility/vaults/*/prefix", Kind::Vault),
     ("/visibility/vaults/*/importer_prefix", Kind::Directory),
     ("/visibility/mounts/*/mount", Kind::Mount),
@@ -161,6 +164,13 @@ impl Look<'_> {
                     );
                 }
             }
+            Kind::Program if !account.may(Wish::Run, path) || !path.is_file() => report.add(
+                Code::Command,
+                &place,
+                format_args!("the command {shown} cannot be run by {}", account.name),
+                "install the package of the command irods-omero, or name the command",
+            ),
+            Kind::Program => {}
             Kind::Command => importer::look_at_command(&place, path, &self.environment(), account, report),
             Kind::Work => importer::look_at_work_directory(&place, path, account, report),
         }
