@@ -230,7 +230,7 @@ impl<'a> CommandImporter<'a> {
         };
         let stdin = start().map_err(what)?;
         let done =
-            process::run(&program, words, stdin, limit, prepare, alive, self.observer, hear).map_err(what)?;
+            process::run_heard(&program, words, stdin, limit, prepare, alive, self.observer, hear).map_err(what)?;
         if self.is_to_end() {
             return Err(Self::ended());
         }

@@ -101,12 +101,28 @@ impl Kept {
 }
 
 /// Runs `program` with `arguments` for at most `limit`. `prepare` sets environment and directory.
-/// `observer` is asked several times a second. `hear` takes all that is said on standard error, while it is said.
+/// `observer` is asked several times a second.
+///
+/// # Errors
+/// The command could not be started.
+pub fn run(
+    program: &OsString,
+    arguments: &[OsString],
+    input: File,
+    limit: Duration,
+    prepare: impl FnOnce(&mut Command),
+    alive: &mut dyn FnMut(),
+    observer: &dyn Observer,
+) -> io::Result<Finished> {
+    run_heard(program, arguments, input, limit, prepare, alive, observer, &mut |_| {})
+}
+
+/// The same. `hear` takes all that is said on standard error, while it is said.
 ///
 /// # Errors
 /// The command could not be started.
 #[allow(clippy::too_many_arguments)] // one process has that many sides
-pub fn run(
+pub fn run_heard(
     program: &OsString,
     arguments: &[OsString],
     input: File,
@@ -234,7 +250,7 @@ mod tests {
         let program = OsString::from("sh");
         let arguments = [OsString::from("-c"), OsString::from(script)];
         let input = File::open("/dev/null").unwrap();
-        run(&program, &arguments, input, limit, |_| {}, &mut || {}, &Nobody, &mut |_| {}).unwrap()
+        run(&program, &arguments, input, limit, |_| {}, &mut || {}, &Nobody).unwrap()
     }
 
     /// Has a command ended as soon as it has said something.
@@ -258,7 +274,7 @@ mod tests {
         let (program, input) = (OsString::from("sh"), File::open("/dev/null").unwrap());
         let limit = Duration::from_secs(250);
         let done =
-            run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer, &mut |_| {}).unwrap();
+            run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer).unwrap();
         assert!(done.timed_out);
         assert_eq!((observer.0.into_inner().unwrap(), done.stderr.as_str()), (b"said\n".to_vec(), "said\n"));
     }
