@@ -229,8 +229,8 @@ impl<'a> CommandImporter<'a> {
             ImporterError::WillPass(format!("cannot run {}: {e}", Path::new(&program).display()))
         };
         let stdin = start().map_err(what)?;
-        let done =
-            process::run_heard(&program, words, stdin, limit, prepare, alive, self.observer, hear).map_err(what)?;
+        let done = process::run_heard(&program, words, stdin, limit, prepare, alive, self.observer, hear)
+            .map_err(what)?;
         if self.is_to_end() {
             return Err(Self::ended());
         }

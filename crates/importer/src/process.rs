@@ -273,8 +273,7 @@ mod tests {
         let arguments = ["-c", "echo said >&2; sleep 300"].map(OsString::from);
         let (program, input) = (OsString::from("sh"), File::open("/dev/null").unwrap());
         let limit = Duration::from_secs(250);
-        let done =
-            run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer).unwrap();
+        let done = run(&program, &arguments, input, limit, |_| {}, &mut || {}, &observer).unwrap();
         assert!(done.timed_out);
         assert_eq!((observer.0.into_inner().unwrap(), done.stderr.as_str()), (b"said\n".to_vec(), "said\n"));
     }

@@ -1,5 +1,6 @@
 //! The `omero` command, and the directory it works in.
 
+use super::places;
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
 use irods_omero_importer::process::{self, Finished, Nobody};
@@ -78,12 +79,8 @@ fn run(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> io::Resu
     process::run(&program.into(), &words, input, VERSION_LIMIT, prepare, &mut || {}, &Nobody)
 }
 
-/// Whether native libraries can be loaded from there, and whether the kernel keeps the importer from other files.
-fn look_at_host(place: &str, path: &Path, report: &mut Report) {
-    if let Some(why) = noexec(path) {
-        let remedy = "mount it without noexec, or set 'work_directory' to another directory";
-        report.add(Code::WorkDirectoryNoexec, place, why, remedy);
-    }
+/// Whether the kernel keeps the importer from other files.
+fn look_at_fence(report: &mut Report) {
     if !is_landlock_offered() {
         report.skip(format_args!(
             "the fence around the importer: this kernel offers no Landlock, so the importer's Java can read all files \
@@ -94,8 +91,21 @@ fn look_at_host(place: &str, path: &Path, report: &mut Report) {
 
 /// Whether the importer can make its files there.
 pub fn look_at_work_directory(place: &str, path: &Path, account: &Account, report: &mut Report) {
-    look_at_host(place, path, report);
+    look_at_fence(report);
     let who = &account.name;
+    if places::is_noexec(path) {
+        report.add(
+            Code::WorkNoexec,
+            place,
+            format_args!(
+                "{} lies on a file system that is mounted noexec: Java unpacks libraries there and cannot load them, so \
+                 that formats fail",
+                path.display()
+            ),
+            "name a directory on another file system (importer/work_directory), or mount it with 'exec'",
+        );
+    }
+    places::look_at_clock(place, path, report);
     let wrong = match fs::metadata(path) {
         Ok(about) if !about.is_dir() => "it is not a directory".to_owned(),
         Ok(_) if !account.may(Wish::Write, path) => format!("{who} may not write in it"),
