@@ -3,6 +3,7 @@
 use super::places;
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
+use irods_omero_importer::ffi::is_landlock_offered;
 use irods_omero_importer::process::{self, Finished, Nobody};
 use std::ffi::OsString;
 use std::fs::{self, File};
