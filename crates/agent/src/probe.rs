@@ -51,8 +51,9 @@ pub async fn connect(server: &Server) -> Result<(), String> {
     }
 }
 
-/// Host and port, also of a URL such as `wss://omero.example.org/omero`.
-fn address(host: &str, port: u16) -> (&str, u16) {
+/// Host and port, also of a URL such as `wss://omero.example.org/omero`: the port of the URL, else the usual one of its
+/// scheme. What looks whether OMERO answers and what logs in have to take the same.
+pub fn address(host: &str, port: u16) -> (&str, u16) {
     let Some((scheme, rest)) = host.split_once("://") else {
         return (host, port);
     };

@@ -376,12 +376,12 @@ impl Runner {
     async fn finish(&self, job: &Job, mut end: End, mut cause: Cause, log: String, took: Duration) {
         // One probe says whether it is the server, for all its jobs.
         let mut closing = None;
-        if let (End::Waiting { reason, counts, .. }, Cause::Importer) = (&mut end, cause) {
-            if let Err(why) = self.probe(&job.server).await {
-                (*counts, cause) = (false, Cause::Server);
-                reason.clone_from(&why);
-                closing = Some(why);
-            }
+        if let (End::Waiting { reason, counts, .. }, Cause::Importer) = (&mut end, cause)
+            && let Err(why) = self.probe(&job.server).await
+        {
+            (*counts, cause) = (false, Cause::Server);
+            reason.clone_from(&why);
+            closing = Some(why);
         }
         let not_now = end == End::NotNow;
         self.judge(job, &end, cause);

@@ -545,6 +545,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
         ("noticed", &mut names.noticed),
+        ("collected", &mut names.collected),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -565,8 +566,15 @@ fn attributes(form: Form<'_>) -> Attributes {
     ] {
         *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all =
-        vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed, &names.recurring];
+    let mut all = vec![
+        &names.import,
+        &names.due,
+        &names.due_tree,
+        &names.sweeping,
+        &names.noticed,
+        &names.collected,
+        &names.recurring,
+    ];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

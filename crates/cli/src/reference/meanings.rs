@@ -194,6 +194,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("due_tree", "collection", "`name#zone`, and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "`name#zone`; `alive` and a time", "", "a sweep is at work in the collection"),
     ("recurring", "the zone's collection", "`sweep_all`", "", "the look for collections whose sweep was lost goes on for ever"),
+    ("collected", "collection", "JSON", "", "on the zone's collection: how far the feeds of the agents have been read"),
     ("noticed", "collection", "seconds since 1970-01-01 UTC", "", "on the zone's collection: until when the catalog has been asked for data that no PEP told of"),
     ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
     ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),
