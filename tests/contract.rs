@@ -185,6 +185,7 @@ fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch
         target: Target::parse(target).unwrap(),
         plate_target: None,
         may_join: false,
+        may_use: vec![],
         files: paths.iter().enumerate().map(file).collect(),
     }
 }
@@ -241,7 +242,7 @@ fn an_import_is_these_commands_and_the_real_one_accepts_each() {
         importer.login_words(&batch.identity),
         query(queries[0]),
         CommandImporter::query_words_in_group(&text(queries[1])),
-        importer.import_words(Some("Dataset:id:7"), false),
+        importer.import_words(Some("Dataset:id:7")),
         query(queries[2]),
         query(queries[3]),
         query(queries[4]),
@@ -443,7 +444,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let (omero, words) = (world.omero(), world.words());
     let importer = CommandImporter::new(&omero);
     let imports: Vec<_> = words.iter().filter(|w| w[0] == "import").collect();
-    assert_eq!(imports, [&importer.forecast_words(), &importer.import_words(None, true)]);
+    assert_eq!(imports, [&importer.forecast_words(true), &importer.import_words(None)]);
     for call in world.calls() {
         assert_eq!(call["exit"], 0, "{call}");
     }

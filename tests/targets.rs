@@ -143,6 +143,7 @@ fn batch(user: &str, target: &str, plates: Option<&str>, paths: &[PathBuf]) -> B
         target: Target::parse(target).unwrap(),
         plate_target: plates.map(|p| Target::parse(p).unwrap()),
         may_join: false,
+        may_use: vec![],
         files: paths.iter().enumerate().map(file).collect(),
     }
 }

@@ -17,6 +17,7 @@ mod stage;
 mod strays;
 mod survey;
 mod unit;
+mod usable;
 mod watched;
 
 pub use collect::Collected;

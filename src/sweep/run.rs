@@ -2,6 +2,7 @@
 //! importer here, whose outcomes are recorded, or to an agent, whose outcomes are collected later.
 
 use super::scribe::{About, Scribe, retry_wait};
+use super::usable::usable;
 use super::{Hold, Planned, Report, Sweeper, Verdict, stage};
 use crate::catalog::CatalogError;
 use crate::due;
@@ -117,7 +118,11 @@ impl<'a> Run<'a> {
         }
         let may_join = self.may_join;
         for ((identity, target, plate_target), files) in std::mem::take(&mut self.batches) {
-            self.import(&Batch { identity, target, plate_target, may_join, files })?;
+            let may_use = Vec::new();
+            let mut batch = Batch { identity, target, plate_target, may_join, files, may_use };
+            let Sweeper { catalog, config, .. } = self.sweeper;
+            batch.may_use = usable(*catalog, config, (self.id, self.collection), &batch, may_join)?;
+            self.import(&batch)?;
         }
         if self.submitted { self.sweeper.ensure_collect() } else { Ok(()) }
     }

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::mounts::Mounts;
 use crate::queue::Queue;
+use irods_omero_importer::installation::noexec;
 use irods_omero_importer::secret;
 use irods_omero_importer::settings::{ImporterCommand, Omero, Server};
 use serde::Serialize;
@@ -151,7 +152,7 @@ fn importer(importer: &ImporterCommand) -> Result<(), String> {
     if let Some(logback) = &importer.logback {
         std::fs::File::open(logback).map_err(|e| format!("{} cannot be read: {e}", logback.display()))?;
     }
-    Ok(())
+    noexec(&importer.work_directory).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

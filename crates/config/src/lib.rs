@@ -483,6 +483,7 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
     }
     let timeout = form.seconds("timeout_in_seconds", 86_400, 1..=2_592_000);
     let command_timeout = form.seconds("command_timeout_in_seconds", 120, 1..=3_600);
+    let unfinished_wait = form.seconds("unfinished_wait_in_seconds", 3_600, 0..=604_800);
     let transfer = form.choice("transfer", TRANSFERS, "ln_s");
     let options = form
         .list("options")
@@ -512,6 +513,7 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
         logback,
         timeout,
         command_timeout,
+        unfinished_wait,
         transfer,
         options,
         java_options,

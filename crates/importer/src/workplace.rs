@@ -103,6 +103,33 @@ impl Workplace {
         command.env("OMERO_TMPDIR", self.directory.join("tmp"));
     }
 
+    /// A small image that is in order: one grey pixel in a TIFF.
+    pub fn sample(&self) -> io::Result<PathBuf> {
+        // Tag, type (3: 16 bits, 4: 32 bits) and value, each once. The pixel comes after them.
+        const FIELDS: [(u16, u16, u32); 9] = [
+            (256, 3, 1),
+            (257, 3, 1),
+            (258, 3, 8),
+            (259, 3, 1),
+            (262, 3, 1),
+            (273, 4, 10 + 9 * 12 + 4),
+            (277, 3, 1),
+            (278, 3, 1),
+            (279, 4, 1),
+        ];
+        let mut bytes = b"II*\0\x08\0\0\0\x09\0".to_vec();
+        for (tag, kind, value) in FIELDS {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(1_u32.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend([0, 0, 0, 0, 128]);
+        let path = self.directory.join("test.tif");
+        fs::write(&path, bytes)?;
+        Ok(path)
+    }
+
     /// A new file that only we can read and that has no name any more.
     pub fn file(&self, name: &str) -> io::Result<File> {
         let path = self.directory.join(name);

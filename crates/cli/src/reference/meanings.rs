@@ -153,6 +153,7 @@ pub const MEANINGS: &[Row] = &[
     ("/importer/logback", AsRead, "what the command finds by itself", "a logback file that logs to standard error, such as `packaging/logback-import.xml`", ""),
     ("/importer/timeout_in_seconds", AsRead, "", "one importer run; with agents one request to one, 1 to 600, `30`", ""),
     ("/importer/command_timeout_in_seconds", AsRead, "", "any other `omero` command", ""),
+    ("/importer/unfinished_wait_in_seconds", AsRead, "", "for how long OMERO is waited for that may still be finishing an import whose importer died; after that what is left of it is deleted in OMERO, and the file is imported anew", ""),
     ("/importer/transfer", AsRead, "", "how the bytes get into OMERO's repository", "another word"),
     ("/importer/options", Texts, "empty", "further importer options, each as `--name=value`: `--skip`, `--checksum-algorithm`, `--parallel-upload`, `--parallel-fileset`, `--depth`, `--encrypted`, `--readers`", "any other"),
     ("/importer/java_options", AsRead, "none", "`JAVA_OPTS` of the importer", ""),
