@@ -76,7 +76,10 @@ fn status_names_expired_locks_waiting_tries_and_tags_that_contradict_each_other(
     let zone = zone_with_file();
     let home = zone.admin(&["sql", &format!("select coll_id from R_COLL_MAIN where coll_name = '{HOME}'")]);
     zone.does("rods", &["mkdir", "-p", &format!("/tempZone/home/rods/.irods_omero_locks/{}.1", home.trim())]);
-    zone.admin(&["sql", "update R_COLL_MAIN set create_ts = '01700000000' where coll_name like '%irods_omero_locks/%'"]);
+    zone.admin(&[
+        "sql",
+        "update R_COLL_MAIN set create_ts = '01700000000' where coll_name like '%irods_omero_locks/%'",
+    ]);
     zone.does("rods", &["meta", "-M", "add", "-d", FILE, "irods::omero::retry", "1800000000", "1700000000"]);
     for value in ["on", "off"] {
         zone.does("alice", &["meta", "add", "-C", HOME, "irods::omero::import", value]);
