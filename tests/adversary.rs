@@ -265,3 +265,35 @@ fn no_rule_text_lets_her_ask_or_act_for_alice() {
     let queue = zone.does("carol", &["qstat"]);
     assert!(!queue.contains("secret of the importer") && !zone.log().contains("secret of the importer"));
 }
+
+/// Her agent answers whatever she sends, and goes on: no depth, length or pattern ends it or holds it up.
+#[test]
+fn nothing_she_sends_along_ends_her_agent() {
+    let zone = zone();
+    let path = format!("{CAROL}/a.tif");
+    let many = |part: &str| part.repeat(100_000);
+    let deep = format!("{{\"operations\":{}", many("["));
+    let verbs = [
+        json!(["put", zone.image("a.tif"), path]),
+        json!(["atomic", deep]),
+        json!(["atomic", format!("{{\"entity_name\":\"{}\",\"operations\":[]}}", many("/a"))]),
+        json!(["along", many(";"), "open", "-r", path]),
+        json!(["along", many("\\"), "open", "-r", path]),
+        json!(["meta", "cp", "-d", "-d", many("/a"), path]),
+        json!(["meta", "mod", "-d", path, many("%"), "x", format!("n:{}", many("_"))]),
+        json!(["meta", "rmi", "-d", path, many("9")]),
+        json!(["meta", many("rmw"), "-d", path, "%"]),
+        json!(["rule", "-r", INSTANCE, format!("{{\"operation\":{}", many("["))]),
+        json!(["rule", "-r", INSTANCE, format!("{{\"operation\":\"status\",\"{}\":1}}", "x".repeat(50_000))]),
+        json!(["ls", CAROL]),
+    ];
+    let answers = zone.script("carol", &verbs);
+    assert_eq!(answers.len(), verbs.len(), "her agent ended after {} answers", answers.len());
+    assert!(answers.first().is_some_and(|a| a["code"] == 0), "{:?}", answers.first());
+    assert!(answers.last().is_some_and(|a| a["code"] == 0), "{:?}", answers.last());
+    // What could not be read was refused, and no line of the log is as long as what she sent.
+    assert_eq!(answers[1]["code"], -830_000, "{}", answers[1]);
+    let of_ours = |l: &&str| l.contains("omero: ");
+    assert!(zone.log().lines().filter(of_ours).all(|l| l.len() < 5_000));
+    assert!(!zone.log().contains("act=panic"));
+}

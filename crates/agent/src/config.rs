@@ -13,7 +13,7 @@ use irods_omero_model::form::{Form, Problems};
 use irods_omero_model::names::OmeroName;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -393,6 +393,11 @@ fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
     let mut importer = importer.unwrap_or_else(|| json!({"command": "/"}));
     if let Some(importer) = importer.as_object_mut() {
         importer.entry("work_directory").or_insert_with(|| "/var/lib/irods-omero/work".into());
+        if let Some(host) = server.get("server").and_then(Value::as_str) {
+            if let Err(why) = encrypt(host, importer.entry("options").or_insert_with(|| json!([]))) {
+                problems.add(&format!("{place}/server"), why);
+            }
+        }
     }
     match PluginConfig::parse(&json!({"omero": server, "importer": importer})) {
         Ok(config) => {
@@ -409,6 +414,34 @@ fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
             None
         }
     }
+}
+
+/// Has what an importer sends to an OMERO server on another host encrypted: by itself it would be so only while it logs in
+/// (omero-blitz, `CommandLineImporter`, option `encrypted`).
+///
+/// # Errors
+/// The address is one of a protocol without encryption.
+fn encrypt(host: &str, options: &mut Value) -> Result<(), String> {
+    let (name, _) = crate::probe::address(host, 0);
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if name == "localhost" || address.is_ok_and(|a| a.is_loopback()) {
+        return Ok(());
+    }
+    match host.split_once("://").map(|(scheme, _)| scheme) {
+        Some("tcp" | "ws") => {
+            return Err(format!("'{host}' would send passwords and data as they are: use ssl:// or wss://"));
+        }
+        // The protocol stays that of the address.
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    if let Some(options) = options.as_array_mut() {
+        let is_said = |o: &Value| o.as_str().is_some_and(|o| o.starts_with("--encrypted"));
+        if !options.iter().any(is_said) {
+            options.push("--encrypted=true".into());
+        }
+    }
+    Ok(())
 }
 
 fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
@@ -499,6 +532,27 @@ mod tests {
         assert_eq!((config.limits.imports, config.limits.large()), (4, 3));
         let work = &config.servers["omero.example.org"].importer.work_directory;
         assert_eq!(work, Path::new("/var/lib/irods-omero/work"));
+    }
+
+    #[test]
+    fn what_goes_to_another_host_is_encrypted_and_an_address_without_encryption_refused() {
+        let options = |server: &str, more: &str| {
+            let text = GOOD.replace("omero.example.org", server) + more;
+            Config::parse(&text).map(|c| c.servers.into_values().next().unwrap().importer.options)
+        };
+        let encrypted = vec!["--encrypted=true".to_owned()];
+        assert_eq!(options("omero.example.org", "").unwrap(), encrypted);
+        let skip = "options = [\"--skip=upgrade\"]";
+        assert_eq!(options("192.0.2.7", skip).unwrap(), ["--skip=upgrade", "--encrypted=true"]);
+        let off = "options = [\"--encrypted=false\"]";
+        assert_eq!(options("omero.example.org", off).unwrap(), ["--encrypted=false"]);
+        for without in ["localhost", "127.0.0.1", "wss://omero.example.org/omero-ws", "tcp://localhost"] {
+            assert!(options(without, "").unwrap().is_empty(), "{without}");
+        }
+        for plain in ["tcp://omero.example.org", "ws://omero.example.org/ws"] {
+            let problems = options(plain, "").unwrap_err();
+            assert!(problems.iter().any(|p| p.pointer == "/omero/0/server"), "{plain}: {problems:?}");
+        }
     }
 
     #[test]

@@ -72,6 +72,7 @@ codes! {
     WorkDirectory "work-directory" Error "The importer's work directory cannot be made or used."
     WorkNoexec "work-noexec" Error "Nothing can be run from the importer's work directory, where Java unpacks its libraries."
     Directory "directory" Error "A vault's or mount's directory that the importer cannot look into."
+    Unreadable "unreadable" Error "Something in a vault or mount that the importer's account cannot read."
     MountEmpty "mount-empty" Warning "A mount with nothing in it."
     MountAway "mount-away" Error "A file system that `/etc/fstab` has mounted at a vault or mount is not mounted."
     SeveralVaults "several-vaults" Warning "Several vaults below one prefix that names no resource."

@@ -240,9 +240,9 @@ fn paint_a_week(queue: &Path, jobs: usize) {
         let age = (jobs - n) as u64 * 9_000 % 600_000 + 1_000 * (n as u64 % 7);
         change += 1;
         work.execute(
-            "INSERT INTO job (key, digest, zone, server, user, \"group\", collection, priority, files, large, rank, state,
+            "INSERT INTO job (key, digest, caller, zone, server, user, \"group\", collection, priority, files, large, rank, state,
                               reason, attempts, submitted, started, next, change, place, failed)
-             VALUES (?1, x'', 'z', 'main', ?2, ?3, ?4, 0, ?5, 0, 0, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12, ?13)",
+             VALUES (?1, x'', 'caller-of-z', 'z', 'main', ?2, ?3, ?4, 0, ?5, 0, 0, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12, ?13)",
             rusqlite::params![
                 format!("sha256:{n:064x}"), user, group, (10_000 + n).to_string(), (n * n * 37) % 900 + 1, state, reason,
                 now - age - 600, ended.then_some(now - age - 300), (state == "waiting").then_some(now + 1_500), change,

@@ -179,9 +179,8 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
     (
         "vaults of two resources below one prefix",
         |s| {
-            fs::create_dir_all(s.path("vault/one/home"))
-                .and(fs::create_dir_all(s.path("vault/two/home")))
-                .unwrap()
+            fs::create_dir_all(s.path("vault/one/home")).unwrap();
+            fs::create_dir_all(s.path("vault/two/home")).unwrap();
         },
         "several-vaults",
         "~/visibility/vaults/1/prefix ~/visibility/vaults/0/importer_prefix",
@@ -221,6 +220,21 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
         |s| s.config["default_dir_mode"] = json!("0700"),
         "vault-mode",
         "/default_dir_mode",
+    ),
+    (
+        "a file in the vault that the importer cannot read",
+        |s| {
+            fs::create_dir_all(s.path("vault/home/alice")).unwrap();
+            s.file("vault/home/alice/a.tif", "x", 0o000);
+        },
+        "unreadable",
+        "~/visibility/vaults/1/prefix ~/visibility/vaults/0/importer_prefix",
+    ),
+    (
+        "a directory in the mount that the importer cannot enter",
+        |s| s.own("mount/home", 0o000),
+        "unreadable",
+        "~/visibility/mounts/0/mount",
     ),
     (
         "a file server whose clock is ahead",

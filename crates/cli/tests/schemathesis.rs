@@ -18,9 +18,14 @@ fn every_answer_to_requests_made_from_the_description_is_described() {
     // Before the test leaves root, whose Python others may not be able to run: it waits for the address.
     let mut schemathesis = Command::new("sh")
         .args(["-c", "read -r url && read -r cookie && exec \"$@\" --url \"$url\" -H \"$cookie\"", "sh"])
-        .args([&file("script/schemathesis"), "--config-file", &file("agent/tests/schemathesis.toml"), "run"])
         .args([
-            &file("agent/openapi.json"),
+            &file("script/schemathesis"),
+            "--config-file",
+            &file("crates/cli/tests/schemathesis.toml"),
+            "run",
+        ])
+        .args([
+            &file("crates/agent/openapi.json"),
             "--seed",
             "1",
             "--generation-database",

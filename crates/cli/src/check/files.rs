@@ -125,7 +125,7 @@ impl Look<'_> {
             Kind::Vault if self.has_another(pointer) => {}
             Kind::Vault | Kind::Directory => {
                 if self.look_at_directory(&place, path, report) {
-                    places::look_at_root(&place, path, !self.names_a_resource(pointer), report);
+                    places::look_at_root(&place, path, !self.names_a_resource(pointer), account, report);
                 }
             }
             Kind::Mount => {
@@ -133,7 +133,7 @@ impl Look<'_> {
                 if !self.look_at_directory(&place, path, report) {
                     return;
                 }
-                places::look_at_root(&place, path, false, report);
+                places::look_at_root(&place, path, false, account, report);
                 if is_empty() {
                     report.add(
                         Code::MountEmpty,

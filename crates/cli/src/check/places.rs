@@ -15,6 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// How many entries of a directory are looked at.
 const MAX_ENTRIES: usize = 10_000;
 
+/// How many files and directories below a vault are tried.
+const MAX_TRIED: usize = 200;
+
 /// How far in the future a directory may have been changed, in seconds, before clocks are said to differ.
 const CLOCK_SLACK: i64 = 60;
 
@@ -82,9 +85,9 @@ pub fn look_at_prefixes(stanza: &Value, pointer: &str, report: &mut Report) {
     }
 }
 
-/// A directory whose files are imported: whether what is to be mounted there is, what its clock says, and, for a vault
-/// that names no resource, whether there are several.
-pub fn look_at_root(place: &str, path: &Path, is_any_resource: bool, report: &mut Report) {
+/// A directory whose files are imported: whether what is to be mounted there is, what its clock says, whether the account
+/// can read what is in it, and, for a vault that names no resource, whether there are several.
+pub fn look_at_root(place: &str, path: &Path, is_any_resource: bool, account: &Account, report: &mut Report) {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     for away in away(&read("/etc/fstab"), &read("/proc/self/mountinfo"), path) {
         let away = away.display();
@@ -98,6 +101,18 @@ pub fn look_at_root(place: &str, path: &Path, is_any_resource: bool, report: &mu
         );
     }
     look_at_clock(place, path, report);
+    if let Some(unreadable) = unreadable_below(path, account) {
+        let (shown, who) = (unreadable.display(), &account.name);
+        report.add(
+            Code::Unreadable,
+            place,
+            format_args!("{shown} cannot be read by {who}, who imports"),
+            format_args!(
+                "let {who} read what is below {} (owner, group, or the mount's options)",
+                path.display()
+            ),
+        );
+    }
     if is_any_resource {
         let vaults = vaults_in(path);
         if vaults.len() > 1 && !is_vault(path) {
@@ -135,6 +150,31 @@ pub fn look_at_clock(place: &str, path: &Path, report: &mut Report) {
             "synchronize the clocks of all hosts of the zone (chrony, systemd-timesyncd)",
         );
     }
+}
+
+/// Something below a directory that the account cannot read; the first of it are tried. Links are left out: they are not
+/// followed by an import either.
+fn unreadable_below(path: &Path, account: &Account) -> Option<PathBuf> {
+    let mut open = vec![path.to_owned()];
+    let mut tried = 0;
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let (Ok(kind), path) = (entry.file_type(), entry.path()) else { continue };
+            if tried == MAX_TRIED {
+                return None;
+            }
+            tried += 1;
+            if kind.is_dir() {
+                if !account.may(Wish::Search, &path) {
+                    return Some(path);
+                }
+                open.push(path);
+            } else if kind.is_file() && !account.may(Wish::Read, &path) {
+                return Some(path);
+            }
+        }
+    }
+    None
 }
 
 /// Whether a directory looks like a vault, which has the trees of a zone.
