@@ -9,6 +9,7 @@ mod importer;
 mod library;
 mod places;
 mod stanza;
+mod worker;
 
 pub use files::PATHS;
 

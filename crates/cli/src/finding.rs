@@ -81,6 +81,8 @@ codes! {
     Clock "clock" Warning "The clocks of this host and of a file server differ."
     Command "command" Error "The `omero` command is not there or cannot be run."
     CommandVersion "command-version" Error "`omero version` does not answer with a version."
+    Worker "worker" Error "A Python that cannot run the worker, for want of omero-py."
+    WorkerVersion "worker-version" Warning "The worker's Python has another omero-py than the `omero` command."
     AgentSocket "agent-socket" Error "The socket of an agent on this host is not there or may not be used."
     LibraryVersion "library-version" Error "The plugin's library is for another iRODS than the one installed."
     Library "library" Error "The plugin's library is not there or is none."

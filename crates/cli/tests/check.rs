@@ -291,6 +291,30 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
         "~/importer/command",
     ),
     (
+        "a Python without omero-py",
+        |s| s.omero("5.23.0", r#""error": {"kind": "omero_py", "message": "no usable omero-py"}"#),
+        "worker",
+        "~/importer/command",
+    ),
+    (
+        "a worker of another protocol",
+        |s| s.omero("5.23.0", r#""result": {"protocol": 2, "omero_py": "5.23.0"}"#),
+        "worker",
+        "~/importer/command",
+    ),
+    (
+        "a Python that is none",
+        |s| s.file("omero", "#!/nowhere/python3\n", 0o755),
+        "command-version",
+        "~/importer/command",
+    ),
+    (
+        "a Python with another omero-py",
+        |s| s.omero("5.23.0", r#""result": {"protocol": 1, "omero_py": "5.11.0"}"#),
+        "worker-version",
+        "~/importer/command",
+    ),
+    (
         "a command that fails",
         |s| s.file("omero", "#!/bin/sh\necho 5; exit 1\n", 0o755),
         "command-version",

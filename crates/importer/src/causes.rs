@@ -215,6 +215,8 @@ pub struct Log {
     open: Option<(Option<String>, Cause)>,
     /// The file whose set is imported now.
     in_hand: Option<String>,
+    /// Several sets are imported at one time, so that the order of the lines tells nothing.
+    is_mixed: bool,
 }
 
 /// Levels, from the least.
@@ -226,6 +228,11 @@ enum Level {
 }
 
 impl Log {
+    /// The log of an importer that imports several sets at one time.
+    pub fn mixed() -> Self {
+        Self { is_mixed: true, ..Self::default() }
+    }
+
     /// Takes what was said since the last time.
     pub fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
@@ -295,7 +302,7 @@ impl Log {
 
     /// A line below WARN: how far the importer is.
     fn pass(&mut self, message: &str) {
-        if let Some(path) = message.strip_prefix("FILE_UPLOAD_STARTED: ") {
+        if let Some(path) = message.strip_prefix("FILE_UPLOAD_STARTED: ").filter(|_| !self.is_mixed) {
             self.in_hand = Some(path.to_owned());
         } else if message.starts_with("FILESET_UPLOAD_PREPARATION") {
             self.in_hand = None;
@@ -435,7 +442,9 @@ mod tests {
             + &line("ERROR", "Error on import: no room")
             + "omero.ResourceError\n";
         let mut log = Log::default();
-        [&noise, &cause, &noise, "\n==> Summary\n1 file\n"].map(|text| log.take(text.as_bytes()));
+        for text in [&noise, &cause, &noise, "\n==> Summary\n1 file\n"] {
+            log.take(text.as_bytes());
+        }
         let causes = log.end();
         assert!(causes.ended);
         assert_eq!(causes.of["/d/bad.tif"][0].text, "Error on import: no room\nomero.ResourceError");
@@ -485,6 +494,16 @@ mod tests {
         assert_eq!(causes.of.keys().collect::<Vec<_>>(), ["/d/a.tif"]);
         assert_eq!(causes.loose.len(), 2);
         assert!(causes.loose[0].needs.is_some());
+    }
+
+    #[test]
+    fn where_sets_are_imported_at_one_time_order_tells_nothing() {
+        let text = line("INFO", "FILE_UPLOAD_STARTED: /d/a.tif") + &line("ERROR", "Error on import: b");
+        let mut log = Log::mixed();
+        log.take(text.as_bytes());
+        let causes = log.end();
+        assert!(causes.of.is_empty() && causes.in_hand.is_none());
+        assert_eq!(causes.loose.len(), 1);
     }
 
     #[test]

@@ -195,7 +195,8 @@ impl<'a> CommandImporter<'a> {
         fence: Option<Ruleset>,
         alive: &mut dyn FnMut(),
     ) -> Result<(Finished, Causes), ImporterError> {
-        let mut log = Log::default();
+        let is_mixed = self.omero.importer.options.iter().any(|o| o.starts_with("--parallel-fileset"));
+        let mut log = if is_mixed { Log::mixed() } else { Log::default() };
         let prepare = |command: &mut Command| {
             self.prepare(command, place, None);
             if let Some(fence) = fence {

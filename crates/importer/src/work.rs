@@ -68,6 +68,9 @@ pub(crate) struct Work<'a> {
     outcomes: BTreeMap<Known, FileOutcome>,
     /// Filesets that are not what is looked for: of versions before, there before we came, or done with.
     passed: BTreeSet<OmeroId>,
+    /// What OMERO was asked for already, and what it had of it.
+    asked: Wanted,
+    had: BTreeMap<OmeroId, Fileset>,
     /// Filesets of this batch's data, and the file of the batch that bears each, where that is known.
     kept: BTreeMap<OmeroId, (Fileset, Option<usize>)>,
     /// Whether a run of the importer has come to its end.
@@ -95,6 +98,8 @@ impl<'a> Work<'a> {
             allowed: Allowed::of(batch),
             outcomes: BTreeMap::new(),
             passed,
+            asked: Wanted::default(),
+            had: BTreeMap::new(),
             kept: BTreeMap::new(),
             is_working: false,
             runs: MAX_RUNS,
@@ -169,7 +174,20 @@ impl<'a> Work<'a> {
             .chain((0..self.batch.may_use.len()).map(Known::Usable))
             .map(|known| (known, client_path::of(self.allowed.path(known))))
             .collect();
-        for (id, fileset) in self.inventory(&wanted)? {
+        let found = self.inventory(&wanted)?;
+        self.asked = wanted;
+        self.had.clone_from(&found);
+        for (id, fileset) in found {
+            if self.is_in_the_making(&fileset) {
+                // The forecast would only cost time: it may be the data itself that takes so long.
+                let first = fileset.entries.values().next().map(|entry| entry.path.clone());
+                let inside: Vec<usize> = (0..files.len()).filter(|i| self.is_in(&fileset, *i)).collect();
+                if inside.iter().any(|i| Some(client_path::of(&files[*i].importer_path)) == first) {
+                    let bound = self.importer.unfinished_wait();
+                    self.settle_all(inside, &FileOutcome::Postponed(finishing(bound)));
+                }
+                continue;
+            }
             let Some(mark) = fileset.mark.as_ref().filter(|_| !fileset.images.is_empty()) else { continue };
             let paths = fileset.paths();
             let is_in = |known: Known, path: &String| match known {
@@ -287,11 +305,11 @@ impl<'a> Work<'a> {
         if !outcome::is_whole_forecast(&done) && outcome::ended_by_rule(&done).is_none() {
             (done, causes) = self.run_forecast(&files)?;
         }
-        if !outcome::is_whole_forecast(&done) && !done.timed_out {
-            if let Some(Verdict::Postponed(why)) = outcome::ended_by_rule(&done) {
-                self.settle_all(files, &FileOutcome::Postponed(why));
-                return Ok(Vec::new());
-            }
+        if !outcome::is_whole_forecast(&done)
+            && let Some(Verdict::Postponed(why)) = outcome::ended_by_rule(&done)
+        {
+            self.settle_all(files, &FileOutcome::Postponed(why));
+            return Ok(Vec::new());
         }
         if !outcome::is_whole_forecast(&done) {
             // Sets may be torn by looking at halves: only who dies alone is found out so.
@@ -424,8 +442,16 @@ impl<'a> Work<'a> {
 
     /// Asks OMERO about the sets. Gives those that are to be imported.
     fn compare(&mut self, sets: Vec<Set>) -> Result<Vec<Set>, ImporterError> {
-        let paths = sets.iter().flat_map(Set::client_paths).collect();
-        let found = self.inventory(&Wanted { paths, ..Wanted::default() })?;
+        let is_new = |path: &String| {
+            let Wanted { paths, below, .. } = &self.asked;
+            !paths.contains(path) && !below.iter().any(|directory| is_below(path, directory))
+        };
+        let paths: BTreeSet<String> = sets.iter().flat_map(Set::client_paths).filter(is_new).collect();
+        let mut found = std::mem::take(&mut self.had);
+        found.retain(|id, _| !self.passed.contains(id) || self.kept.contains_key(id));
+        if !paths.is_empty() {
+            found.extend(self.inventory(&Wanted { paths, ..Wanted::default() })?);
+        }
         let mut leftovers = BTreeSet::new();
         let mut left = Vec::new();
         for set in sets {
@@ -465,10 +491,7 @@ impl<'a> Work<'a> {
                 .filter(|(_, f)| f.standing(&set, &self.allowed) == Standing::Unfinished)
                 .collect();
             let bound = self.importer.unfinished_wait();
-            let is_young = |fileset: &Fileset| {
-                fileset.created.is_some_and(|at| self.now.saturating_sub(at) < bound.as_secs())
-            };
-            if unfinished.iter().any(|(_, fileset)| is_young(fileset)) {
+            if unfinished.iter().any(|(_, fileset)| self.is_in_the_making(fileset)) {
                 self.settle_all(set.files(), &FileOutcome::Postponed(finishing(bound)));
                 continue;
             }
@@ -478,6 +501,13 @@ impl<'a> Work<'a> {
         self.passed.extend(found.keys().copied());
         self.remove(&leftovers, "left by an import that failed")?;
         Ok(left)
+    }
+
+    /// Whether OMERO may still be at work on a fileset.
+    fn is_in_the_making(&self, fileset: &Fileset) -> bool {
+        let bound = self.importer.unfinished_wait().as_secs();
+        let is_young = fileset.created.is_none_or(|at| self.now.saturating_sub(at) < bound);
+        fileset.mark.is_none() && fileset.images.is_empty() && is_young
     }
 
     /// Whether a file of the batch is in a fileset.

@@ -1,6 +1,6 @@
 //! Everything on this host that the stanza points at, as the service account sees it.
 
-use super::{agents, importer, places};
+use super::{agents, importer, places, worker};
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
 use crate::server_config::{join, read_regular};
@@ -170,7 +170,13 @@ impl Look<'_> {
                 "install the package of the command irods-omero, or name the command",
             ),
             Kind::Program => {}
-            Kind::Command => importer::look_at_command(&place, path, &self.environment(), account, report),
+            Kind::Command => {
+                let environment = self.environment();
+                if let Some(version) = importer::look_at_command(&place, path, &environment, account, report)
+                {
+                    worker::look(self.pointer, self.stanza, path, &version, &environment, report);
+                }
+            }
             Kind::Work => importer::look_at_work_directory(&place, path, account, report),
         }
     }

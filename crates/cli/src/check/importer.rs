@@ -16,14 +16,14 @@ use std::time::Duration;
 /// How long `omero version` may take: it starts Python, but no Java.
 const VERSION_LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether the command is there, can be run and says its version.
+/// Whether the command is there, can be run and says its version, which is given.
 pub fn look_at_command(
     place: &str,
     path: &Path,
     environment: &[(&str, &str)],
     account: &Account,
     report: &mut Report,
-) {
+) -> Option<String> {
     let (shown, who) = (path.display(), &account.name);
     let wrong = match fs::metadata(path) {
         Err(e) => e.to_string(),
@@ -34,6 +34,7 @@ pub fn look_at_command(
     };
     let remedy = format!("name the 'omero' command of an OMERO.py that {who} may run");
     report.add(Code::Command, place, format_args!("the command {shown} cannot be used: {wrong}"), remedy);
+    None
 }
 
 fn look_at_version(
@@ -42,42 +43,55 @@ fn look_at_version(
     environment: &[(&str, &str)],
     account: &Account,
     report: &mut Report,
-) {
+) -> Option<String> {
     if stderr().is_terminal() {
         eprintln!("running '{} version' ...", path.display());
     }
-    let wrong = match run(path, &["version"], environment) {
-        Err(e) => format!("it cannot be run: {e}"),
-        Ok(done) => {
-            let text = |text: &str| text.trim().chars().take(300).collect::<String>();
-            let said = text(&done.stdout);
-            if done.code() == Some(0) && said.starts_with(|c: char| c.is_ascii_digit()) {
-                return;
-            }
-            match (done.timed_out, done.code()) {
-                (true, _) => format!("it did not end within {} seconds", VERSION_LIMIT.as_secs()),
-                (false, code) => {
-                    let code = code.map_or_else(|| "no exit code".to_owned(), |c| format!("exit code {c}"));
-                    format!("it ended with {code}: {said} {}", text(&done.stderr))
-                }
-            }
-        }
+    let wrong = match say(path, &["version"], environment) {
+        Err(why) => why,
+        Ok(said) if said.starts_with(|c: char| c.is_ascii_digit()) => return Some(said.trim().to_owned()),
+        Ok(said) => format!("it says {:?}", start_of(&said)),
     };
     let sentence = format!("'{} version' does not say a version: {}", path.display(), wrong.trim_end());
     let remedy = format!("run it by hand as {} and mend what it says", account.name);
     report.add(Code::CommandVersion, place, sentence, remedy);
+    None
+}
+
+/// The start of a text, for a sentence.
+pub fn start_of(text: &str) -> String {
+    text.trim().chars().take(300).collect()
+}
+
+/// What a program of the configuration says on standard output.
+///
+/// # Errors
+/// It cannot be run, does not end, or fails: a sentence.
+fn say(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> Result<String, String> {
+    let done = run(program, words, environment).map_err(|e| format!("it cannot be run: {e}"))?;
+    match (done.timed_out, done.code()) {
+        (false, Some(0)) => Ok(done.stdout),
+        (true, _) => Err(format!("it did not end within {} seconds", VERSION_LIMIT.as_secs())),
+        (false, code) => {
+            let code = code.map_or_else(|| "no exit code".to_owned(), |c| format!("exit code {c}"));
+            Err(format!("it ended with {code}: {} {}", start_of(&done.stdout), start_of(&done.stderr)))
+        }
+    }
 }
 
 /// Runs a program of the configuration with the environment of the importer. We are the service account.
 fn run(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> io::Result<Finished> {
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-    let prepare = |command: &mut Command| {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").current_dir("/");
-        command.envs(environment.iter().copied());
-    };
+    let prepare = |command: &mut Command| set_environment(command, environment);
     let input = File::open("/dev/null")?;
     process::run(&program.into(), &words, input, VERSION_LIMIT, prepare, &mut || {}, &Nobody)
+}
+
+/// The importer's environment, with what the stanza adds.
+pub fn set_environment(command: &mut Command, environment: &[(&str, &str)]) {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").current_dir("/");
+    command.envs(environment.iter().copied());
 }
 
 /// Whether the kernel keeps the importer from other files.

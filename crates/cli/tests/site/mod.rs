@@ -46,11 +46,11 @@ impl Site {
             ("table.json", r#"{"bob#tempZone": "bob"}"#, 0o644),
             ("jars/importer.jar", "PK\u{3}\u{4}", 0o644),
             ("logback.xml", "<target>System.err</target>", 0o644),
-            ("omero", "#!/bin/sh\n[ \"$1\" = version ] && echo 5.23.0\n", 0o755),
         ] {
             site.file(name, text, mode);
         }
         site.own("work", 0o700);
+        site.omero("5.23.0", r#""result": {"protocol": 1, "omero_py": "5.23.0"}"#);
         site.config = json!({"plugin_configuration": {"rule_engines": [
             {"instance_name": "irods_rule_engine_plugin-omero-instance",
              "plugin_name": "irods_rule_engine_plugin-omero", "plugin_specific_configuration": {
@@ -95,6 +95,17 @@ impl Site {
     pub fn file(&self, name: &str, text: &str, mode: u32) {
         fs::write(self.path(name), text).unwrap();
         self.own(name, mode);
+    }
+
+    /// An `omero` command of a version, whose Python answers the worker's first question so.
+    pub fn omero(&self, version: &str, answer: &str) {
+        let python = format!(
+            "#!/bin/sh\ncase \"$1 $2\" in */omero\\ version) echo {version}; exit;; esac\nread -r question\n\
+             echo '{{\"id\": 1, {answer}}}'\n"
+        );
+        fs::create_dir_all(self.path("venv/bin")).unwrap();
+        self.file("venv/bin/python3", &python, 0o755);
+        self.file("omero", &format!("#!{}\n", self.text("venv/bin/python3")), 0o755);
     }
 
     pub fn stanza(&mut self) -> &mut Value {
