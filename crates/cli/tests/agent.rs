@@ -162,7 +162,8 @@ fn a_job_is_refused_or_fails_by_file_with_a_sentence_and_the_others_are_imported
     let body =
         agent.body("k", 1, &[agent.vault.join("a.tif"), outside, link, agent.vault.join("missing.tif")]);
     let done = agent.wait_for(&agent.submit(&body), "done");
-    assert_eq!(outcomes(&done), ["imported", "failed", "failed", "failed"]);
+    // One that is not there may come: iRODS submits it again.
+    assert_eq!(outcomes(&done), ["imported", "failed", "failed", "postponed"]);
     assert!(done["outcomes"][2]["reason"].as_str().unwrap().contains("symbolic link"), "{done}");
     assert_eq!(agent.omero.count("filesets"), 1);
 
@@ -194,7 +195,7 @@ fn names_that_the_importer_cannot_take_fail_alone_with_the_reason() {
     // Where no other file is left OMERO is not asked.
     let job = agent.submit(&agent.body("k2", 9, &[agent.vault.join("blank.tif ")]));
     assert_eq!(outcomes(&agent.wait_for(&job, "done")), ["failed"]);
-    assert_eq!(agent.omero.calls("import"), 1);
+    assert_eq!(agent.omero.calls("import"), 2, "the forecast and the import of the first job");
 }
 
 #[test]
@@ -232,7 +233,7 @@ fn a_running_job_is_cancelled_with_all_it_started_and_imported_when_tried_again(
 
     let again = agent.post(&format!("/v1/jobs/{id}/retry"), &Value::Null);
     assert_eq!((again.status, again.json()["state"].as_str()), (200, Some("queued")));
-    assert_eq!(outcomes(&agent.wait_for(&id, "done")), ["imported", "imported"]);
+    assert_eq!(outcomes(&agent.wait_until_all_is_told(&id)), ["imported", "imported"]);
     assert_eq!(agent.omero.count("images"), 2);
     assert_eq!(agent.post("/v1/jobs/x-1/cancel", &Value::Null).status, 404);
 }

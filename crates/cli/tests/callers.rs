@@ -80,6 +80,10 @@ fn a_caller_submits_files_and_users_of_its_own_only() {
     assert_eq!(refused(B, &body(&agent, "k2", "zb", "carol", Path::new(&doubled))).0, 403);
     let longer = agent.vault.join("bb/x.tif");
     assert_eq!(refused(B, &body(&agent, "k3", "zb", "carol", &longer)).0, 403);
+    // Another's file as one that a set of its own may use.
+    let mut used = body(&agent, "k3b", "zb", "carol", &in_b);
+    used["may_use"] = json!([{"subject": "d99", "path": in_a, "modified": 1, "size": 1}]);
+    assert_eq!(refused(B, &used), (403, "/may_use/0/path".to_owned()));
     // Another's users, and what only looks like one of its own.
     for user in ["alice", "xcarol", "carolx", "user1x"] {
         assert_eq!(refused(B, &body(&agent, "k4", "zb", user, &in_b)), (422, "/user".to_owned()), "{user}");

@@ -46,7 +46,7 @@ fn killed_at_any_point_of_an_import_everything_is_imported_exactly_once() {
         agent.kill();
         agent.start();
         let id = job_id(&agent, &format!("k-{point}"));
-        let done = agent.wait_for(&id, "done");
+        let done = agent.wait_until_all_is_told(&id);
         assert_eq!(outcomes(&done), ["imported"; 3], "{point}");
         assert_eq!(agent.omero.count("images"), 3, "{point}");
         let history = agent.job(&id)["history"].to_string();
@@ -131,7 +131,7 @@ fn ended_by_systemd_a_running_job_is_handed_back_and_finished_by_the_next_agent(
     assert!(ran.is_empty(), "the importer's session is ended and its directory removed: {ran:?}");
     agent.start();
     let id = job_id(&agent, "k-after-transfer");
-    assert_eq!(outcomes(&agent.wait_for(&id, "done")), ["imported"; 3]);
+    assert_eq!(outcomes(&agent.wait_until_all_is_told(&id)), ["imported"; 3]);
     assert!(agent.job(&id)["history"].to_string().contains("the agent ends"));
     assert_eq!(agent.omero.count("images"), 3);
 }

@@ -28,6 +28,7 @@ fn submit() -> Value {
             "subject": "d1", "logical_path": "/z/a", "path": "/v/a", "modified": 1, "size": 2, "checksum": "sha2:x",
             "owner": "alice#z", "previous": ["5"],
         }],
+        "may_use": [{"subject": "d2", "path": "/v/b", "modified": 1, "size": 2, "checksum": "sha2:x"}],
     })
 }
 
@@ -49,7 +50,7 @@ fn every_route_is_described_and_nothing_else() {
 
 #[test]
 fn what_is_submitted_has_the_keys_described_and_needs_those_said_to_be() {
-    for (name, place) in [("Submit", ""), ("File", "/files/0")] {
+    for (name, place) in [("Submit", ""), ("File", "/files/0"), ("Usable", "/may_use/0")] {
         let example = submit();
         assert_eq!(keys(example.pointer(place).unwrap()), keys(&schema(name)["properties"]), "{name}");
         for key in keys(&schema(name)["properties"]) {
@@ -70,7 +71,12 @@ fn what_is_submitted_has_the_keys_described_and_needs_those_said_to_be() {
 #[test]
 fn what_is_answered_has_the_keys_described() {
     let submitted = Submit::read(submit().to_string().as_bytes()).unwrap();
-    let outcome = Outcome::of(submitted.files[0].subject, &FileOutcome::Failed("why".to_owned()));
+    let outcome_of = |outcome| Outcome::of(submitted.files[0].subject, &outcome);
+    let outcome = outcome_of(FileOutcome::Failed("why".to_owned()));
+    let others = [
+        outcome_of(FileOutcome::UsesUnknown { path: "/v/c".to_owned() }),
+        outcome_of(FileOutcome::Unknown { reason: "why".to_owned(), is_alone: true }),
+    ];
     let job = Job {
         id: "a-1".to_owned(),
         key: submitted.key,
@@ -93,7 +99,10 @@ fn what_is_answered_has_the_keys_described() {
     let job_json = serde_json::to_value(&job).unwrap();
     assert_eq!(keys(&job_json), keys(&schema("Job")["properties"]));
     assert_eq!(keys(&job_json["progress"]), keys(&schema("Job")["properties"]["progress"]["properties"]));
-    assert_eq!(keys(&job_json["outcomes"][0]), keys(&schema("Outcome")["properties"]));
+    // Some keys are there for some outcomes only.
+    let mut told = keys(&job_json["outcomes"][0]);
+    told.extend(others.iter().flat_map(|other| keys(&serde_json::to_value(other).unwrap())));
+    assert_eq!(told, keys(&schema("Outcome")["properties"]));
     let changes = serde_json::to_value(Changes { cursor: 1, jobs: vec![job] }).unwrap();
     assert_eq!(keys(&changes), keys(&schema("Changes")["properties"]));
     let refusal = Refusal {

@@ -86,13 +86,13 @@ pub async fn submit(
     let user = submit.user.as_str();
     let allowed = loaded.config.users.check(user).and_then(|()| client.check_user(user));
     allowed.map_err(|why| unprocessable(why).at("/user"))?;
-    if let Some(number) = of_others(&submit, &client, &loaded.config.roots) {
+    if let Some(place) = of_others(&submit, &client, &loaded.config.roots) {
         let detail = format!(
             "{} may not submit files of that directory: the administrator of the agent can add it to 'roots' in the section \
              of this caller",
             client.name
         );
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at(&format!("/files/{number}/path")));
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at(&place));
     }
     let mut servers = loaded.config.servers.keys();
     let server = match (&submit.server, servers.next(), servers.next()) {
@@ -160,14 +160,18 @@ fn is_shared(headers: &HeaderMap) -> bool {
     agents.map_or_else(is_plugin, |agents| agents > 1)
 }
 
-/// The first file that lies below a directory of the agent, and below none of this caller: it would be another caller's.
-/// One that lies below none at all fails alone, when its batch is imported.
-fn of_others(submit: &Submit, client: &Client, all: &[PathBuf]) -> Option<usize> {
+/// The first file that lies below a directory of the agent, and below none of this caller: it would be another caller's;
+/// as its place in the body. So it is with a file that a set may use. One that lies below none at all fails alone, when its
+/// batch is imported.
+fn of_others(submit: &Submit, client: &Client, all: &[PathBuf]) -> Option<String> {
     let own = client.roots(all);
-    submit.files.iter().position(|file| {
-        let path = std::path::Path::new(&file.path);
+    let is_of_others = |path: &String| {
+        let path = std::path::Path::new(path);
         is_within(path, all) && !is_within(path, own)
-    })
+    };
+    let files = submit.files.iter().position(|file| is_of_others(&file.path)).map(|n| ("files", n));
+    let used = || submit.may_use.iter().position(|file| is_of_others(&file.path)).map(|n| ("may_use", n));
+    files.or_else(used).map(|(list, number)| format!("/{list}/{number}/path"))
 }
 
 /// Where the first file is.

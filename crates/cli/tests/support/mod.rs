@@ -358,6 +358,18 @@ impl TestAgent {
         self.get(&format!("/v1/jobs/{id}")).json()
     }
 
+    /// Waits until a job is done with nothing postponed: what was, is given to it again, as iRODS does.
+    pub fn wait_until_all_is_told(&self, id: &str) -> Value {
+        wait_until(&format!("nothing of {id} is postponed"), || {
+            let done = self.wait_for(id, "done");
+            if !outcomes(&done).contains(&"postponed") {
+                return Some(done);
+            }
+            self.post(&format!("/v1/jobs/{id}/retry"), &Value::Null);
+            None
+        })
+    }
+
     /// Follows the feed until a job is in a state.
     pub fn wait_for(&self, id: &str, state: &str) -> Value {
         let mut cursor = 0;
