@@ -209,13 +209,10 @@ impl<'a> CommandImporter<'a> {
     }
 
     fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8");
-        place.prepare(command);
+        place.prepare(command, &self.omero.importer);
         if !self.omero.importer.java_options.is_empty() {
             command.env("JAVA_OPTS", &self.omero.importer.java_options);
         }
-        command.envs(self.omero.importer.environment.iter().map(|(k, v)| (k, v)));
         if let Some(password) = password {
             command.env("OMERO_PASSWORD", password);
         }

@@ -17,6 +17,7 @@ mod session;
 pub mod settings;
 pub mod tls;
 pub mod wire;
+pub mod worker;
 mod workplace;
 
 pub use process::Observer;

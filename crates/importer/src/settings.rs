@@ -33,6 +33,8 @@ pub struct Server {
 pub struct ImporterCommand {
     /// The `omero` command.
     pub command: PathBuf,
+    /// The words that start a Python with omero-py, for the worker; none where it is that of the command.
+    pub worker: Vec<String>,
     /// Directory of the importer's jars (`--clientdir`).
     pub jars: Option<PathBuf>,
     /// Logback file that sends the importer's log to standard error (`--logback`).

@@ -3,11 +3,12 @@
 //! A directory is locked for as long as it is used and removed at its end, so one that nobody holds the lock of was
 //! left behind by a process that was killed.
 
+use crate::settings::ImporterCommand;
 use irods_omero_model::clock::UnixTime;
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,15 +21,18 @@ pub(super) enum Purpose {
     Session,
     /// One batch is imported in it, in a session that has a directory of its own.
     Run,
+    /// The worker runs in it.
+    Worker,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Session, Self::Run];
+    const ALL: [Self; 3] = [Self::Session, Self::Run, Self::Worker];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::Session => "session-",
             Self::Run => "run-",
+            Self::Worker => "worker-",
         }
     }
 }
@@ -95,12 +99,23 @@ impl Workplace {
         copy(&self.directory.join(STORE), &to.directory.join(STORE))
     }
 
-    /// Has a command run here.
-    pub fn prepare(&self, command: &mut Command) {
+    /// Has a command run here, with the environment of the configuration and nothing of ours but the path.
+    pub fn prepare(&self, command: &mut Command, importer: &ImporterCommand) {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8");
         command.current_dir(&self.directory).env("HOME", &self.directory);
         command.env("OMERO_USERDIR", self.directory.join("user"));
         command.env("OMERO_SESSIONDIR", self.directory.join(STORE));
         command.env("OMERO_TMPDIR", self.directory.join("tmp"));
+        command.envs(importer.environment.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// A new file that only we can read and write. Gives its path.
+    pub fn keep(&self, name: &str, text: &[u8]) -> io::Result<PathBuf> {
+        let path = self.directory.join(name);
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+        file.write_all(text)?;
+        Ok(path)
     }
 
     /// A new file that only we can read and that has no name any more.

@@ -4,5 +4,5 @@
 mod child;
 mod pipe;
 
-pub use child::isolate;
+pub use child::{isolate, isolate_resident};
 pub use pipe::ignoring_broken_pipes;
