@@ -655,24 +655,27 @@ class Worker:
             except Exception as e:
                 raise self.no_session(admin, e, sudo_user, user, group, deadline)
             session = Session(server, made.getUuid().getValue(), float(idle))
+            try:
+                # OMERO opens a session for a group that the user is not in, and refuses to work in it.
+                session.connected(deadline)
+            except Exception as e:
+                try:
+                    service.closeSession(made)
+                except Exception:
+                    pass  # OMERO ends it when it is idle
+                raise self.no_session(admin, e, sudo_user, user, group, deadline)
         finally:
             close(admin)
-        try:
-            session.connected(deadline)
-        except BaseException:
-            # Nobody has its key: OMERO ends it when it is idle.
-            raise
         with self.lock:
             self.sessions[session.key] = session
         return session.as_json()
 
     def no_session(self, admin, error, sudo_user, user, group, deadline):
         """Why a session was refused: OMERO's own answers do not tell a missing user from a missing right."""
+        import Glacier2
         import omero
         failed = translated(error)
-        if not isinstance(error, (omero.SecurityViolation, omero.ApiUsageException, omero.InternalException)):
-            return failed
-        if failed.kind == "busy":
+        if failed.kind not in ("internal", "refused"):
             return failed
         try:
             service = limited(admin.getSession().getAdminService(), deadline)
@@ -697,7 +700,7 @@ class Worker:
         if isinstance(error, omero.SecurityViolation):
             return Failed("no_privilege", "OMERO does not let '%s' open a session for '%s' (%s)"
                           % (sudo_user, user, said(error)))
-        if isinstance(error, omero.ApiUsageException):
+        if isinstance(error, (omero.ApiUsageException, Glacier2.CannotCreateSessionException)):
             return Failed("no_user", "OMERO has no usable account '%s' (%s)" % (user, said(error)))
         return failed
 
@@ -902,9 +905,9 @@ class Worker:
         make = params.flag("make", True)
         params.end()
         kind = target.text("kind")
-        if kind not in ("Dataset", "Screen"):
-            raise Failed("bad_params", "kind is neither Dataset nor Screen")
         by = choice(target)
+        if kind not in ("Dataset", "Screen") and not (kind == "Project" and by[0] == "id"):
+            raise Failed("bad_params", "kind is neither Dataset nor Screen, nor a Project by its id")
         project = target.object("project", optional=True)
         if project is not None:
             if kind != "Dataset" or by[0] != "name":
