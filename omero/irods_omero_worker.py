@@ -23,7 +23,7 @@ PROTOCOL = 1
 VERSION = "1"
 
 # The longest line in and out, with its line break, in bytes.
-MAX_LINE = 16 * 1024 * 1024
+MAX_LINE = 64 * 1024 * 1024
 # How many requests are worked on at a time.
 AT_A_TIME = 8
 # How many wait for that, before further ones are refused.
@@ -763,7 +763,10 @@ class Worker:
         below = params.list("below", check_text, MAX_PATHS, optional=True)
         ids = params.list("ids", check_id, MAX_PATHS, optional=True)
         namespace = params.text("namespace")
+        entries = params.text("entries", "matching", optional=True)
         params.end()
+        if entries not in ("matching", "all"):
+            raise Failed("bad_params", "entries is neither matching nor all")
 
         def work(_client, query):
             me = session.user_id()
@@ -773,14 +776,16 @@ class Worker:
                 return found.setdefault(fileset, {"id": fileset, "entries": [], "directories": [], "images": [],
                                                   "plates": [], "annotation": None})
 
-            for some in chunks(sorted(set(paths))):
-                rows = query.rows(
-                    "select fe.fileset.id, fe.id, fe.clientPath, f.size, f.hash, h.value from FilesetEntry fe "
-                    "join fe.originalFile f left outer join f.hasher h "
-                    "where fe.clientPath in (:paths) and fe.fileset.details.owner.id = :me", paths=some, me=me)
+            def add(rows):
                 for fileset, entry, path, size, digest, hasher in rows:
                     of(fileset)["entries"].append({"id": entry, "path": path, "size": number(size), "hash": digest,
                                                    "hasher": hasher})
+
+            columns = "select fe.fileset.id, fe.id, fe.clientPath, f.size, f.hash, h.value from FilesetEntry fe " \
+                      "join fe.originalFile f left outer join f.hasher h where "
+            for some in chunks(sorted(set(paths))):
+                add(query.rows(columns + "fe.clientPath in (:paths) and fe.fileset.details.owner.id = :me", paths=some,
+                               me=me))
             for directory in sorted(set(below)):
                 # `like` would take % and _ in a name for something else.
                 start = directory.rstrip("/") + "/"
@@ -793,6 +798,13 @@ class Worker:
                     "select f.id from Fileset f where f.id in (:ids) and f.details.owner.id = :me", set(ids), me=me):
                 of(fileset)
             self.describe(query, found, namespace, me)
+            if entries == "all":
+                for fileset in found.values():
+                    fileset["entries"] = []
+                small = [key for key, fileset in found.items() if fileset.get("entry_count", 0) <= MAX_ENTRIES]
+                add(query.rows_in(columns + "fe.fileset.id in (:ids)", small))
+                for key in set(found) - set(small):
+                    add(query.rows(columns + "fe.fileset.id = :id order by fe.id", id=key, most=MAX_ENTRIES))
             for fileset in found.values():
                 fileset["entries"].sort(key=lambda entry: entry["id"])
             # One that was deleted in between is not there.

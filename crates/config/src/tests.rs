@@ -153,7 +153,10 @@ fn agents_need_neither_the_command_nor_its_password() {
     let agents = config.agents.unwrap();
     assert!(config.omero.is_none() && config.tags);
     assert_eq!((agents.agents.len(), agents.server.as_deref()), (2, Some("omero.example.org")));
-    assert_eq!(agents.agents[1].address, irods_omero_importer::settings::Address::Unix("/run/irods-omero/agent.sock".into()));
+    assert_eq!(
+        agents.agents[1].address,
+        irods_omero_importer::settings::Address::Unix("/run/irods-omero/agent.sock".into())
+    );
     let mut value = right_with_agents();
     value["omero"] = Value::Null;
     assert_eq!(Config::parse(&value).unwrap().agents.unwrap().server, None);

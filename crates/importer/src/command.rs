@@ -1,27 +1,25 @@
-//! The importer as the `omero` command on this host.
+//! The importer on this host: the `omero import` command, and the worker for all else that is asked of OMERO.
 //!
-//! A batch is a handful of commands in one session of the mapped user, opened by the restricted administrator:
+//! A batch is, in one session of the mapped user, opened by the restricted administrator unless the session of an import
+//! before is still open (see `session`):
 //!
-//! 1. `omero login --sudo` (the password only in the environment of this one command), unless the session of an import
-//!    before is still open (see `session`)
-//! 2. `omero hql`: which of the files does OMERO have already? Those are adopted.
-//! 3. `omero hql` and `obj`: the container they go to, which is made if it is not there (see `containers`)
-//! 4. `omero import ... -` with the other paths on standard input
-//! 5. `omero hql`: what is there now? This, not the exit code, is the outcome.
-//! 6. `omero obj --file -`: the map annotation that ties each fileset to its data object
-//! 7. `omero logout`, where the session is not kept
+//! 1. Which of the files does OMERO have already? Those are adopted.
+//! 2. The container they go to, which is made if it is not there (see `containers`)
+//! 3. `omero import ... -` with the other paths on standard input
+//! 4. What is there now? This, not the exit code, is the outcome.
+//! 5. The map annotations that tie each fileset to its data object
 
 use crate::containers::{Containers, Contents, NoContainer};
 use crate::files::{self, Expected, Identity, Wrong};
 use crate::outcome::{self, Missing};
 use crate::process::{self, Finished, Nobody, Observer};
-use crate::session::{self, Lease, SESSION_IDLE_SECONDS, Sessions};
+use crate::session::{self, Lease, Sessions};
 use crate::settings::Omero;
+use crate::worker::{self, FilesetQuery, MAX_ITEMS, Note, Waiting};
 use crate::workplace::{Purpose, Workplace};
 use crate::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path, client_path};
 use irods_omero_model::clock::UnixTime;
-use irods_omero_model::identity::OmeroIdentity;
-use irods_omero_model::names::{OmeroId, OmeroName};
+use irods_omero_model::names::OmeroId;
 use irods_omero_model::record::Imported;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -35,15 +33,15 @@ use std::time::Duration;
 /// How deep a directory that is one image is searched for a file that Bio-Formats can begin with.
 const DIRECTORY_DEPTH: u32 = 16;
 
-/// How many bytes of client paths one query asks for at once: an argument may have 128 KiB.
-const MAX_QUERY_BYTES: usize = 60_000;
+/// How often in all one asks OMERO for annotations and gets none of them done.
+const NOTE_CHANCES: u32 = 3;
+
+/// What is said of a file that is in OMERO without our annotation.
+const NOT_ANNOTATED: &str = "the image is in OMERO, but OMERO did not take the annotation that says which file of iRODS it is: it is tried again";
 
 /// What is said of a file that was another one after its import than before.
 const EXCHANGED: &str = "the file was exchanged for another while it was imported: ask the administrator to look into \
                          it, and to delete the image in OMERO if there is one";
-
-/// The highest number of rows asked of one query.
-const MAX_ROWS: u32 = 10_000_000;
 
 /// Imports by running the `omero` command.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +63,17 @@ struct Fileset {
     plates: Vec<OmeroId>,
     /// What our map annotation says it is of, where it has one.
     mark: Option<String>,
+}
+
+impl Fileset {
+    fn of(found: worker::Fileset) -> Self {
+        let mut entries: BTreeMap<u64, String> =
+            found.entries.into_iter().map(|entry| (entry.id, entry.path)).collect();
+        // A directory stands for all its files: before any of them.
+        entries.extend(found.directories.into_iter().next().map(|directory| (0, directory)));
+        let mark = found.annotation.map(|annotation| annotation.description);
+        Self { entries, images: found.images, plates: found.plates, mark }
+    }
 }
 
 impl<'a> CommandImporter<'a> {
@@ -92,28 +101,11 @@ impl<'a> CommandImporter<'a> {
         Self { sessions: Some(sessions), ..self }
     }
 
-    /// The words after `omero` that open the session.
-    pub fn login_words(&self, identity: &OmeroIdentity) -> Vec<OsString> {
-        let server = &self.omero.server;
-        let mut words = strings(&["login", "-q", "-C", "--sudo", server.sudo_user.as_str()]);
-        words.extend(strings(&["-u", identity.user.as_str()]));
-        if let Some(group) = &identity.group {
-            words.extend(strings(&["-g", group.as_str()]));
-        }
-        words.extend(strings(&["-s", &server.host, "-p", &server.port.to_string()]));
-        words.extend(strings(&["-t", &SESSION_IDLE_SECONDS.to_string()]));
-        words
-    }
-
     /// The words after `omero` that import the paths on standard input, into a container or into none.
     pub fn import_words(&self, target: Option<&str>, directories: bool) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
-        if let Some(jars) = &self.omero.importer.jars {
-            words.extend(["--clientdir".into(), jars.into()]);
-        }
-        if let Some(logback) = &self.omero.importer.logback {
-            words.extend(["--logback".into(), logback.into()]);
-        }
+        words.extend(["--clientdir".into(), self.omero.importer.jars.clone().into()]);
+        words.extend(["--logback".into(), self.omero.importer.logback.clone().into()]);
         words.extend(strings(&["--transfer", self.omero.importer.transfer, "--output", "yaml"]));
         words.extend(self.omero.importer.options.iter().map(OsString::from));
         if directories && !self.omero.importer.options.iter().any(|o| o.starts_with("--depth")) {
@@ -129,40 +121,10 @@ impl<'a> CommandImporter<'a> {
     /// The words after `omero` that say which of the paths on standard input belong together. No server is asked.
     pub fn forecast_words(&self) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-f"]);
-        if let Some(jars) = &self.omero.importer.jars {
-            words.extend(["--clientdir".into(), jars.into()]);
-        }
-        if let Some(logback) = &self.omero.importer.logback {
-            words.extend(["--logback".into(), logback.into()]);
-        }
+        words.extend(["--clientdir".into(), self.omero.importer.jars.clone().into()]);
+        words.extend(["--logback".into(), self.omero.importer.logback.clone().into()]);
         words.extend(strings(&["--output", "yaml", "-"]));
         words
-    }
-
-    /// The words after `omero` that ask a question.
-    pub fn query_words(query: &str) -> Vec<OsString> {
-        Self::query_words_of(&["hql", "-q", "--all"], query)
-    }
-
-    /// The same, in the session's own group only.
-    pub fn query_words_in_group(query: &str) -> Vec<OsString> {
-        Self::query_words_of(&["hql", "-q"], query)
-    }
-
-    fn query_words_of(start: &[&str], query: &str) -> Vec<OsString> {
-        let mut words = strings(start);
-        words.extend(strings(&["--style", "json", "--limit", &MAX_ROWS.to_string(), query]));
-        words
-    }
-
-    /// The words after `omero` that run the `obj` commands on standard input.
-    pub fn object_words() -> Vec<OsString> {
-        strings(&["obj", "-q", "--file", "-"])
-    }
-
-    /// The words after `omero` that end the session. The command takes no option with them.
-    pub fn logout_words() -> Vec<OsString> {
-        strings(&["logout"])
     }
 
     /// Runs a command to its end in a directory.
@@ -171,7 +133,6 @@ impl<'a> CommandImporter<'a> {
         place: &Workplace,
         words: &[OsString],
         input: &str,
-        password: Option<&str>,
         limit: Duration,
         alive: &mut dyn FnMut(),
     ) -> Result<Finished, ImporterError> {
@@ -186,7 +147,7 @@ impl<'a> CommandImporter<'a> {
             ImporterError::WillPass(format!("cannot run {}: {e}", Path::new(&program).display()))
         };
         let stdin = start().map_err(what)?;
-        let prepare = |command: &mut Command| self.prepare(command, place, password);
+        let prepare = |command: &mut Command| self.prepare(command, place);
         let done =
             process::run(&program, words, stdin, limit, prepare, alive, self.observer).map_err(what)?;
         if self.is_to_end() {
@@ -208,47 +169,16 @@ impl<'a> CommandImporter<'a> {
         ImporterError::WillPass("the import was ended".to_owned())
     }
 
-    fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
+    fn prepare(&self, command: &mut Command, place: &Workplace) {
         place.prepare(command, &self.omero.importer);
         if !self.omero.importer.java_options.is_empty() {
             command.env("JAVA_OPTS", &self.omero.importer.java_options);
         }
-        if let Some(password) = password {
-            command.env("OMERO_PASSWORD", password);
-        }
     }
 
-    /// The rows that answer a question over all groups the session may read.
-    pub(super) fn ask(
-        &self,
-        place: &Workplace,
-        query: &str,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<String>>, ImporterError> {
-        self.answer(place, &Self::query_words(query), alive)
-    }
-
-    /// The rows that answer a question over the session's group.
-    pub(super) fn ask_in_group(
-        &self,
-        place: &Workplace,
-        query: &str,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<String>>, ImporterError> {
-        self.answer(place, &Self::query_words_in_group(query), alive)
-    }
-
-    /// Runs `obj` commands, one a line, and gives the objects of one class that were made.
-    pub(super) fn objects(
-        &self,
-        place: &Workplace,
-        lines: &str,
-        class: &str,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<OmeroId>, ImporterError> {
-        let limit = self.omero.importer.command_timeout;
-        let done = self.run(place, &Self::object_words(), lines, None, limit, alive)?;
-        Ok(outcome::made(&done.stdout, class))
+    /// How long one waits for the worker, and who looks on.
+    pub(super) fn waiting<'w>(&'w self, alive: &'w mut dyn FnMut()) -> Waiting<'w> {
+        Waiting { limit: self.omero.importer.command_timeout, alive, observer: self.observer }
     }
 
     /// The OMERO server and the command.
@@ -266,20 +196,6 @@ impl<'a> CommandImporter<'a> {
         self.omero.importer.command_timeout
     }
 
-    fn answer(
-        &self,
-        place: &Workplace,
-        words: &[OsString],
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<String>>, ImporterError> {
-        let limit = self.omero.importer.command_timeout;
-        let done = self.run(place, words, "", None, limit, alive)?;
-        outcome::table(&done.stdout).map_err(|why| {
-            let log: String = done.stderr.trim().chars().take(300).collect();
-            ImporterError::WillPass(format!("OMERO did not answer a query: {why} {log}"))
-        })
-    }
-
     /// The filesets of the batch's user that hold any of the files and have images, by fileset id.
     fn filesets(
         &self,
@@ -288,93 +204,33 @@ impl<'a> CommandImporter<'a> {
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
         let of = |f: &BatchFile| client_path::of(&f.importer_path);
-        let user = &batch.identity.user;
         let (directories, files): (Vec<&BatchFile>, Vec<&BatchFile>) =
             batch.files.iter().partition(|f| f.is_directory());
-        let mut found = self.filesets_of(place, user, &files.into_iter().map(of).collect(), alive)?;
-        for directory in directories.into_iter().map(of) {
-            let below = format!("{directory}/");
-            let query = format!(
-                "select distinct fe.fileset.id, fe.fileset.details.owner.omeName from FilesetEntry fe where \
-                 substring(fe.clientPath, 1, {}) = {}",
-                below.chars().count(),
-                literal(&below)
-            );
-            for row in self.ask(place, &query, alive)? {
-                if let [fileset, owner] = row.as_slice()
-                    && let Ok(fileset) = OmeroId::parse(fileset)
-                    && is_same_user(owner, user)
-                {
-                    // The directory stands for all its files: before any of them.
-                    found.entry(fileset).or_default().entries.insert(0, directory.clone());
-                }
-            }
-        }
-        self.contents(place, &mut found, alive)?;
+        let files: BTreeSet<String> = files.into_iter().map(of).collect();
+        let below: Vec<String> = directories.into_iter().map(of).collect();
+        let mut found = self.filesets_of(place, &files, &below, alive)?;
         // A fileset without images is what a failed import left behind.
         found.retain(|_, fileset| !fileset.images.is_empty());
         Ok(found)
     }
 
-    /// The filesets of a user that hold any of some client paths, without their contents. Those of others, which the
-    /// user may be able to read, are none of the user's data: a client path is what its importer said it is.
+    /// The filesets of the session's user that hold any of some client paths, or lie below some directories. Those of
+    /// others, which the user may be able to read, are none of the user's data: a client path is what its importer said
+    /// it is.
     fn filesets_of(
         &self,
         place: &Workplace,
-        user: &OmeroName,
-        wanted: &BTreeSet<String>,
+        paths: &BTreeSet<String>,
+        below: &[String],
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
-        let mut found: BTreeMap<OmeroId, Fileset> = BTreeMap::new();
-        for list in literal_lists(wanted.iter().map(String::as_str)) {
-            let query = format!(
-                "select fe.fileset.id, fe.id, fe.clientPath, fe.fileset.details.owner.omeName from FilesetEntry fe \
-                 where fe.clientPath in ({list})"
-            );
-            for row in self.ask(place, &query, alive)? {
-                if let [fileset, entry, path, owner] = row.as_slice()
-                    && is_same_user(owner, user)
-                    && let (Ok(fileset), Ok(entry)) = (OmeroId::parse(fileset), entry.parse())
-                    && wanted.contains(path)
-                {
-                    found.entry(fileset).or_default().entries.insert(entry, path.clone());
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Adds to filesets their images, plates and marks.
-    fn contents(
-        &self,
-        place: &Workplace,
-        found: &mut BTreeMap<OmeroId, Fileset>,
-        alive: &mut dyn FnMut(),
-    ) -> Result<(), ImporterError> {
-        for ids in chunks(&found.keys().copied().collect()) {
-            let images =
-                format!("select i.fileset.id, i.id from Image i where i.fileset.id in ({ids}) order by i.id");
-            self.collect(place, &images, found, |f, id| f.images.push(id), alive)?;
-            let plates = format!(
-                "select distinct s.image.fileset.id, p.id from Plate p join p.wells w join w.wellSamples s where \
-                 s.image.fileset.id in ({ids})"
-            );
-            self.collect(place, &plates, found, |f, id| f.plates.push(id), alive)?;
-            let namespace = literal(&self.omero.server.namespace);
-            let marks = format!(
-                "select l.parent.id, l.child.description from FilesetAnnotationLink l where l.child.ns = {namespace} \
-                 and l.parent.id in ({ids})"
-            );
-            for row in self.ask(place, &marks, alive)? {
-                if let [fileset, mark] = row.as_slice()
-                    && let Ok(fileset) = OmeroId::parse(fileset)
-                    && let Some(fileset) = found.get_mut(&fileset)
-                {
-                    fileset.mark = Some(mark.clone());
-                }
-            }
-        }
-        Ok(())
+        let paths: Vec<String> = paths.iter().cloned().collect();
+        let query = FilesetQuery { paths: &paths, below, ids: &[], all_entries: false };
+        let namespace = &self.omero.server.namespace;
+        let found = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
+            worker.filesets(key, query, namespace, waiting)
+        })?;
+        Ok(found.into_iter().map(|fileset| (fileset.id, Fileset::of(fileset))).collect())
     }
 
     /// Which of the wanted files belong, by what Bio-Formats says, to filesets that are in OMERO already without
@@ -382,13 +238,12 @@ impl<'a> CommandImporter<'a> {
     fn joined(
         &self,
         place: &Workplace,
-        user: &OmeroName,
         wanted: &[&BatchFile],
         alive: &mut dyn FnMut(),
     ) -> Result<HashMap<String, OmeroId>, ImporterError> {
         let input = paths_of(wanted);
         let limit = self.omero.importer.timeout;
-        let done = self.run(place, &self.forecast_words(), &input, None, limit, alive)?;
+        let done = self.run(place, &self.forecast_words(), &input, limit, alive)?;
         let ours: HashMap<&str, &BatchFile> = wanted.iter().map(|f| (f.importer_path.as_str(), *f)).collect();
         let mut joined = HashMap::new();
         for group in outcome::groups(&done.stdout) {
@@ -402,9 +257,8 @@ impl<'a> CommandImporter<'a> {
             if new.is_empty() || others.is_empty() {
                 continue;
             }
-            let mut found = self.filesets_of(place, user, &others, alive)?;
+            let mut found = self.filesets_of(place, &others, &[], alive)?;
             found.retain(|id, _| !new.iter().any(|f| f.previous.contains(id)));
-            self.contents(place, &mut found, alive)?;
             if let Some((fileset, _)) = found.iter().rev().find(|(_, f)| !f.images.is_empty()) {
                 joined.extend(new.iter().map(|f| (f.importer_path.clone(), *fileset)));
             }
@@ -412,85 +266,61 @@ impl<'a> CommandImporter<'a> {
         Ok(joined)
     }
 
-    fn collect(
-        &self,
-        place: &Workplace,
-        query: &str,
-        found: &mut BTreeMap<OmeroId, Fileset>,
-        put: impl Fn(&mut Fileset, OmeroId),
-        alive: &mut dyn FnMut(),
-    ) -> Result<(), ImporterError> {
-        for row in self.ask(place, query, alive)? {
-            if let [fileset, id] = row.as_slice()
-                && let (Ok(fileset), Ok(id)) = (OmeroId::parse(fileset), OmeroId::parse(id))
-                && let Some(fileset) = found.get_mut(&fileset)
-            {
-                put(fileset, id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Ties filesets to their data objects. A failure here loses no image and is made up for by the next
-    /// adoption, so it is logged only.
+    /// Ties filesets to their data objects. Gives those that are not tied, but may be when it is tried again.
     fn annotate(
         &self,
         place: &Workplace,
         filesets: &BTreeMap<OmeroId, Fileset>,
         files: &HashMap<String, &BatchFile>,
         alive: &mut dyn FnMut(),
-    ) {
-        let keyed: Vec<(&OmeroId, &Fileset, &BatchFile)> = filesets
-            .iter()
-            .filter(|(_, fileset)| fileset.mark.is_none())
-            .filter_map(|(id, fileset)| {
-                let key = fileset.entries.values().next()?;
-                Some((id, fileset, *files.get(key)?))
-            })
-            .collect();
-        if keyed.is_empty() {
-            return;
-        }
-        let mut lines = Vec::new();
-        for (_, _, file) in &keyed {
-            let namespace = word(&format!("ns={}", self.omero.server.namespace));
-            let mark = word(&format!("description={}", mark_of(file)));
-            lines.push(format!("new MapAnnotation {namespace} {mark}"));
-        }
-        let words = Self::object_words();
-        let limit = self.omero.importer.command_timeout;
-        let annotations = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
-            Ok(done) => outcome::made(&done.stdout, "MapAnnotation"),
-            Err(_) => Vec::new(),
+    ) -> BTreeSet<OmeroId> {
+        let note = |(id, fileset): (&OmeroId, &Fileset)| {
+            let file = *files.get(fileset.entries.values().next()?)?;
+            let pairs = pairs(file).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            Some(Note { fileset: *id, description: mark_of(file), pairs })
         };
-        let mut lines = Vec::new();
-        for ((id, fileset, file), annotation) in keyed.iter().zip(&annotations) {
-            for (key, value) in pairs(file) {
-                lines.push(format!(
-                    "map-set MapAnnotation:{annotation} mapValue {} {}",
-                    word(key),
-                    word(&value)
-                ));
-            }
-            let mut link = |class: &str, parent: OmeroId| {
-                lines.push(format!(
-                    "new {class}AnnotationLink parent={class}:{parent} child=MapAnnotation:{annotation}"
-                ));
+        let notes = filesets.iter().filter(|(_, fileset)| fileset.mark.is_none()).filter_map(note).collect();
+        self.write_notes(place, notes, alive)
+    }
+
+    /// Writes annotations, in as many requests as it takes for as long as each gets some of them done. What is there
+    /// already is asked by the worker, so none is made twice. Gives the filesets that may get theirs when it is tried
+    /// again.
+    pub(crate) fn write_notes(
+        &self,
+        place: &Workplace,
+        mut notes: Vec<Note>,
+        alive: &mut dyn FnMut(),
+    ) -> BTreeSet<OmeroId> {
+        let namespace = &self.omero.server.namespace;
+        let mut chances = NOTE_CHANCES;
+        while !notes.is_empty() && chances > 0 && !self.is_to_end() {
+            let some = &notes[..notes.len().min(MAX_ITEMS)];
+            let answer = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
+                worker.annotate(key, namespace, some, false, waiting)
+            });
+            let done: BTreeSet<OmeroId> = match &answer {
+                Ok(items) => {
+                    for item in items.iter().filter(|item| !item.is_done() && !item.will_pass()) {
+                        let why = item.error.as_ref().map_or("", |(_, why)| why.as_str());
+                        log::warn!("act=annotate fileset={} failed={why:?}", item.fileset);
+                    }
+                    items.iter().filter(|item| !item.will_pass()).map(|item| item.fileset).collect()
+                }
+                Err(error) => {
+                    log::warn!("act=annotate filesets={} failed={:?}", some.len(), error.to_string());
+                    BTreeSet::new()
+                }
             };
-            if fileset.plates.is_empty() {
-                fileset.images.iter().for_each(|image| link("Image", *image));
+            if done.is_empty() {
+                chances -= 1;
             }
-            fileset.plates.iter().for_each(|plate| link("Plate", *plate));
-            // The fileset comes last: its link says that the annotation is whole.
-            link("Fileset", **id);
+            notes.retain(|note| !done.contains(&note.fileset));
         }
-        let linked = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
-            Ok(done) => outcome::made(&done.stdout, "FilesetAnnotationLink").len(),
-            Err(_) => 0,
-        };
-        if linked < keyed.len() {
-            log::warn!("act=annotate filesets={} annotated={linked}", keyed.len());
+        if !notes.is_empty() {
+            log::warn!("act=annotate filesets={} failed=\"OMERO did not take the annotations\"", notes.len());
         }
+        notes.into_iter().map(|note| note.fileset).collect()
     }
 
     /// The session a batch is imported in, and a directory to do it in.
@@ -504,8 +334,8 @@ impl<'a> CommandImporter<'a> {
             Some(sessions) => sessions.lease(self, &batch.identity, now, alive)?,
             None => session::for_one_batch(self, &batch.identity, now, alive)?,
         };
-        let place = self.workplace(Purpose::Run, now)?;
-        lease.lend(&place).map_err(|e| self.no_workplace(&e))?;
+        let mut place = self.workplace(Purpose::Run, now)?;
+        lease.lend(&mut place);
         Ok((lease, place))
     }
 
@@ -514,7 +344,7 @@ impl<'a> CommandImporter<'a> {
         Workplace::new(self.work_directory(), purpose, now).map_err(|e| self.no_workplace(&e))
     }
 
-    fn no_workplace(&self, error: &io::Error) -> ImporterError {
+    pub(super) fn no_workplace(&self, error: &io::Error) -> ImporterError {
         let directory = self.work_directory().display();
         ImporterError::WillPass(format!("cannot use the importer's work directory {directory}: {error}"))
     }
@@ -618,7 +448,7 @@ impl<'a> CommandImporter<'a> {
         let (seen, mut not_given) = self.look_at(&wanted);
         wanted.retain(|f| !not_given.contains_key(&f.importer_path));
         if !wanted.is_empty() && (batch.may_join || !adopted.is_empty()) {
-            let joined = self.joined(place, &batch.identity.user, &wanted, alive)?;
+            let joined = self.joined(place, &wanted, alive)?;
             wanted.retain(|f| !joined.contains_key(&f.importer_path));
             not_given.extend(joined.into_iter().map(|(path, id)| (path, FileOutcome::Joined(id))));
         }
@@ -631,10 +461,10 @@ impl<'a> CommandImporter<'a> {
                 Err(NoContainer::Refused(why)) => return Ok(refused(batch, &adopted, &why)),
             };
             let directories = wanted.iter().any(|f| f.is_directory());
-            let words = self.import_words(target.as_deref(), directories);
+            let mut words = self.import_words(target.as_deref(), directories);
+            words.splice(1..1, place.session_words());
             place.has_imported.store(true, Ordering::Relaxed);
-            let done =
-                self.run(place, &words, &paths_of(&wanted), None, self.omero.importer.timeout, alive)?;
+            let done = self.run(place, &words, &paths_of(&wanted), self.omero.importer.timeout, alive)?;
             let (seen_after, _) = self.look_at(&wanted);
             for file in
                 wanted.iter().filter(|f| seen.get(&f.importer_path) != seen_after.get(&f.importer_path))
@@ -659,7 +489,7 @@ impl<'a> CommandImporter<'a> {
             run = Some(done);
         }
         let filled = self.fill_containers(batch, place, &all, alive);
-        self.annotate(place, &all, &by_client_path, alive);
+        let bare = self.annotate(place, &all, &by_client_path, alive);
         match filled {
             Ok(()) => {}
             Err(NoContainer::Importer(error)) => return Err(error),
@@ -668,7 +498,14 @@ impl<'a> CommandImporter<'a> {
         let there = by_path(&all);
         let outcome = |file: &BatchFile| match not_given.get(&file.importer_path) {
             Some(outcome) => outcome.clone(),
-            None => outcome_of(file, &there, &adopted, run.as_ref()),
+            None => match outcome_of(file, &there, &adopted, run.as_ref()) {
+                // Found again by the next try, which annotates it: without its annotation it could be taken for other
+                // data.
+                FileOutcome::Imported(imported) if bare.contains(&imported.fileset) => {
+                    FileOutcome::Postponed(NOT_ANNOTATED.to_owned())
+                }
+                outcome => outcome,
+            },
         };
         Ok(batch.files.iter().map(outcome).collect())
     }
@@ -750,11 +587,6 @@ fn strings(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-/// Whether OMERO's name of a user is the one that was mapped to. An OMERO with LDAP may keep names in lower case.
-fn is_same_user(name: &str, mapped: &OmeroName) -> bool {
-    name.to_lowercase() == mapped.as_str().to_lowercase()
-}
-
 /// Whether a fileset is of just these data objects in just this version, or bears no mark of ours at all (its
 /// import was cut off before the annotation, or somebody imported it by hand).
 fn is_ours(fileset: &Fileset, files: &HashMap<String, &BatchFile>) -> bool {
@@ -817,58 +649,4 @@ fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
     pairs.extend(file.checksum.iter().map(|c| ("iRODS checksum", c.clone())));
     pairs.push(("iRODS user", file.owner.to_string()));
     pairs
-}
-
-/// One word of a line of `omero obj --file`, which is split as a POSIX shell would: in single quotes everything
-/// but the single quote is itself. A line break cannot be expressed and becomes a blank.
-pub(super) fn word(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("'{}'", line.replace('\'', "'\"'\"'"))
-}
-
-/// An HQL string literal.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// Numbers joined by commas, in lists that fit an argument.
-pub(super) fn chunks(ids: &BTreeSet<OmeroId>) -> Vec<String> {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    ids.chunks(2_000).map(|chunk| chunk.join(",")).collect()
-}
-
-/// Literals joined by commas, in lists that fit an argument.
-fn literal_lists<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<String> {
-    let mut lists: Vec<String> = Vec::new();
-    for text in texts {
-        let item = literal(text);
-        match lists.last_mut() {
-            Some(list) if list.len() + item.len() < MAX_QUERY_BYTES => {
-                list.push(',');
-                list.push_str(&item);
-            }
-            _ => lists.push(item),
-        }
-    }
-    lists
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_as_a_shell_reads_them() {
-        assert_eq!(word("a b#c"), "'a b#c'");
-        assert_eq!(word("it's\n-x"), "'it'\"'\"'s -x'");
-    }
-
-    #[test]
-    fn a_quote_ends_no_literal_and_lists_fit_an_argument() {
-        assert_eq!(literal("it's"), "'it''s'");
-        let many: Vec<String> = (0..5_000).map(|i| format!("data/{i:0>60}")).collect();
-        let lists = literal_lists(many.iter().map(String::as_str));
-        assert!(lists.len() > 1 && lists.iter().all(|l| l.len() <= MAX_QUERY_BYTES));
-        assert_eq!(lists.iter().map(|l| l.split(',').count()).sum::<usize>(), 5_000);
-    }
 }

@@ -74,9 +74,10 @@ pub fn made(stdout: &str, class: &str) -> Vec<OmeroId> {
 }
 
 /// Whether a command found that its session is not there any more. (It says the same of a server that cannot be
-/// reached.) It says so before anything else, so no name of ours is taken for it.
+/// reached.) It says so instead of anything else, so no name of ours is taken for it. Code and words: omero-py
+/// `plugins/sessions.py`, 523 modulo 256.
 pub fn is_session_lost(done: &Finished) -> bool {
-    done.stdout.starts_with("Previous session expired for ")
+    done.code() == Some(11) && done.stderr.contains("Bad session key.")
 }
 
 /// Why a command that logs in failed. Codes: omero-py `cli.py` and `plugins/sessions.py`, modulo 256.

@@ -8,8 +8,8 @@ mod launch;
 mod process;
 
 pub use answers::{
-    Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, Entry, Fileset, FilesetFiles, Hello, Leftover,
-    Leftovers, Opened, Probe, Repository, StoredFile,
+    Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, Entry, Fileset, FilesetFiles,
+    Hello, Leftover, Leftovers, Opened, Probe, Repository, StoredFile,
 };
 pub use launch::{LaunchError, command_of};
 pub use process::WorkerProcess;
@@ -162,6 +162,11 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
+    /// What is said where no session is open.
+    pub(crate) fn no_session() -> Self {
+        Self::Answered { kind: Kind::SessionExpired, message: "no session in OMERO is open".to_owned() }
+    }
+
     /// In which way the request was refused, if it was.
     pub fn kind(&self) -> Option<Kind> {
         match self {
@@ -231,6 +236,8 @@ pub struct FilesetQuery<'a> {
     pub below: &'a [String],
     /// Those.
     pub ids: &'a [OmeroId],
+    /// Whether all their entries are told, and not only those at `paths`.
+    pub all_entries: bool,
 }
 
 /// What a fileset is annotated with.
@@ -253,7 +260,12 @@ pub trait Worker: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// There is none.
-    fn ask(&self, method: &'static str, params: Value, waiting: &mut Waiting<'_>) -> Result<Value, WorkerError>;
+    fn ask(
+        &self,
+        method: &'static str,
+        params: Value,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Value, WorkerError>;
 
     /// The versions of the worker and of what it is built on.
     fn hello(&self, waiting: &mut Waiting<'_>) -> Result<Hello, WorkerError> {
@@ -284,12 +296,22 @@ pub trait Worker: fmt::Debug + Send + Sync {
     }
 
     /// Takes up a session that a worker before had.
-    fn join(&self, server: &Server, key: &SessionKey, waiting: &mut Waiting<'_>) -> Result<Opened, WorkerError> {
+    fn join(
+        &self,
+        server: &Server,
+        key: &SessionKey,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Opened, WorkerError> {
         self.read("join", json!({"server": address(server), "session": key.as_str()}), waiting)
     }
 
     /// Ends a session for everybody. One that is not there any more is no error.
-    fn logout(&self, server: &Server, key: &SessionKey, waiting: &mut Waiting<'_>) -> Result<(), WorkerError> {
+    fn logout(
+        &self,
+        server: &Server,
+        key: &SessionKey,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<(), WorkerError> {
         let params = json!({"server": address(server), "session": key.as_str()});
         self.ask("logout", params, waiting).map(drop)
     }
@@ -310,7 +332,8 @@ pub trait Worker: fmt::Debug + Send + Sync {
             Ok::<(), WorkerError>(())
         };
         let base = |name: &str, list: Value| {
-            let mut params = json!({"session": key.as_str(), "namespace": namespace});
+            let entries = if query.all_entries { "all" } else { "matching" };
+            let mut params = json!({"session": key.as_str(), "namespace": namespace, "entries": entries});
             params[name] = list;
             params
         };
@@ -394,8 +417,7 @@ pub trait Worker: fmt::Debug + Send + Sync {
         plates: &[OmeroId],
         waiting: &mut Waiting<'_>,
     ) -> Result<(Vec<OmeroId>, Vec<OmeroId>), WorkerError> {
-        let params =
-            json!({"session": key.as_str(), "images": numbers(images), "plates": numbers(plates)});
+        let params = json!({"session": key.as_str(), "images": numbers(images), "plates": numbers(plates)});
         let answer: answers::Lonely = self.read("lonely", params, waiting)?;
         Ok((answer.images, answer.plates))
     }
@@ -468,8 +490,7 @@ pub trait Worker: fmt::Debug + Send + Sync {
         older_than: Duration,
         waiting: &mut Waiting<'_>,
     ) -> Result<Leftovers, WorkerError> {
-        let params =
-            json!({"session": key.as_str(), "below": below, "older_than": older_than.as_secs()});
+        let params = json!({"session": key.as_str(), "below": below, "older_than": older_than.as_secs()});
         self.read("leftovers", params, waiting)
     }
 }

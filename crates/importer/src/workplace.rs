@@ -3,7 +3,9 @@
 //! A directory is locked for as long as it is used and removed at its end, so one that nobody holds the lock of was
 //! left behind by a process that was killed.
 
+use crate::session::Session;
 use crate::settings::ImporterCommand;
+use crate::worker::{SessionKey, Waiting, Worker, WorkerError};
 use irods_omero_model::clock::UnixTime;
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
@@ -12,6 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a directory is for; its name begins with it.
@@ -37,8 +40,11 @@ impl Purpose {
     }
 }
 
-/// The part of a directory with the store of sessions.
+/// The part of a directory with the store of sessions of the `omero` command.
 const STORE: &str = "sessions";
+
+/// The file with the note of a session.
+const NOTE: &str = "session.json";
 
 /// A directory in use.
 #[derive(Debug)]
@@ -50,6 +56,8 @@ pub(super) struct Workplace {
     pub lost: AtomicBool,
     /// Whether an import has been begun here.
     pub has_imported: AtomicBool,
+    /// The session that is used here, and that has a directory of its own.
+    session: Option<Arc<Session>>,
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -76,7 +84,7 @@ impl Workplace {
 
     fn locked(directory: PathBuf, purpose: Purpose, lock: File) -> Self {
         let (lost, has_imported) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { directory, purpose, _lock: lock, lost, has_imported }
+        Self { directory, purpose, _lock: lock, lost, has_imported, session: None }
     }
 
     /// Takes over the directory of somebody who is no more; `None` if it is in use, or no such directory.
@@ -88,15 +96,43 @@ impl Workplace {
         Some(Self::locked(directory, purpose, lock))
     }
 
-    /// Whether a session was opened here, and may live.
-    pub fn has_session(&self) -> bool {
-        self.purpose == Purpose::Session
-            && fs::read_dir(self.directory.join(STORE)).is_ok_and(|mut entries| entries.next().is_some())
+    /// The note of the session that was opened here, and may live.
+    pub fn note(&self) -> Option<Vec<u8>> {
+        (self.purpose == Purpose::Session).then(|| fs::read(self.directory.join(NOTE)).ok()).flatten()
     }
 
-    /// Copies the store of sessions into that of another directory.
-    pub fn lend(&self, to: &Self) -> io::Result<()> {
-        copy(&self.directory.join(STORE), &to.directory.join(STORE))
+    /// Keeps a note of the session that was opened here, for the case that we die.
+    pub fn set_note(&self, note: &[u8]) -> io::Result<()> {
+        self.keep(NOTE, note).map(drop)
+    }
+
+    /// Has a session used here.
+    pub fn set_session(&mut self, session: Arc<Session>) {
+        self.session = Some(session);
+    }
+
+    /// Asks OMERO in the session that is used here.
+    ///
+    /// # Errors
+    /// OMERO refused, or gave no answer.
+    pub fn ask<T>(
+        &self,
+        waiting: &mut Waiting<'_>,
+        question: impl Fn(&dyn Worker, &SessionKey, &mut Waiting<'_>) -> Result<T, WorkerError>,
+    ) -> Result<T, WorkerError> {
+        let Some(session) = &self.session else {
+            return Err(WorkerError::no_session());
+        };
+        let answer = session.ask(waiting, question);
+        if session.is_lost() {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// The words of the `omero` command that have it use the session, if one is used here.
+    pub fn session_words(&self) -> Vec<OsString> {
+        self.session.as_ref().map(|session| session.words()).unwrap_or_default()
     }
 
     /// Has a command run here, with the environment of the configuration and nothing of ours but the path.
@@ -160,22 +196,6 @@ fn lock(directory: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Copies the directories and files of a directory into another that is there.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let name: OsString = entry.file_name();
-        let (kind, target) = (entry.file_type()?, to.join(name));
-        if kind.is_dir() {
-            DirBuilder::new().mode(0o700).create(&target)?;
-            copy(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,24 +243,23 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_lent_is_a_copy_and_no_session_to_end() {
+    fn the_note_of_a_session_is_only_ours_and_only_a_sessions() {
         let parent = tempfile::tempdir().unwrap();
         let session = Workplace::new(parent.path(), Purpose::Session, 1).unwrap();
+        assert_eq!(session.note(), None);
+        session.set_note(b"key").unwrap();
+        let file = session.directory.join(NOTE);
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(session.note().as_deref(), Some(&b"key"[..]));
         let run = run(parent.path());
-        assert!(!session.has_session());
-        let file = Path::new("sessions/omero.example.org/alice/0123");
-        fs::create_dir_all(session.directory.join(file).parent().unwrap()).unwrap();
-        fs::write(session.directory.join(file), "omero.sess=0123\n").unwrap();
-        session.lend(&run).unwrap();
-        fs::remove_file(run.directory.join(file)).unwrap();
-        assert!(session.directory.join(file).exists());
-        assert!(session.has_session() && !run.has_session());
+        run.set_note(b"key").unwrap();
+        assert_eq!(run.note(), None);
     }
 
     #[test]
     fn a_process_is_ours_by_the_directory_of_its_store_alone() {
         let work = Path::new("/work");
-        for ours in ["/work/run-1-2-3/sessions", "/work/session-1-2-3/sessions"] {
+        for ours in ["/work/run-1-2-3/sessions", "/work/worker-1-2-3/sessions"] {
             assert!(is_below(Path::new(ours), work), "{ours}");
         }
         for other in

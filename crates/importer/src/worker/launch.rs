@@ -31,7 +31,9 @@ pub enum LaunchError {
         path: PathBuf,
     },
     /// The program cannot be run.
-    #[error("the OMERO worker cannot be started: {program}: {why}; check importer/worker, or importer/command")]
+    #[error(
+        "the OMERO worker cannot be started: {program}: {why}; check importer/worker, or importer/command"
+    )]
     NotRun {
         /// The first word.
         program: String,
@@ -58,8 +60,7 @@ pub fn command_of(importer: &ImporterCommand) -> Result<Vec<OsString>, LaunchErr
         return Ok(importer.worker.iter().map(OsString::from).collect());
     }
     let path = &importer.command;
-    let head =
-        head(path).map_err(|e| LaunchError::Unreadable { path: path.clone(), why: e.to_string() })?;
+    let head = head(path).map_err(|e| LaunchError::Unreadable { path: path.clone(), why: e.to_string() })?;
     interpreter(&head).ok_or_else(|| LaunchError::NoPython { path: path.clone() })
 }
 
@@ -121,7 +122,10 @@ mod tests {
             ("#! /usr/bin/python3.11 -I \n", &["/usr/bin/python3.11", "-I"]),
             ("#!/usr/bin/env python3\n", &["/usr/bin/env", "python3"]),
             ("#!/usr/bin/env -S python3 -E\n", &["/usr/bin/env", "-S", "python3", "-E"]),
-            ("#!/bin/sh\n'''exec' /long/venv/bin/python3 \"$0\" \"$@\"\n' '''\n", &["/long/venv/bin/python3"]),
+            (
+                "#!/bin/sh\n'''exec' /long/venv/bin/python3 \"$0\" \"$@\"\n' '''\n",
+                &["/long/venv/bin/python3"],
+            ),
             ("#!/bin/sh\n'''exec' \"/a b/bin/python3\" \"$0\" \"$@\"\n", &["/a b/bin/python3"]),
         ] {
             assert_eq!(words(head).unwrap(), python, "{head}");

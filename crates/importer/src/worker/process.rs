@@ -35,7 +35,7 @@ const FILE: &str = "irods_omero_worker.py";
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The longest line, with its end, in bytes.
-const MAX_LINE: usize = 16 << 20;
+const MAX_LINE: usize = 64 << 20;
 
 /// How long after the limit of a request the worker may still answer that the limit is over.
 const GRACE: Duration = Duration::from_secs(10);
@@ -91,7 +91,12 @@ impl WorkerProcess {
 }
 
 impl Worker for WorkerProcess {
-    fn ask(&self, method: &'static str, params: Value, waiting: &mut Waiting<'_>) -> Result<Value, WorkerError> {
+    fn ask(
+        &self,
+        method: &'static str,
+        params: Value,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Value, WorkerError> {
         self.running()?.ask(method, &params, waiting)
     }
 }
@@ -162,8 +167,7 @@ impl Running {
         place.prepare(&mut command, importer);
         // Where systemd hands over the password file.
         command.envs(std::env::var_os(CREDENTIALS).map(|directory| (CREDENTIALS, directory)));
-        let not_run =
-            |e: io::Error| LaunchError::NotRun { program: shown.clone(), why: e.to_string() };
+        let not_run = |e: io::Error| LaunchError::NotRun { program: shown.clone(), why: e.to_string() };
         let mut child = command.spawn().map_err(not_run)?;
         match Self::connect(&mut child) {
             Ok((input, output)) => Ok(Self {
@@ -224,7 +228,10 @@ impl Running {
         let request = json!({"id": id, "method": method, "limit": limit, "params": params});
         let line = format!("{request}\n");
         if line.len() > MAX_LINE {
-            return Err(WorkerError::Garbled { method, why: "the question is longer than a line".to_owned() });
+            return Err(WorkerError::Garbled {
+                method,
+                why: "the question is longer than a line".to_owned(),
+            });
         }
         let patience = Patience::new(waiting);
         lock(&self.inbox).open.insert(id, None);
@@ -236,9 +243,7 @@ impl Running {
         drop(inbox);
         match answer? {
             Ok(result) => Ok(result),
-            Err(refusal) => {
-                Err(WorkerError::Answered { kind: refusal.kind(), message: refusal.message })
-            }
+            Err(refusal) => Err(WorkerError::Answered { kind: refusal.kind(), message: refusal.message }),
         }
     }
 
@@ -319,7 +324,10 @@ impl Running {
                     inbox.take(&line);
                 }
                 if inbox.garbage > MAX_GARBAGE {
-                    Some("says what is no answer: does importer/worker name a Python with omero-py?".to_owned())
+                    Some(
+                        "says what is no answer: does importer/worker name a Python with omero-py?"
+                            .to_owned(),
+                    )
                 } else {
                     drop(inbox);
                     (!is_open).then(|| self.last_words())
@@ -459,7 +467,8 @@ impl<'w, 'p> Patience<'w, 'p> {
 
 /// The command of the worker, and its words as they are shown.
 fn command(words: &[OsString], text: PathBuf) -> (Command, String) {
-    let (program, arguments) = words.split_first().map_or((Path::new(""), &[][..]), |(p, a)| (Path::new(p), a));
+    let (program, arguments) =
+        words.split_first().map_or((Path::new(""), &[][..]), |(p, a)| (Path::new(p), a));
     let mut command = Command::new(program);
     command.args(arguments).arg(text);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -33,8 +33,8 @@ fn world(script: &str) -> World {
     let importer = ImporterCommand {
         command: dir.path().join("omero"),
         worker: vec![program.to_str().unwrap().to_owned()],
-        jars: None,
-        logback: None,
+        jars: dir.path().join("jars"),
+        logback: dir.path().join("logback.xml"),
         timeout: Duration::from_secs(60),
         command_timeout: Duration::from_secs(60),
         transfer: "ln_s",
@@ -153,8 +153,7 @@ fn a_flood_of_garbage_is_cut_off() {
 fn a_worker_that_does_not_read_is_given_up_and_one_that_only_talks_meanwhile_is_not() {
     let big = |w: &World| {
         let params = json!({"x": "y".repeat(1 << 20)});
-        let mut waiting =
-            Waiting { limit: Duration::from_millis(1), alive: &mut || {}, observer: &Nobody };
+        let mut waiting = Waiting { limit: Duration::from_millis(1), alive: &mut || {}, observer: &Nobody };
         w.worker.ask("hello", params, &mut waiting)
     };
     assert!(why(big(&world("sleep 600"))).contains("did not take a question in time"));
@@ -189,7 +188,9 @@ fn whoever_stops_waiting_leaves_the_worker_to_the_others() {
 
 #[test]
 fn the_worker_has_three_descriptors_a_directory_of_its_own_and_leaves_nothing() {
-    let mut w = world(&format!("{READ}; pwd > ../../pwd; ls /proc/self/fd | wc -l > ../../fds; env > ../../env; cat > /dev/null"));
+    let mut w = world(&format!(
+        "{READ}; pwd > ../../pwd; ls /proc/self/fd | wc -l > ../../fds; env > ../../env; cat > /dev/null"
+    ));
     let open = fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
     w.worker.omero.importer.environment = vec![("SITE".to_owned(), "x".to_owned())];
