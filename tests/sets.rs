@@ -14,12 +14,12 @@ fn at(name: &str) -> String {
     format!("{HOME}/{name}")
 }
 
-/// A set on the client's disk: a companion file and the TIFFs it names.
-fn companion(zone: &TestZone, files: &str) -> String {
+/// A set on the client's disk: a MetaXpress plate, of which some images may be missing.
+fn plate(zone: &TestZone, files: &str) -> String {
     let directory = zone.path("set");
     fs::create_dir(&directory).unwrap();
-    let companion = directory.join("x.companion.ome");
-    zone.omero.admin(&["make", "companion", companion.to_str().unwrap(), "--files", files]);
+    let key = directory.join("x.HTD");
+    zone.omero.admin(&["make", "htd-flat", key.to_str().unwrap(), "--files", files]);
     directory.to_str().unwrap().to_owned()
 }
 
@@ -63,21 +63,21 @@ fn a_tag_that_is_not_understood_says_so_on_the_data() {
 #[test]
 fn a_set_put_in_bulk_is_one_fileset_and_a_late_sidecar_is_recorded_and_not_imported() {
     let zone = TestZone::new();
-    let set = companion(&zone, "3");
+    let set = plate(&zone, "3");
     let late = zone.path("late.tif");
-    fs::rename(format!("{set}/x_2.ome.tif"), &late).unwrap();
+    fs::rename(format!("{set}/x_A03.TIF"), &late).unwrap();
     let _delay = zone.delay_server();
     zone.does("alice", &["put", "-r", "-b", &set, &at("set")]);
-    for name in ["x.companion.ome", "x_0.ome.tif", "x_1.ome.tif"] {
+    for name in ["x.HTD", "x_A01.TIF", "x_A02.TIF"] {
         zone.wait_for(&at(&format!("set/{name}")), "imported");
     }
     zone.wait_until_nothing_is_due();
-    let fileset = zone.value(&at("set/x.companion.ome"), "fileset").unwrap();
-    assert_eq!(zone.value(&at("set/x_1.ome.tif"), "member_of"), Some(fileset.clone()));
-    zone.does("alice", &["put", late.to_str().unwrap(), &at("set/x_2.ome.tif")]);
-    zone.wait_until("it is stale", |z| z.value(&at("set/x_2.ome.tif"), "state").as_deref() == Some("stale"));
+    let fileset = zone.value(&at("set/x.HTD"), "fileset").unwrap();
+    assert_eq!(zone.value(&at("set/x_A02.TIF"), "member_of"), Some(fileset.clone()));
+    zone.does("alice", &["put", late.to_str().unwrap(), &at("set/x_A03.TIF")]);
+    zone.wait_until("it is stale", |z| z.value(&at("set/x_A03.TIF"), "state").as_deref() == Some("stale"));
     zone.wait_until_nothing_is_due();
-    assert_eq!(zone.value(&at("set/x_2.ome.tif"), "member_of"), Some(fileset));
+    assert_eq!(zone.value(&at("set/x_A03.TIF"), "member_of"), Some(fileset));
     assert_eq!(zone.omero.count("filesets"), 1);
 }
 

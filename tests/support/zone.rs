@@ -46,8 +46,27 @@ impl DelayServer {
     }
 }
 
+impl DelayServer {
+    /// Kills the delay server alone. Its agents go on to the end of their jobs, which stay locked in the queue: nobody
+    /// takes them off, and no other delay server runs them. What is given kills the agents when dropped.
+    pub fn kill_alone(mut self) -> DelayServerAgents {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+        DelayServerAgents(self)
+    }
+
+    /// Kills the delay server and its agents. The jobs stay locked in the queue.
+    pub fn kill_with_agents(self) {
+        drop(self);
+    }
+}
+
+/// What a killed delay server left running.
+pub struct DelayServerAgents(#[expect(dead_code, reason = "dropping it ends them")] DelayServer);
+
 impl Drop for DelayServer {
     fn drop(&mut self) {
+        // The group outlives its leader as long as an agent is in it.
         let _ = rustix::process::kill_process_group(
             rustix::process::Pid::from_child(&self.0),
             rustix::process::Signal::KILL,

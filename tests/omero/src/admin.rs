@@ -25,7 +25,7 @@ const USAGE: &str = "usage: omero standin COMMAND ...
   show [--json]
   count images|filesets|datasets|plates|annotations [--owner U]
   repository
-  make tiff|companion|zarr|plate|broken|png PATH [--series N] [--files N] [--seed N]
+  make tiff|companion|ome-tiff|htd|htd-flat|pattern|zarr|plate|fake|broken|png PATH [--series N] [--files N] [--seed N]
 The store is the directory named by OMERO_STANDIN.";
 
 type Done = Result<(), String>;

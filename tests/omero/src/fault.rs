@@ -57,6 +57,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("wrong-password", "the password is refused (exit 44)"),
     ("sudo-refused", "the sudo is refused (exit 45)"),
     ("session-lost", "at a point of an import, the session is gone"),
+    ("connection-lost", "from filesets with --path on, an import has no connection any more"),
     ("slow", "wait --seconds at a point"),
     ("gate", "at a point, wait until the file --until exists; UNTIL.reached tells that it was reached"),
     ("hang", "at a point, never go on"),
@@ -66,10 +67,12 @@ pub const KINDS: &[(&str, &str)] = &[
     ("no-output", "print no results"),
     ("garbage", "print --text on standard output before the results"),
     ("foreign-results", "also print results for the filesets --ids"),
-    ("huge-output", "print --bytes of log lines on standard error"),
+    ("huge-output", "print --bytes of log lines on standard error, before the scan or at a point"),
     ("unreadable", "files --path cannot be read"),
+    ("scan-error", "the reader of files --path throws --text (FILE_EXCEPTION, counted)"),
+    ("missing-library", "the reader of files --path lacks a library (MISSING_LIBRARY, not counted)"),
     ("disk-full", "no space left when files --path are transferred"),
-    ("import-error", "the server fails to import filesets with --path"),
+    ("import-error", "the server fails to import filesets with --path; --text is the exception"),
     ("repository-not-writable", "the importer cannot write where the server made the file"),
     ("exists", "the place of the file in the repository is taken"),
     ("checksum", "the server's checksum differs"),
@@ -79,21 +82,33 @@ pub const KINDS: &[(&str, &str)] = &[
 ];
 
 /// The points at which `slow`, `gate`, `hang`, `kill` and `session-lost` may strike.
+///
+/// `scan` is each file that is looked at, in `import -f` as well. `server-import` is in the server, which goes on when
+/// the importer is dead; `while-server-imports` is in the importer that waits for it. `answer` is each answer of the
+/// server to a command other than `import`: one for a query, one for each line of `obj`, one for each object that the
+/// worker saves.
 pub const POINTS: &[&str] = &[
     "start",
     "before-scan",
+    "scan",
     "before-fileset",
     "after-fileset",
     "before-transfer",
     "after-transfer",
+    "server-import",
+    "while-server-imports",
     "after-images",
     "after-result",
     "between-filesets",
     "end",
+    "answer",
 ];
 
+/// The command that `omero import -f` is to faults: those for `import` strike there only where files are looked at.
+pub const FORECAST: &str = "import-f";
+
 /// The faults file of a store, and who is running now.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Faults {
     file: Option<PathBuf>,
     pub command: String,
@@ -107,6 +122,22 @@ impl Faults {
 
     /// The first fault of this kind that applies now; one of its `times` is used up.
     pub fn take(&self, kind: &str, point: Option<&str>, path: Option<&str>) -> Option<Fault> {
+        self.find(kind, point, path.as_slice(), true)
+    }
+
+    /// Like `take`, for something that concerns all of `paths`.
+    pub fn take_for(&self, kind: &str, point: Option<&str>, paths: &[&str]) -> Option<Fault> {
+        self.find(kind, point, paths, true)
+    }
+
+    /// Whether anything at all is planned for a point.
+    pub fn planned(&self, point: &str, path: &str) -> bool {
+        ["slow", "gate", "hang", "kill", "huge-output"]
+            .iter()
+            .any(|kind| self.find(kind, Some(point), &[path], false).is_some())
+    }
+
+    fn find(&self, kind: &str, point: Option<&str>, paths: &[&str], use_up: bool) -> Option<Fault> {
         let file = self.file.as_deref()?;
         // Most runs have no faults at all: do not lock for nothing.
         if !file.exists() {
@@ -118,44 +149,56 @@ impl Faults {
         let at = all.iter().position(|x| {
             x.kind == kind
                 && x.times != Some(0)
-                && x.command.as_deref().is_none_or(|c| c == self.command)
+                && self.is_meant(x, point)
                 && x.user.as_deref().is_none_or(|u| u == self.user)
                 && point.is_none_or(|p| x.point.as_deref().unwrap_or("before-transfer") == p)
-                && match (&x.path, path) {
-                    (None, _) => true,
-                    (Some(pattern), Some(path)) => matches(pattern, path),
-                    (Some(_), None) => false,
-                }
+                && x.path.as_deref().is_none_or(|pattern| paths.iter().any(|p| matches(pattern, p)))
         })?;
         let found = all[at].clone();
-        if let Some(n) = all[at].times.as_mut() {
+        if use_up && let Some(n) = all[at].times.as_mut() {
             *n -= 1;
             write(&mut f, &all).ok()?;
         }
         Some(found)
     }
 
+    /// Whether a fault is one of the running command.
+    fn is_meant(&self, fault: &Fault, point: Option<&str>) -> bool {
+        match fault.command.as_deref() {
+            Some(c) if c == self.command => true,
+            // A forecast looks at files as an import does, and has nothing else in common with it.
+            None | Some("import") if self.command == FORECAST => point.is_none_or(|p| p == "scan"),
+            None => true,
+            Some(_) => false,
+        }
+    }
+
     /// Lets happen what is planned for this point of the run.
     pub fn strike(&self, point: &str, path: Option<&str>) {
-        if let Some(f) = self.take("slow", Some(point), path) {
+        self.strike_for(point, path.as_slice());
+    }
+
+    /// Like `strike`, at a point that concerns all of `paths`.
+    pub fn strike_for(&self, point: &str, paths: &[&str]) {
+        if let Some(f) = self.take_for("slow", Some(point), paths) {
             std::thread::sleep(Duration::from_secs_f64(f.seconds.unwrap_or(1.0)));
         }
-        if let Some(f) = self.take("gate", Some(point), path)
+        if let Some(f) = self.take_for("gate", Some(point), paths)
             && let Some(until) = f.until
         {
             let reached = PathBuf::from(format!("{}.reached", until.display()));
             let _ = File::create(reached);
-            while !until.exists() {
+            while !until.exists() && self.file.as_deref().and_then(Path::parent).is_some_and(Path::exists) {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
-        if self.take("hang", Some(point), path).is_some() {
+        if self.take_for("hang", Some(point), paths).is_some() {
             self.announce("hanging");
             loop {
                 std::thread::sleep(Duration::from_secs(3600));
             }
         }
-        if let Some(f) = self.take("kill", Some(point), path) {
+        if let Some(f) = self.take_for("kill", Some(point), paths) {
             sys::die_by_signal(f.signal.unwrap_or(libc::SIGKILL));
         }
     }

@@ -80,6 +80,7 @@ fn main() {
     let words = argv.get(1..).unwrap_or_default();
     let code = match (argv.first().map(String::as_str), words.first().map(String::as_str)) {
         (Some("java"), _) => import::java::main(words),
+        (Some(import::server::SERVER), Some(job)) => import::server::main(Path::new(job)),
         (_, Some("standin")) => admin::run(&words[1..]),
         _ => real(&argv, words),
     };
@@ -117,7 +118,8 @@ struct Cli<'a> {
 }
 
 const COMMANDS: &[&str] = &[
-    "delete", "fs", "group", "hql", "import", "load", "login", "logout", "obj", "sessions", "user", "version",
+    "delete", "download", "fs", "group", "hql", "import", "load", "login", "logout", "obj", "sessions",
+    "user", "version",
 ];
 
 impl Cli<'_> {
@@ -192,6 +194,10 @@ impl Cli<'_> {
             "delete" => {
                 commands::delete_spec(prog).parse(rest, &mut ns)?;
                 commands::delete(self.dir, &ns, faults)?;
+            }
+            "download" => {
+                commands::download_spec(prog).parse(rest, &mut ns)?;
+                commands::download(self.dir, &ns, faults)?;
             }
             "fs" => return commands::fs(self.dir, prog, rest, ns, faults),
             "group" | "user" => return commands::people(self.dir, prog, command, rest, ns, faults),

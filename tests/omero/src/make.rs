@@ -15,7 +15,16 @@ pub fn run(kind: &str, path: &Path, series: usize, files: usize, seed: u64) -> R
         "companion" => companion(path, files, seed),
         "zarr" => zarr(path, files, seed),
         "plate" => plate(path, files),
-        _ => return Err(format!("{kind}: tiff, companion, zarr, plate, broken or png")),
+        "ome-tiff" => ome_tiff(path, files, seed),
+        "htd" => metaxpress(path, "TimePoint_1", files, seed),
+        "htd-flat" => metaxpress(path, "", files, seed),
+        "pattern" => pattern(path, files, seed),
+        "fake" => std::fs::write(path, ""),
+        _ => {
+            return Err(format!(
+                "{kind}: tiff, companion, ome-tiff, htd, htd-flat, pattern, zarr, plate, fake, broken or png"
+            ));
+        }
     };
     result.map_err(|e| format!("{}: {e}", path.display()))
 }
@@ -29,6 +38,8 @@ pub fn tiff(seed: u64, description: &str) -> Vec<u8> {
     const SIDE: u32 = 8;
     let mut text = description.as_bytes().to_vec();
     text.push(0);
+    // Readers take more than one zero at the end for another text.
+    let text_length = text.len().max(5) as u32;
     while text.len() < 5 || text.len() % 2 == 1 {
         text.push(0);
     }
@@ -51,7 +62,7 @@ pub fn tiff(seed: u64, description: &str) -> Vec<u8> {
     field(258, 3, 1, 8);
     field(259, 3, 1, 1);
     field(262, 3, 1, 1);
-    field(270, 2, text.len() as u32, text_at);
+    field(270, 2, text_length, text_at);
     field(273, 4, 1, pixels_at);
     field(277, 3, 1, 1);
     field(278, 4, 1, SIDE);
@@ -86,6 +97,71 @@ fn companion(path: &Path, files: usize, seed: u64) -> std::io::Result<()> {
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\" UUID=\"urn:uuid:10000000-0000-4000-8000-000000000000\"><Image ID=\"Image:0\" Name=\"{stem}\"><Pixels ID=\"Pixels:0\" DimensionOrder=\"XYZCT\" Type=\"uint8\" SizeX=\"8\" SizeY=\"8\" SizeZ=\"1\" SizeC=\"1\" SizeT=\"{files}\">{planes}</Pixels></Image></OME>\n"
         ),
     )
+}
+
+/// `files` TIFFs beside each other, `NAME_0.ome.tif` and so on, each of which names all: no companion file.
+fn ome_tiff(path: &Path, files: usize, seed: u64) -> std::io::Result<()> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = name.strip_suffix(".ome.tif").unwrap_or(&name).to_owned();
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
+    let uuid = |i: usize| format!("urn:uuid:00000000-0000-4000-8000-{i:012}");
+    let planes: String = (0..files)
+        .map(|i| {
+            format!(
+                "<TiffData FirstZ=\"0\" FirstC=\"0\" FirstT=\"{i}\" IFD=\"0\" PlaneCount=\"1\"><UUID FileName=\"{stem}_{i}.ome.tif\">{}</UUID></TiffData>",
+                uuid(i)
+            )
+        })
+        .collect();
+    for i in 0..files {
+        let xml = format!(
+            "<OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\" UUID=\"{}\"><Image ID=\"Image:0\" Name=\"{stem}\"><Pixels ID=\"Pixels:0\" DimensionOrder=\"XYZCT\" Type=\"uint8\" SizeX=\"8\" SizeY=\"8\" SizeZ=\"1\" SizeC=\"1\" SizeT=\"{files}\">{planes}</Pixels></Image></OME>",
+            uuid(i)
+        );
+        std::fs::write(dir.join(format!("{stem}_{i}.ome.tif")), tiff(seed + i as u64, &xml))?;
+    }
+    Ok(())
+}
+
+/// A MetaXpress plate of one row: `NAME.HTD` and, in `directory` below it, `NAME_A01.TIF` and so on.
+fn metaxpress(path: &Path, directory: &str, files: usize, seed: u64) -> std::io::Result<()> {
+    let stem = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let below = path.parent().unwrap_or_else(|| Path::new(".")).join(directory);
+    std::fs::create_dir_all(&below)?;
+    for i in 0..files {
+        let description = "<MetaData><prop id=\"Description\" type=\"string\" value=\"\"/></MetaData>";
+        std::fs::write(below.join(format!("{stem}_A{:02}.TIF", i + 1)), tiff(seed + i as u64, description))?;
+    }
+    let wells = vec!["TRUE"; files].join(", ");
+    let lines = [
+        "\"HTSInfoFile\", Version 1.0".to_owned(),
+        "\"Description\", \"\"".to_owned(),
+        "\"PlateType\", 4".to_owned(),
+        "\"TimePoints\", 1".to_owned(),
+        "\"ZSeries\", FALSE".to_owned(),
+        "\"ZSteps\", 1".to_owned(),
+        format!("\"XWells\", {files}"),
+        "\"YWells\", 1".to_owned(),
+        format!("\"WellsSelection1\", {wells}"),
+        "\"Sites\", FALSE".to_owned(),
+        "\"Waves\", TRUE".to_owned(),
+        "\"NWavelengths\", 1".to_owned(),
+        "\"WaveName1\", \"DAPI\"".to_owned(),
+        "\"WaveCollect1\", 1".to_owned(),
+        "\"UniquePlateIdentifier\", \"none\"".to_owned(),
+        "\"EndFile\"".to_owned(),
+    ];
+    std::fs::write(path, lines.join("\r\n") + "\r\n")
+}
+
+/// `NAME.pattern` and the TIFFs beside it that it names.
+fn pattern(path: &Path, files: usize, seed: u64) -> std::io::Result<()> {
+    let stem = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
+    for i in 1..=files {
+        std::fs::write(dir.join(format!("{stem}_{i}.tif")), tiff(seed + i as u64, ""))?;
+    }
+    std::fs::write(path, format!("{stem}_<1-{files}>.tif\n"))
 }
 
 /// An OME-Zarr (version 0.4) of one resolution, `files` chunks.

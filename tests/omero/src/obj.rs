@@ -133,6 +133,7 @@ struct Object {
 
 impl Server<'_> {
     fn act(&mut self, a: &Action) -> Result<(), Stop> {
+        self.faults.strike("answer", a.words.get(1).map(String::as_str));
         self.results.rows.push(None);
         let printed = match a.words[0].as_str() {
             "new" => self.create(a)?,

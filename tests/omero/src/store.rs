@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use crate::sys;
@@ -15,7 +16,7 @@ pub struct Store {
 }
 
 /// Who is asking, in which group: what OMERO calls the event context.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Context {
     pub session: String,
     pub user: i64,

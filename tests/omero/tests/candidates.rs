@@ -87,11 +87,13 @@ fn a_set_imported_file_by_file_is_imported_as_often() {
 }
 
 #[test]
-fn a_companion_without_its_files_is_imported_all_the_same() {
+fn a_companion_set_with_a_missing_file_cannot_be_read() {
     let o = Omero::new();
     o.standin(&["make", "companion", &o.data("m.companion.ome"), "--files", "2"]);
     std::fs::remove_file(o.data("m_1.ome.tif")).unwrap();
-    assert_eq!(groups(&o, &[&o.data("m.companion.ome")]), [["m.companion.ome", "m_0.ome.tif"]]);
+    let ran = o.plain_import(&["-f", &o.data("m.companion.ome")]);
+    assert_eq!(ran.code, 125);
+    assert!(ran.err.contains("Missing file m_1.ome.tif associated with UUID"), "{}", ran.err);
 }
 
 #[test]
@@ -155,7 +157,8 @@ fn ome_xml_in_a_tiff_names_the_other_files() {
     for name in ["a.ome.tif", "b.ome.tif"] {
         std::fs::write(o.data(name), [b"II*\0", xml.as_bytes()].concat()).unwrap();
     }
-    assert_eq!(groups(&o, &[&o.data("b.ome.tif"), &o.data("a.ome.tif")]), [["a.ome.tif", "b.ome.tif"]]);
+    let found = groups(&o, &[&o.data("b.ome.tif"), &o.data("a.ome.tif")]);
+    assert_eq!(found, [["b.ome.tif", "a.ome.tif"]], "the file that is opened first stands first");
 }
 
 #[test]
@@ -189,10 +192,14 @@ fn made_files_are_as_asked_for() {
         ("companion", "c.companion.ome"),
         ("zarr", "d.zarr"),
         ("plate", "e.plate-test"),
+        ("ome-tiff", "f.ome.tif"),
+        ("htd", "g.HTD"),
+        ("pattern", "h.pattern"),
+        ("fake", "i.fake"),
     ] {
         o.standin(&["make", kind, &o.data(name)]);
     }
-    assert_eq!(groups(&o, &[&o.data("")]).len(), 5);
+    assert_eq!(groups(&o, &[&o.data("")]).len(), 9);
     let tiff = std::fs::read(o.data("a.tif")).unwrap();
     o.standin(&["make", "tiff", &o.data("a2.tif"), "--seed", "9"]);
     assert_ne!(tiff, std::fs::read(o.data("a2.tif")).unwrap());

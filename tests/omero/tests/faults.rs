@@ -183,3 +183,176 @@ fn queries_and_saves_fail_on_demand() {
     assert_eq!(o.run(&["obj", "-q", "new", "Dataset", "name=D"]).code, 80);
     assert_eq!(o.run(&["obj", "-q", "new", "Dataset", "name=D"]).code, 0);
 }
+
+#[test]
+fn java_dies_over_one_file_wherever_it_stands_in_the_list_and_in_a_forecast_too() {
+    let (o, a) = ready();
+    let b = o.tiff("b_bad.tif");
+    o.standin(&["fault", "set", "kill", "--where", "scan", "--path", "b_bad.tif"]);
+    assert_eq!(o.import(&[], &[&a, &b]).code, 247);
+    assert_eq!(o.plain_import(&["-f", &a, &b]).code, 247);
+    assert_eq!((o.import(&[], &[&a]).code, o.count("filesets")), (0, 1));
+    o.standin(&["fault", "clear"]);
+    o.standin(&["fault", "set", "kill", "--where", "before-scan", "--path", "b_bad.tif"]);
+    assert_eq!(o.import(&[], &[&a, &b]).code, 247);
+    assert_eq!(o.plain_import(&["-f", &a, &b]).code, 0, "only the scan itself is common to both");
+}
+
+#[test]
+fn a_forecast_has_faults_of_its_own() {
+    let (o, a) = ready();
+    o.standin(&["fault", "set", "exit", "--code", "7", "--command", "import-f"]);
+    assert_eq!((o.plain_import(&["-f", &a]).code, o.import(&[], &[&a]).code), (7, 0));
+}
+
+#[test]
+fn a_lost_connection_fails_the_fileset_and_all_that_follow() {
+    let (o, a) = ready();
+    let (b, c) = (o.tiff("b.tif"), o.tiff("c.tif"));
+    o.standin(&["fault", "set", "connection-lost", "--path", "b.tif", "--times", "1"]);
+    let ran = o.import(&["-c", "-T", "Dataset:name:D"], &[&a, &b, &c]);
+    assert_eq!((ran.code, ran.out.matches("Fileset").count()), (0, 1));
+    assert_eq!(ran.err.matches("Could not load target: ").count(), 2, "{}", ran.err);
+    assert!(ran.err.contains("Caused by: Ice.ConnectionLostException"));
+    assert_eq!(o.count("filesets"), 1);
+    assert_eq!(o.import(&["-T", "Dataset:name:D"], &[&b, &c]).code, 0, "the next run has a new connection");
+}
+
+#[test]
+fn reasons_of_the_server_and_of_readers_are_whatever_a_test_says() {
+    let (o, a) = ready();
+    let exhausted = "java.io.IOException: Too many open files";
+    o.standin(&["fault", "set", "import-error", "--times", "1", "--text", exhausted]);
+    let ran = o.import(&[], &[&a]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains(&format!("INTERNAL_EXCEPTION: {a}")) && ran.err.contains(exhausted));
+    let heap = "java.lang.OutOfMemoryError: Java heap space";
+    o.standin(&["fault", "set", "scan-error", "--times", "1", "--text", heap]);
+    let ran = o.import(&[], &[&a]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert!(
+        ran.err.contains(&format!("FILE_EXCEPTION: {a}\n{heap}"))
+            && ran.err.contains("No imports due to errors!")
+    );
+    o.standin(&["fault", "set", "missing-library", "--times", "1"]);
+    let ran = o.import(&[], &[&a]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "it is not counted as an error");
+    assert!(ran.err.contains(&format!("MISSING_LIBRARY: {a}")) && ran.err.contains("No imports found"));
+    assert_eq!(o.import(&[], &[&a]).code, 0);
+}
+
+#[test]
+fn a_failed_transfer_is_told_as_an_exception_of_the_file() {
+    let (o, a) = ready();
+    o.standin(&["fault", "set", "disk-full", "--times", "1"]);
+    let ran = o.import(&[], &[&a]);
+    assert!(ran.err.contains(&format!("FILE_EXCEPTION: {a}\njava.io.IOException: No space left on device")));
+}
+
+#[test]
+fn a_flood_may_come_between_filesets() {
+    let (o, a) = ready();
+    let (b, c) = (o.tiff("b.tif"), o.tiff("c.tif"));
+    for path in ["b.tif", "c.tif"] {
+        o.standin(&[
+            "fault",
+            "set",
+            "huge-output",
+            "--bytes",
+            "300000",
+            "--where",
+            "between-filesets",
+            "--path",
+            path,
+        ]);
+    }
+    o.standin(&["fault", "set", "import-error", "--path", "b.tif"]);
+    let ran = o.import(&["-c"], &[&a, &b, &c]);
+    let at = ran.err.find("Error on import").unwrap();
+    assert!(at > 250_000 && ran.err.len() - at > 250_000, "{at} of {}", ran.err.len());
+    assert_eq!(ran.out.matches("Fileset").count(), 2);
+}
+
+#[test]
+fn the_server_goes_on_when_the_importer_is_dead() {
+    let (o, a) = ready();
+    let gate = o.path("gate");
+    o.standin(&["fault", "set", "gate", "--where", "server-import", "--until", gate.to_str().unwrap()]);
+    let mut child = o.start_import(&["-T", "Dataset:name:D"], &[&a]);
+    let reached = o.path("gate.reached");
+    wait_for("the server works", || reached.exists());
+    common::kill_group(&mut child);
+    assert_eq!((o.count("filesets"), o.count("images")), (1, 0));
+    std::fs::write(gate, "").unwrap();
+    wait_for("the server finishes alone", || o.count("images") == 1);
+    let all = o.contents();
+    assert_eq!(all["filesets"][0]["images"][0]["dataset"], "D");
+    assert_eq!(all["filesets"][0]["images"][0]["owner"], "alice");
+}
+
+#[test]
+fn an_importer_that_waits_for_the_server_gets_its_answer() {
+    let (o, a) = ready();
+    o.standin(&["fault", "set", "slow", "--seconds", "0.05", "--where", "server-import"]);
+    assert_eq!(o.import(&[], &[&a]).out, "---\n- Fileset: 1\n  Image: [1]\n");
+    o.standin(&["fault", "set", "import-error", "--text", "no luck"]);
+    let ran = o.import(&[], &[&a]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("Parameters: {message=no luck}"));
+    let fake = o.data("x&sleepInitFile=50.fake");
+    o.standin(&["make", "fake", &fake]);
+    o.standin(&["fault", "clear"]);
+    assert_eq!(o.import(&[], &[&fake]).code, 0);
+}
+
+#[test]
+fn an_importer_killed_while_it_waits_changes_nothing_for_the_server() {
+    let (o, a) = ready();
+    o.standin(&["fault", "set", "kill", "--where", "while-server-imports"]);
+    assert_eq!(o.import(&[], &[&a]).code, 247);
+    wait_for("the server finishes alone", || o.count("images") == 1);
+}
+
+#[test]
+fn a_server_that_dies_leaves_the_fileset_without_images() {
+    let (o, a) = ready();
+    o.standin(&["fault", "set", "kill", "--where", "server-import"]);
+    let ran = o.import(&[], &[&a]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("Ice.ConnectionLostException"), "{}", ran.err);
+    assert_eq!((o.count("filesets"), o.count("images")), (1, 0));
+}
+
+#[test]
+fn two_imports_at_one_time_of_sets_with_a_path_in_common_are_two_filesets() {
+    let (o, _) = ready();
+    let shared = o.tiff("shared.tif");
+    for key in ["x", "y"] {
+        std::fs::write(o.data(&format!("{key}.plate-test")), "well A1 shared.tif\n").unwrap();
+    }
+    let gate = o.path("gate");
+    o.standin(&["fault", "set", "gate", "--where", "server-import", "--until", gate.to_str().unwrap()]);
+    let one = o.start_import_apart(1, &[], &o.data("x.plate-test"));
+    let two = o.start_import_apart(2, &[], &o.data("y.plate-test"));
+    wait_for("both are in the server", || o.count("filesets") == 2);
+    std::fs::write(gate, "").unwrap();
+    for child in [one, two] {
+        let ran = finish(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    let path = shared.trim_start_matches('/');
+    let rows = o.query(&format!(
+        "select e.fileset.id from FilesetEntry e where e.clientPath = '{path}' order by e.id"
+    ));
+    assert_eq!(rows, [["1"], ["2"]]);
+}
+
+#[test]
+fn every_line_of_object_commands_waits_for_a_slow_server() {
+    let (o, _) = ready();
+    o.standin(&["fault", "set", "slow", "--seconds", "0.02", "--where", "answer"]);
+    let start = std::time::Instant::now();
+    let ran = o.run_with_stdin(&["obj", "-q", "--file", "-"], &"new Dataset name=d\n".repeat(10));
+    assert_eq!(ran.code, 0);
+    assert!(start.elapsed().as_millis() >= 200, "ten lines of 20 ms");
+}

@@ -2,6 +2,7 @@
 
 #include "catalog.hpp"
 
+#include "json.hpp"
 #include "support.hpp"
 
 #include <map>
@@ -58,8 +59,7 @@ namespace zone
                 user_name text, exe_address text default '', exe_time text, exe_frequency text, priority text,
                 estimated_exe_time text default '', notification_addr text default '', last_exe_time text default '',
                 exe_status text default '', exe_context text, lock_host text default '', lock_host_pid text default '',
-                lock_ts text default '', create_ts text, modify_ts text,
-                instance_name text, user_zone text, auth_flag integer);
+                lock_ts text default '', create_ts text, modify_ts text);
             insert into R_OBJECTID values (10000);
         )sql";
 
@@ -144,23 +144,38 @@ namespace zone
             "select coll_id, coll_name, coll_owner_name, coll_owner_zone, coll_inheritance from R_COLL_MAIN";
 
         const char* const rule_columns =
-            "select rule_exec_id, rule_name, user_name, user_zone, exe_time, exe_frequency, priority, instance_name,"
-            " last_exe_time, lock_host, auth_flag from R_RULE_EXEC";
+            "select rule_exec_id, rule_name, user_name, exe_time, exe_frequency, priority, last_exe_time, lock_host,"
+            " lock_host_pid, lock_ts, exe_context from R_RULE_EXEC";
+
+        // The members of the context that decide something here, named as 5.0.2 writes them.
+        Json context_of(const DelayedRule& rule)
+        {
+            const Json right = Json::object({{"scheme", "native"}, {"auth_flag", rule.auth_flag}});
+            const Json user = Json::object(
+                {{"name", rule.user}, {"type", rule.user_type}, {"zone", rule.user_zone}, {"auth_info", right}});
+            return Json::object({{"rule_name", ""}, {"plugin_instance_name", rule.instance}, {"user_info_client", user}});
+        }
 
         DelayedRule rule_from(const Row& row)
         {
             DelayedRule rule;
             rule.id = row.integer(0);
             rule.text = row.text(1);
-            rule.user = row.text(2);
-            rule.user_zone = row.text(3);
-            rule.due = row.text(4);
-            rule.frequency = row.text(5);
-            rule.priority = row.text(6);
-            rule.instance = row.text(7);
-            rule.last_run = row.text(8);
-            rule.lock_host = row.text(9);
-            rule.auth_flag = static_cast<int>(row.integer(10));
+            rule.listed_user = row.text(2);
+            rule.due = row.text(3);
+            rule.frequency = row.text(4);
+            rule.priority = row.text(5);
+            rule.last_run = row.text(6);
+            rule.lock_host = row.text(7);
+            rule.lock_pid = row.text(8);
+            rule.lock_time = row.text(9);
+            const Json context = Json::parse(row.text(10));
+            const Json& user = *context.find("user_info_client");
+            rule.instance = context.find("plugin_instance_name")->as_string();
+            rule.user = user.find("name")->as_string();
+            rule.user_type = user.find("type")->as_string();
+            rule.user_zone = user.find("zone")->as_string();
+            rule.auth_flag = static_cast<int>(user.find("auth_info")->find("auth_flag")->as_integer());
             return rule;
         }
     } // namespace
@@ -259,6 +274,17 @@ namespace zone
         }
         database_.execute("insert or ignore into R_USER_GROUP values (?, ?, ?, ?)",
                           {group_user.id, user(name, zone).id, now, now});
+    }
+
+    void Catalog::remove_user(const User& user)
+    {
+        Transaction transaction{database_};
+        database_.execute("delete from R_USER_MAIN where user_id = ?", {user.id});
+        database_.execute("delete from R_OBJT_ACCESS where user_id = ?", {user.id});
+        database_.execute("delete from R_USER_GROUP where user_id = ? or group_user_id = ?", {user.id, user.id});
+        database_.execute("delete from R_USER_AUTH where user_id = ?", {user.id});
+        database_.execute("delete from R_OBJT_METAMAP where object_id = ?", {user.id});
+        transaction.commit();
     }
 
     std::optional<User> Catalog::find_user(const std::string& name, const std::string& zone)
@@ -645,10 +671,10 @@ namespace zone
         const auto id = next_id();
         const auto now = catalog_now();
         database_.execute("insert into R_RULE_EXEC (rule_exec_id, rule_name, rei_file_path, user_name, exe_time, exe_frequency,"
-                          " priority, exe_context, create_ts, modify_ts, instance_name, user_zone, auth_flag)"
-                          " values (?, ?, 'EMPTY_REI_PATH', ?, ?, ?, ?, '', ?, ?, ?, ?, ?)",
-                          {id, rule.text, rule.user, rule.due, rule.frequency, rule.priority, now, now, rule.instance,
-                           rule.user_zone, std::int64_t{rule.auth_flag}});
+                          " priority, exe_context, lock_host, lock_host_pid, lock_ts, create_ts, modify_ts)"
+                          " values (?, ?, 'EMPTY_REI_PATH', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                          {id, rule.text, rule.listed_user, rule.due, rule.frequency, rule.priority, context_of(rule).dump(),
+                           rule.lock_host, rule.lock_pid, rule.lock_time, now, now});
         transaction.commit();
         return id;
     }
@@ -658,6 +684,15 @@ namespace zone
         std::vector<DelayedRule> all;
         database_.query(std::string{rule_columns} + " order by priority desc, rule_exec_id", {},
                         [&all](const Row& row) { all.push_back(rule_from(row)); });
+        return all;
+    }
+
+    std::vector<std::int64_t> Catalog::due_rules(const std::string& now)
+    {
+        std::vector<std::int64_t> all;
+        database_.query("select rule_exec_id from R_RULE_EXEC where exe_time <= ? and lock_host = '' and lock_host_pid = '' and"
+                        " lock_ts = '' order by priority desc, rule_exec_id",
+                        {now}, [&all](const Row& row) { all.push_back(row.integer(0)); });
         return all;
     }
 
@@ -672,7 +707,7 @@ namespace zone
     bool Catalog::lock_rule(std::int64_t id, const std::string& host, int pid)
     {
         return database_.execute("update R_RULE_EXEC set lock_host = ?, lock_host_pid = ?, lock_ts = ?"
-                                 " where rule_exec_id = ? and lock_host = ''",
+                                 " where rule_exec_id = ? and lock_host = '' and lock_host_pid = '' and lock_ts = ''",
                                  {host, std::to_string(pid), catalog_now(), id}) == 1;
     }
 

@@ -83,19 +83,26 @@ namespace zone
         std::string modified;
     };
 
+    // A row of the delay queue. What can be queried of its owner is `listed_user`, a name without a zone; who it runs as,
+    // and who may delete it, is in its context (EXE_CONTEXT, JSON): name, zone, type and right of the session's client.
     struct DelayedRule
     {
         std::int64_t id = 0;
         std::string text;
+        std::string listed_user;
         std::string user;
         std::string user_zone;
-        std::string due;       // seconds since the epoch, not padded, as PLUSET makes it
+        std::string user_type;
+        int auth_flag = 0;
+        std::string due;       // seconds since the epoch, not padded, as PLUSET makes it; compared as text
         std::string frequency; // the EF text, rewritten by each run
         std::string priority;
         std::string instance;
         std::string last_run;
+        // The delay server that runs it, "" if none does. One that dies leaves its locks behind, and no other takes them.
         std::string lock_host;
-        int auth_flag = 0;
+        std::string lock_pid;
+        std::string lock_time;
     };
 
     class Catalog
@@ -114,6 +121,9 @@ namespace zone
         // Users and groups.
         std::int64_t add_user(const std::string& name, const std::string& type, const std::string& zone);
         void add_to_group(const std::string& group, const std::string& user);
+        // Takes permissions, memberships and AVUs along, but no data: that keeps the name of its owner. Delayed rules stay,
+        // and run.
+        void remove_user(const User& user);
         std::optional<User> find_user(const std::string& name, const std::string& zone);
         User user(const std::string& name, const std::string& zone); // Failure CAT_INVALID_USER
 
@@ -171,7 +181,10 @@ namespace zone
         // The delay queue.
         std::int64_t add_rule(const DelayedRule& rule);
         std::vector<DelayedRule> rules();
+        // Those a delay server fetches: due and without a lock, the most urgent first.
+        std::vector<std::int64_t> due_rules(const std::string& now);
         std::optional<DelayedRule> rule(std::int64_t id);
+        // False if it is locked, or gone.
         bool lock_rule(std::int64_t id, const std::string& host, int pid);
         void reschedule_rule(std::int64_t id, const std::string& last_run, const std::string& due,
                              const std::optional<std::string>& frequency);

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <deque>
 #include <map>
 
 namespace zone
@@ -21,6 +22,7 @@ namespace zone
     namespace
     {
         constexpr int connection_lost = -4000; // what the executor sees of an agent that died
+        const char* const service_account = "rods";
 
         volatile sig_atomic_t asked_to_end = 0;
 
@@ -63,14 +65,13 @@ namespace zone
             return 0;
         }
 
-        // The agent: a session of the user who queued the rule, with the right that session had, connected by the
-        // service account.
+        // The agent: a connection of the service account that takes the client of the rule's context for its own, right
+        // and all. Nobody looks whether there is such a user (any more).
         int execute(Server& server, const DelayedRule& rule)
         {
-            Session session{server, rule.user + "#" + rule.user_zone};
-            const auto service = session.catalog().user("rods", session.catalog().zone());
-            fill_user(session.comm()->proxyUser, service);
+            Session session{server, service_account};
             session.comm()->proxyUser.authInfo.authFlag = LOCAL_PRIV_USER_AUTH;
+            fill_user(session.comm()->clientUser, User{0, rule.user, rule.user_zone, rule.user_type});
             session.comm()->clientUser.authInfo.authFlag = rule.auth_flag;
             session.dies_at_call = planned_death(rule.text);
             session.rule = rule.id;
@@ -149,14 +150,19 @@ namespace zone
             catalog.reschedule_rule(rule.id, std::to_string(now), std::to_string(now + next.delay_seconds), next.frequency);
         }
 
-        bool is_due(const DelayedRule& rule)
-        {
-            return rule.lock_host.empty() && std::atoll(rule.due.c_str()) <= static_cast<long long>(std::time(nullptr));
-        }
-
         bool repeats_for_ever(const DelayedRule& rule)
         {
             return !rule.frequency.empty() && next_run(rule.frequency).decision == NextRun::again_whatever_happened;
+        }
+
+        // Whether a rule is due, or will be, other than those that repeat for ever and those nobody will run.
+        bool anything_waits(Catalog& catalog)
+        {
+            const auto rules = catalog.rules();
+            const std::string now = std::to_string(std::time(nullptr));
+            return std::any_of(rules.begin(), rules.end(), [&now](const DelayedRule& rule) {
+                return rule.lock_host.empty() && (rule.due <= now || !repeats_for_ever(rule));
+            });
         }
 
         // How long may be slept: to the next poll, the time-out or the end of an agent, whichever is first.
@@ -243,6 +249,7 @@ namespace zone
         ::signal(SIGINT, ask_to_end);
 
         std::map<pid_t, Running> running;
+        std::deque<std::int64_t> fetched; // and not begun
         const auto started = Clock::now();
         auto next_look = started;
         bool looked = false;
@@ -270,27 +277,39 @@ namespace zone
                 }
                 return 1;
             }
-            bool waiting = false;
-            const bool may_look = asked_to_end == 0 && !(options.once && looked);
-            if (may_look && (now >= next_look || options.until_idle)) {
-                const bool poll = now >= next_look;
-                for (const auto& rule : catalog.rules()) {
-                    waiting = waiting || (rule.lock_host.empty() && (is_due(rule) || !repeats_for_ever(rule)));
-                    if (!poll || !is_due(rule) || static_cast<int>(running.size()) >= options.executors ||
-                        !catalog.lock_rule(rule.id, server.name, ::getpid())) {
-                        continue;
-                    }
-                    Running agent;
-                    agent.rule = rule;
-                    const pid_t child = start_agent(server, rule, agent.result);
-                    running.emplace(child, std::move(agent));
+            const bool may_begin = asked_to_end == 0;
+            // The fetch is itself a task of the executors: it waits until one is free and nothing fetched before is left.
+            const bool free = fetched.empty() && static_cast<int>(running.size()) < options.executors;
+            if (may_begin && free && now >= next_look && !(options.once && looked)) {
+                for (const auto id : catalog.due_rules(std::to_string(std::time(nullptr)))) {
+                    fetched.push_back(id);
                 }
-                if (poll) {
-                    looked = true;
-                    next_look = now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.sleep_seconds));
-                }
+                looked = true;
+                next_look = now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.sleep_seconds));
             }
-            if (running.empty() && ((options.once && looked) || (options.until_idle && !waiting))) {
+            if (!may_begin) {
+                fetched.clear();
+            }
+            while (!fetched.empty() && static_cast<int>(running.size()) < options.executors) {
+                const auto id = fetched.front();
+                fetched.pop_front();
+                // Locked by another delay server, or deleted, since it was fetched.
+                if (!catalog.lock_rule(id, server.name, ::getpid())) {
+                    continue;
+                }
+                const auto rule = catalog.rule(id);
+                if (!rule) {
+                    continue;
+                }
+                Running agent;
+                agent.rule = *rule;
+                const pid_t child = start_agent(server, *rule, agent.result);
+                running.emplace(child, std::move(agent));
+            }
+            if (running.empty() && fetched.empty() && options.once && looked) {
+                return 0;
+            }
+            if (running.empty() && fetched.empty() && options.until_idle && !anything_waits(catalog)) {
                 return 0;
             }
             const double to_poll = std::chrono::duration<double>(next_look - Clock::now()).count();

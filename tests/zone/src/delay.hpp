@@ -19,12 +19,14 @@ namespace zone
         bool once = false;
         double timeout_seconds = 0; // 0: none
         // What becomes of a rule with EF whose agent was killed. The documentation says nothing. In 5.0.2 the
-        // executor reports over the connection that broke, so the rule keeps its lock and is never run again
-        // ("stuck"); by default the run counts as failed.
-        bool killed_means_stuck = false;
+        // executor reports over the connection that broke, so the rule keeps its lock and is never run again ("stuck");
+        // one without EF is deleted over a new connection. False: the run counts as failed, for tests that need the retry.
+        bool killed_means_stuck = true;
     };
 
-    // 0, or 1 if the time was up.
+    // 0, or 1 if the time was up. When this process is killed its agents go on to the end of their rules, but nobody takes
+    // the rules off the queue or unlocks them; what was fetched and not begun stays unlocked. Asked to end (SIGTERM) it
+    // waits for its agents and settles their rules.
     int run_delay_server(Server& server, const DelayOptions& options);
 
     // What the EF text says is to be done after a run.

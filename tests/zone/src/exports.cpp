@@ -45,6 +45,8 @@ namespace
     using zone::Failure;
     using zone::Session;
 
+    constexpr int sys_internal_null_input_err = -24000;
+
     struct Fault
     {
         int code = 0;
@@ -147,6 +149,13 @@ namespace
             return SYS_LIBRARY_ERROR;
         }
     }
+
+    // What packReiAndArg packs of a rule's context, as far as it matters to a delayed rule here.
+    struct PackedContext
+    {
+        userInfo_t client;
+        char instance[MAX_NAME_LEN];
+    };
 
     char* duplicate(const std::string& text)
     {
@@ -328,7 +337,14 @@ int rsModAccessControl(rsComm_t* comm, modAccessControlInp_t* input)
 int rsRuleExecSubmit(RsComm* comm, ruleExecSubmitInp_t* input, char** id)
 {
     return exported("ruleexecsubmit", comm, [&](Session& session) {
-        const auto number = zone::submit_rule(session, comm->clientUser, *input);
+        *id = nullptr;
+        const bytesBuf_t* packed = input->packedReiAndArgBBuf;
+        if (packed == nullptr || packed->buf == nullptr || packed->len != static_cast<int>(sizeof(PackedContext))) {
+            return sys_internal_null_input_err;
+        }
+        PackedContext context;
+        std::memcpy(static_cast<void*>(&context), packed->buf, sizeof context);
+        const auto number = zone::forward_or_submit_rule(session, context.client, context.instance, *input);
         *id = duplicate(std::to_string(number));
         return 0;
     });
@@ -341,17 +357,25 @@ int _delayExec(const char* action, const char* /* recovery */, const char* condi
         if (rei->uoic == nullptr) {
             throw Failure{SYS_NULL_INPUT, "the rule's context has no user"};
         }
-        zone::queue_rule(session, *rei->uoic, text_or_empty(action), text_or_empty(condition));
+        // A copy: the session's client, where it is that, changes meanwhile.
+        const userInfo_t client = *rei->uoic;
+        zone::queue_rule(session, client, text_or_empty(action), text_or_empty(condition));
         return 0;
     });
 }
 
-// Some plugins pack a rule's context themselves before rsRuleExecSubmit; here the context is the session.
-int packReiAndArg(ruleExecInfo_t* /* rei */, char* /* arguments */[], int /* count */, bytesBuf_t** packed)
+// Some plugins pack a rule's context themselves before rsRuleExecSubmit.
+int packReiAndArg(ruleExecInfo_t* rei, char* /* arguments */[], int /* count */, bytesBuf_t** packed)
 {
+    if (rei == nullptr || packed == nullptr || rei->uoic == nullptr) {
+        return sys_internal_null_input_err;
+    }
+    auto* context = static_cast<PackedContext*>(std::calloc(1, sizeof(PackedContext)));
+    context->client = *rei->uoic;
+    zone::copy_to(context->instance, rei->pluginInstanceName);
     *packed = static_cast<bytesBuf_t*>(std::calloc(1, sizeof(bytesBuf_t)));
-    (*packed)->buf = ::strdup("rei");
-    (*packed)->len = 4;
+    (*packed)->buf = context;
+    (*packed)->len = sizeof(PackedContext);
     return 0;
 }
 

@@ -78,9 +78,20 @@ namespace zone
                 {COL_COLL_ACCESS_NAME, {"ct", "token_name"}},
                 {COL_RULE_EXEC_ID, {"q", "rule_exec_id"}},
                 {COL_RULE_EXEC_NAME, {"q", "rule_name"}},
+                {1002, {"q", "rei_file_path"}}, // these and the following: COL_RULE_EXEC_*
                 {COL_RULE_EXEC_USER_NAME, {"q", "user_name"}},
+                {1004, {"q", "exe_address"}},
                 {COL_RULE_EXEC_TIME, {"q", "exe_time"}},
                 {COL_RULE_EXEC_FREQUENCY, {"q", "exe_frequency"}},
+                {1007, {"q", "priority"}},
+                {1008, {"q", "estimated_exe_time"}},
+                {1009, {"q", "notification_addr"}},
+                {1010, {"q", "last_exe_time"}},
+                {1011, {"q", "exe_status"}},
+                {1012, {"q", "exe_context"}},
+                {1013, {"q", "lock_host"}},
+                {1014, {"q", "lock_host_pid"}},
+                {1015, {"q", "lock_ts"}},
             };
             return all;
         }

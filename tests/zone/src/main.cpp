@@ -2,8 +2,10 @@
 // The command line of the stand-in zone, and the processes behind it: each run of the program is the agent
 // factory of one server, which loads the plugins and calls `setup`; each connection is a forked child.
 
+#include "administration.hpp"
 #include "bench.hpp"
 #include "delay.hpp"
+#include "meeting.hpp"
 #include "operations.hpp"
 #include "remote.hpp"
 #include "session.hpp"
@@ -16,6 +18,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -50,6 +53,13 @@ Commands:
   bench rule-exists NAME COUNT
   bench event PEP COUNT [--user USER] [--collection PATH]
   sql QUERY                                            straight from the catalog, tab-separated
+  policy administrators|everybody                      who may change AVUs by the site's own rules
+  queue [--user NAME] [--at SECONDS | --in SECONDS] [--frequency EF] [--priority P] [--instance NAME] [--count N]
+        [--lock HOST [--lock-pid PID] [--lock-time SECONDS]] TEXT
+                                                       rows of the delay queue, past the server
+  rum                                                  removes the rows of AVUs that no object has (iadmin rum)
+  meeting avu|collection CLIENTS [SUBJECT]             so many clients wait for each other between looking for a row and
+                                                       inserting it; SUBJECT is the attribute or the path
   costs                                                sums of what plugins cost, of all agents that have ended
 
 Verbs:
@@ -416,7 +426,7 @@ Verbs:
                     options.once = true;
                 }
                 else if (line.take("--killed-agent")) {
-                    options.killed_means_stuck = line.next("failed or stuck") == "stuck";
+                    options.killed_means_stuck = line.next("failed or stuck") != "failed";
                 }
                 else {
                     line.end();
@@ -451,6 +461,94 @@ Verbs:
                 std::printf("%s\n", report.c_str());
                 return 0;
             });
+        }
+
+        int meeting(const Global& global, Line& line)
+        {
+            const std::string point = line.next("point");
+            const int clients = std::atoi(line.next("number of clients").c_str());
+            const std::string subject = line.done() ? "" : line.next("subject");
+            line.end();
+            if (!is_meeting_point(point) || clients < 1) {
+                throw UsageError{"a meeting is at [avu] or [collection], of at least one client"};
+            }
+            arrange_meeting(global.directory, point, clients, subject);
+            return 0;
+        }
+
+        int policy(const Global& global, Line& line)
+        {
+            const std::string who = line.next("administrators or everybody");
+            line.end();
+            if (who != "administrators" && who != "everybody") {
+                throw UsageError{"AVUs are changed by [administrators] or by [everybody]"};
+            }
+            set_metadata_policy(global.directory, who == "administrators");
+            return 0;
+        }
+
+        // Puts rows into the delay queue past the server: whoever's, locked by whomever.
+        int queue_rows(const Global& global, Line& line)
+        {
+            Database database{global.directory + "/catalog.sqlite"};
+            Catalog catalog{database, Catalog::zone_of(database)};
+            DelayedRule rule;
+            rule.user = "rods";
+            rule.user_zone = catalog.zone();
+            rule.user_type = "rodsadmin";
+            rule.auth_flag = LOCAL_PRIV_USER_AUTH;
+            rule.priority = "5";
+            rule.due = std::to_string(std::time(nullptr));
+            long count = 1;
+            for (bool options = true; options;) {
+                const auto take = [&line](const char* option, std::string& value) {
+                    const bool there = line.take(option);
+                    if (there) {
+                        value = line.next(option);
+                    }
+                    return there;
+                };
+                std::string number;
+                if (take("--count", number)) {
+                    count = std::atol(number.c_str());
+                }
+                else if (take("--in", number)) {
+                    rule.due = std::to_string(std::time(nullptr) + std::atol(number.c_str()));
+                }
+                else if (take("--user", rule.user)) {
+                    const auto user = catalog.find_user(rule.user, rule.user_zone);
+                    const bool administrator = user && user->type == "rodsadmin";
+                    rule.user_type = administrator ? "rodsadmin" : "rodsuser";
+                    rule.auth_flag = administrator ? LOCAL_PRIV_USER_AUTH : LOCAL_USER_AUTH;
+                }
+                else if (take("--lock", rule.lock_host)) {
+                    rule.lock_pid = rule.lock_pid.empty() ? "1" : rule.lock_pid;
+                    rule.lock_time = rule.lock_time.empty() ? catalog_now() : rule.lock_time;
+                }
+                else {
+                    options = take("--at", rule.due) || take("--frequency", rule.frequency) || take("--priority", rule.priority) ||
+                              take("--lock-pid", rule.lock_pid) || take("--lock-time", rule.lock_time) ||
+                              take("--instance", rule.instance);
+                }
+            }
+            rule.text = line.next("text");
+            line.end();
+            rule.listed_user = rule.user;
+            Transaction transaction{database};
+            for (long i = 0; i < count; ++i) {
+                catalog.add_rule(rule);
+            }
+            transaction.commit();
+            return 0;
+        }
+
+        // iadmin rum: the rows of AVUs that no object has.
+        int remove_unused_metadata(const Global& global, Line& line)
+        {
+            line.end();
+            Database database{global.directory + "/catalog.sqlite"};
+            std::printf("%d\n", database.execute("delete from R_META_MAIN where meta_id not in (select meta_id from R_OBJT_METAMAP)"));
+            return 0;
         }
 
         // The sums of the ledger: of clients' connections, and of the agents that ran delayed rules.
@@ -533,6 +631,18 @@ Verbs:
             }
             if (command == "sql") {
                 return sql(global, line);
+            }
+            if (command == "meeting") {
+                return meeting(global, line);
+            }
+            if (command == "policy") {
+                return policy(global, line);
+            }
+            if (command == "queue") {
+                return queue_rows(global, line);
+            }
+            if (command == "rum") {
+                return remove_unused_metadata(global, line);
             }
             if (command == "costs") {
                 return costs(global, line);

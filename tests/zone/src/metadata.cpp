@@ -3,12 +3,16 @@
 #include "metadata.hpp"
 
 #include "json.hpp"
+#include "meeting.hpp"
 #include "support.hpp"
 
 #include "irods/rcMisc.h"
 #include "irods/rodsKeyWdDef.h"
 
+#include <map>
 #include <optional>
+#include <set>
+#include <tuple>
 
 namespace zone
 {
@@ -22,17 +26,16 @@ namespace zone
             return text == nullptr ? "" : text;
         }
 
+        // Of several equal ones the one inserted first. PostgreSQL promises no order, but that is what it gives.
         std::optional<std::int64_t> find_avu(Database& database, const Avu& avu)
         {
-            return database.integer("select meta_id from R_META_MAIN where meta_attr_name = ? and meta_attr_value = ? and meta_attr_unit = ?",
+            return database.integer("select meta_id from R_META_MAIN where meta_attr_name = ? and meta_attr_value = ? and meta_attr_unit = ?"
+                                    " order by meta_id limit 1",
                                     {avu.attribute, avu.value, avu.units});
         }
 
-        std::int64_t find_or_insert_avu(Catalog& catalog, const Avu& avu)
+        std::int64_t insert_avu(Catalog& catalog, const Avu& avu)
         {
-            if (const auto id = find_avu(catalog.database(), avu)) {
-                return *id;
-            }
             const auto id = catalog.next_id();
             const auto now = catalog_now();
             catalog.database().execute("insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit, create_ts, modify_ts)"
@@ -41,11 +44,16 @@ namespace zone
             return id;
         }
 
-        // True if it was not there before.
-        bool attach(Catalog& catalog, std::int64_t object, std::int64_t avu)
+        // Failure CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME if the object has this row already.
+        void attach(Catalog& catalog, std::int64_t object, std::int64_t avu)
         {
             const auto now = catalog_now();
-            return catalog.database().execute("insert or ignore into R_OBJT_METAMAP values (?, ?, ?, ?)", {object, avu, now, now}) == 1;
+            catalog.database().execute("insert into R_OBJT_METAMAP values (?, ?, ?, ?)", {object, avu, now, now});
+        }
+
+        bool is_attached(Catalog& catalog, std::int64_t object, std::int64_t avu)
+        {
+            return catalog.database().integer("select 1 from R_OBJT_METAMAP where object_id = ? and meta_id = ?", {object, avu}).has_value();
         }
 
         void require_valid(const Avu& avu)
@@ -77,34 +85,42 @@ namespace zone
         {
             require_valid(avu);
             Catalog& catalog = session.catalog();
+            // Before the transaction, which here keeps all others out: what they commit from now on is not seen.
+            const auto known = find_avu(catalog.database(), avu);
+            meet(session.server().directory, "avu", avu.attribute);
             Transaction transaction{catalog.database()};
-            if (!attach(catalog, object, find_or_insert_avu(catalog, avu))) {
-                throw Failure{CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME, "the object has that AVU already"};
-            }
+            attach(catalog, object, known ? *known : insert_avu(catalog, avu));
             transaction.commit();
         }
 
-        // In place where the object has exactly one AVU of that name and shares it with none (keeping its create
-        // time); else all of that name are taken off and the new one is added.
+        // In place where the object has exactly one AVU of that name and shares it with none, keeping its create time
+        // (so a second row of a triple may come about); added where it has none; else all of that name are taken off and
+        // the new one is added. In that last case the name is a pattern, as it is in 5.0.2: `set` of `a_b` also takes
+        // `axb` off.
         void set(Session& session, std::int64_t object, const Avu& avu)
         {
             require_valid(avu);
             Catalog& catalog = session.catalog();
             Database& database = catalog.database();
-            Transaction transaction{database};
             std::vector<std::int64_t> uses;
             database.query("select m.meta_id from R_OBJT_METAMAP m where m.meta_id in (select a.meta_id from R_META_MAIN a join"
                            " R_OBJT_METAMAP o on o.meta_id = a.meta_id where o.object_id = ? and a.meta_attr_name = ?) limit 2",
                            {object, avu.attribute}, [&uses](const Row& row) { uses.push_back(row.integer(0)); });
+            if (uses.empty()) {
+                add(session, object, avu);
+                return;
+            }
+            Transaction transaction{database};
             if (uses.size() == 1) {
                 database.execute("update R_META_MAIN set meta_attr_value = ?, meta_attr_unit = ?, modify_ts = ? where meta_id = ?",
                                  {avu.value, avu.units, catalog_now(), uses.front()});
             }
             else {
                 database.execute("delete from R_OBJT_METAMAP where object_id = ? and meta_id in"
-                                 " (select meta_id from R_META_MAIN where meta_attr_name = ?)",
+                                 " (select meta_id from R_META_MAIN where meta_attr_name like ? escape '\\')",
                                  {object, avu.attribute});
-                attach(catalog, object, find_or_insert_avu(catalog, avu));
+                const auto known = find_avu(database, avu);
+                attach(catalog, object, known ? *known : insert_avu(catalog, avu));
             }
             transaction.commit();
         }
@@ -157,7 +173,8 @@ namespace zone
             after.units = units.value_or(before.units);
             Transaction transaction{session.catalog().database()};
             remove(session, object, before);
-            attach(session.catalog(), object, find_or_insert_avu(session.catalog(), after));
+            const auto known = find_avu(session.catalog().database(), after);
+            attach(session.catalog(), object, known ? *known : insert_avu(session.catalog(), after));
             transaction.commit();
         }
 
@@ -181,7 +198,65 @@ namespace zone
             return found->as_string();
         }
 
-        void apply_one(Catalog& catalog, std::int64_t object, const Json& operation, std::int64_t index)
+        // What a client saw of a triple before others could insert it or attach it.
+        struct Seen
+        {
+            std::optional<std::int64_t> avu;
+            bool attached = false;
+        };
+        using SeenTriples = std::map<std::tuple<std::string, std::string, std::string>, Seen>;
+
+        // Looks for the rows of all triples that are to be added, each before it is touched, and then meets the others.
+        // What the first operation of a triple saw is not true for the later ones, which look for themselves.
+        SeenTriples look_at(Session& session, std::int64_t object, const Json& operations)
+        {
+            Catalog& catalog = session.catalog();
+            SeenTriples all;
+            std::set<SeenTriples::key_type> touched;
+            for (const auto& operation : operations.elements()) {
+                Avu avu;
+                try {
+                    avu = {member(operation, "attribute"), member(operation, "value"),
+                           operation.find("units") != nullptr ? member(operation, "units") : ""};
+                    if (member(operation, "operation") != "add") {
+                        touched.insert({avu.attribute, avu.value, avu.units});
+                        continue;
+                    }
+                }
+                catch (const std::invalid_argument&) {
+                    continue; // told when its turn comes
+                }
+                const SeenTriples::key_type triple{avu.attribute, avu.value, avu.units};
+                if (!touched.insert(triple).second) {
+                    continue;
+                }
+                Seen seen{find_avu(catalog.database(), avu), false};
+                seen.attached = seen.avu && is_attached(catalog, object, *seen.avu);
+                if (meet(session.server().directory, "avu", avu.attribute) || !seen.avu) {
+                    all.emplace(triple, seen);
+                }
+            }
+            return all;
+        }
+
+        void add_unless_attached(Catalog& catalog, std::int64_t object, const Avu& avu, SeenTriples& before)
+        {
+            Seen seen;
+            const auto known = before.find({avu.attribute, avu.value, avu.units});
+            if (known != before.end()) {
+                seen = known->second;
+                before.erase(known);
+            }
+            else {
+                seen.avu = find_avu(catalog.database(), avu);
+                seen.attached = seen.avu && is_attached(catalog, object, *seen.avu);
+            }
+            if (!seen.attached) {
+                attach(catalog, object, seen.avu ? *seen.avu : insert_avu(catalog, avu));
+            }
+        }
+
+        void apply_one(Catalog& catalog, std::int64_t object, const Json& operation, std::int64_t index, SeenTriples& seen)
         {
             try {
                 Avu avu{member(operation, "attribute"), member(operation, "value"), ""};
@@ -194,9 +269,10 @@ namespace zone
                 }
                 const std::string kind = member(operation, "operation");
                 if (kind == "add") {
-                    attach(catalog, object, find_or_insert_avu(catalog, avu));
+                    add_unless_attached(catalog, object, avu, seen);
                 }
                 else if (kind == "remove") {
+                    // The first row of the triple, whether the object has that one or another.
                     if (const auto id = find_avu(catalog.database(), avu)) {
                         catalog.database().execute("delete from R_OBJT_METAMAP where object_id = ? and meta_id = ?", {object, *id});
                     }
@@ -207,6 +283,10 @@ namespace zone
             }
             catch (const std::invalid_argument& e) {
                 throw AtomicFailure{JSON_VALIDATION_ERROR, error_object(operation, index, e.what())};
+            }
+            catch (const Failure& failure) {
+                // Whatever the database refuses, a row that exists included.
+                throw AtomicFailure{SYS_LIBRARY_ERROR, error_object(operation, index, failure.what())};
             }
         }
 
@@ -280,10 +360,11 @@ namespace zone
             if (operations == nullptr) {
                 throw AtomicFailure{SYS_INTERNAL_ERR, error_object({}, 0, "key 'operations' not found")};
             }
+            SeenTriples seen = look_at(session, object, *operations);
             Transaction transaction{catalog.database()};
             std::int64_t index = 0;
             for (const auto& operation : operations->elements()) {
-                apply_one(catalog, object, operation, index);
+                apply_one(catalog, object, operation, index, seen);
                 ++index;
             }
             transaction.commit();
@@ -391,7 +472,7 @@ namespace zone
     void copy_metadata(Catalog& catalog, std::int64_t from, std::int64_t to)
     {
         const auto now = catalog_now();
-        catalog.database().execute("insert or ignore into R_OBJT_METAMAP select ?, meta_id, ?, ? from R_OBJT_METAMAP where object_id = ?",
+        catalog.database().execute("insert into R_OBJT_METAMAP select ?, meta_id, ?, ? from R_OBJT_METAMAP where object_id = ?",
                                    {to, now, now, from});
     }
 } // namespace zone

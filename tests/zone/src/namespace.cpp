@@ -4,6 +4,7 @@
 
 #include "operations.hpp"
 
+#include "meeting.hpp"
 #include "remote.hpp"
 #include "support.hpp"
 
@@ -160,6 +161,7 @@ namespace zone
             make_collection_without_policy(session, parent_of(path), true);
         }
         require_may_create_in(session, parent_of(path));
+        meet(session.server().directory, "collection", path);
         register_new_collection(session, path, session.client_user());
         static_policy(session, "acPostProcForCollCreate");
     }

@@ -3,6 +3,7 @@
 
 #include "operations.hpp"
 
+#include "administration.hpp"
 #include "remote.hpp"
 #include "support.hpp"
 
@@ -277,15 +278,22 @@ namespace zone
     void static_policy(Session& session, const char* name, const std::vector<std::string>& words)
     {
         PluginHost& plugins = session.server().plugins;
-        if (!plugins.rule_exists(name)) {
-            return;
+        if (plugins.rule_exists(name)) {
+            RuleContext context{session.comm(), ""};
+            // As applyRuleArg does: the words themselves, neither an instance name nor a context before them.
+            const auto result =
+                plugins.exec_rule(name, [&words] { return Arguments(words.begin(), words.end()); }, context.callback());
+            if (!result.ok()) {
+                throw Failure{static_cast<int>(result.code()), std::string{name} + " failed"};
+            }
+            if (result.code() != RULE_ENGINE_CONTINUE) {
+                return; // a plugin has the last word
+            }
         }
-        RuleContext context{session.comm(), ""};
-        // As applyRuleArg does: the words themselves, neither an instance name nor a context before them.
-        const auto result =
-            plugins.exec_rule(name, [&words] { return Arguments(words.begin(), words.end()); }, context.callback());
-        if (!result.ok()) {
-            throw Failure{static_cast<int>(result.code()), std::string{name} + " failed"};
+        if (std::strcmp(name, "acPreProcForModifyAVUMetadata") == 0) {
+            if (const int code = metadata_policy(session)) {
+                throw Failure{code, std::string{name} + ": refused by the site's policy"};
+            }
         }
     }
 } // namespace zone

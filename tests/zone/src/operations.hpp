@@ -153,9 +153,13 @@ namespace zone
     // A rule with strings in and out, as the native rule language calls one.
     int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments);
 
-    // Queues a rule for later. Throws Failure.
+    // Queues a rule for later, with this client in its context. Throws Failure.
     std::int64_t queue_rule(Session& session, const userInfo_t& user, const std::string& text, const std::string& conditions);
-    std::int64_t submit_rule(Session& session, const userInfo_t& user, ruleExecSubmitInp_t& input);
+    // The same for an input filled in by the caller; on a consumer the provider does it. `user` is the client of the
+    // rule's context, and becomes the client of the session that writes the row: this one, or the provider's.
+    std::int64_t forward_or_submit_rule(Session& session, const userInfo_t& user, const std::string& instance, ruleExecSubmitInp_t& input);
+    // What the above sent.
+    std::int64_t submit_forwarded_rule(Session& session, const std::string& request);
 
     // ---- shared by the above ----------------------------------------------------------------------------------
 

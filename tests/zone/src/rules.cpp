@@ -6,6 +6,7 @@
 #include "metadata.hpp"
 #include "remote.hpp"
 #include "support.hpp"
+#include "verbs.hpp"
 
 #include "irods/execMyRule.h"
 #include "irods/irods_log.hpp"
@@ -23,6 +24,9 @@ namespace zone
     namespace
     {
         constexpr int input_arg_not_well_formed_err = -1084000;
+        constexpr int cat_success_but_with_no_info = -819000;
+        constexpr int user_access_denied = -350000;
+        constexpr int date_format_err = -1100000;
         constexpr std::size_t longest_frequency = 63;
 
         // Rule text with one of these after a dollar is refused: it might be a session variable of old.
@@ -280,43 +284,108 @@ namespace zone
 
     int delete_rule(Session& session, std::int64_t id)
     {
+        const std::string text = std::to_string(id);
         return api(
             session, "rule_exec_del",
             [&] {
                 const auto rule = session.catalog().rule(id);
                 if (!rule) {
-                    throw Failure{CAT_NO_ROWS_FOUND, "no such delayed rule"};
+                    throw Failure{session.privileged() ? cat_success_but_with_no_info : CAT_NO_ROWS_FOUND, "no such delayed rule"};
                 }
+                // Whose it is says its context, not the column with a name. That it is running does not matter.
                 if (!session.privileged() && (rule->user != session.actor().name || rule->user_zone != session.actor().zone)) {
-                    throw Failure{CAT_INSUFFICIENT_PRIVILEGE_LEVEL, "the rule is another user's"};
+                    throw Failure{user_access_denied, "the rule is another user's"};
                 }
-                session.catalog().remove_rule(id);
+                const char* id_text = text.c_str();
+                database_operation(session, "del_rule_exec", [&] { session.catalog().remove_rule(id); }, id_text);
                 return 0;
             },
             &id);
     }
 
-    std::int64_t submit_rule(Session& session, const userInfo_t& user, ruleExecSubmitInp_t& input)
+    namespace
     {
-        if (has_session_variable(input.ruleName)) {
-            throw Failure{RE_UNSUPPORTED_SESSION_VAR, "Rules cannot contain session variables. Use dynamic PEPs instead."};
+        std::int64_t submit_rule(Session& session, const userInfo_t& user, const std::string& instance, ruleExecSubmitInp_t& input)
+        {
+            if (has_session_variable(input.ruleName)) {
+                throw Failure{RE_UNSUPPORTED_SESSION_VAR, "Rules cannot contain session variables. Use dynamic PEPs instead."};
+            }
+            // The server unpacks the context it was given, and with it makes its client the session's: whoever queues a rule as
+            // another user has become that user.
+            const userInfo_t client = user;
+            session.comm()->clientUser = client;
+            DelayedRule rule;
+            rule.text = input.ruleName;
+            rule.listed_user = input.userName;
+            rule.user = client.userName;
+            rule.user_zone = client.rodsZone;
+            rule.user_type = client.userType;
+            rule.auth_flag = client.authInfo.authFlag;
+            rule.due = input.exeTime[0] != '\0' ? std::string{input.exeTime} : std::to_string(std::time(nullptr));
+            rule.frequency = input.exeFrequency;
+            rule.priority = input.priority[0] != '\0' ? input.priority : "5";
+            if (rule.priority.size() != 1 || rule.priority[0] < '1' || rule.priority[0] > '9') {
+                throw Failure{SYS_INVALID_INPUT_PARAM, "the priority of a delayed rule is 1 to 9"};
+            }
+            rule.instance = instance;
+            database_operation(session, "reg_rule_exec", [&] { rule.id = session.catalog().add_rule(rule); }, &input);
+            copy_to(input.ruleExecId, std::to_string(rule.id));
+            return rule.id;
         }
-        DelayedRule rule;
-        rule.text = input.ruleName;
-        rule.user = user.userName;
-        rule.user_zone = user.rodsZone;
-        rule.auth_flag = user.authInfo.authFlag;
-        rule.due = input.exeTime[0] != '\0' ? std::string{input.exeTime} : std::to_string(std::time(nullptr));
-        rule.frequency = input.exeFrequency;
-        rule.priority = input.priority[0] != '\0' ? input.priority : "5";
-        if (rule.priority.size() != 1 || rule.priority[0] < '1' || rule.priority[0] > '9') {
-            throw Failure{SYS_INVALID_INPUT_PARAM, "the priority of a delayed rule is 1 to 9"};
+    } // namespace
+
+    std::int64_t forward_or_submit_rule(Session& session, const userInfo_t& user, const std::string& instance, ruleExecSubmitInp_t& input)
+    {
+        if (session.remote() == nullptr) {
+            return submit_rule(session, user, instance, input);
         }
-        const char* instance = getValByKey(&input.condInput, INSTANCE_NAME_KW);
-        rule.instance = instance != nullptr ? instance : "";
-        database_operation(session, "reg_rule_exec", [&] { rule.id = session.catalog().add_rule(rule); }, &input);
-        copy_to(input.ruleExecId, std::to_string(rule.id));
-        return rule.id;
+        // A call on the connection to the provider. There, and not here, the session becomes the rule's client.
+        const Json request = Json::object({{"text", to_json_bytes(input.ruleName)},
+                                           {"listed_user", std::string{input.userName}},
+                                           {"user", std::string{user.userName}},
+                                           {"zone", std::string{user.rodsZone}},
+                                           {"type", std::string{user.userType}},
+                                           {"auth_flag", user.authInfo.authFlag},
+                                           {"instance", instance},
+                                           {"due", std::string{input.exeTime}},
+                                           {"frequency", std::string{input.exeFrequency}},
+                                           {"priority", std::string{input.priority}}});
+        const auto answer = session.remote()->call({"submit-rule", request.dump()});
+        if (answer.code < 0) {
+            throw Failure{answer.code, "the provider refused the delayed rule"};
+        }
+        copy_to(input.ruleExecId, answer.output);
+        return std::stoll(answer.output);
+    }
+
+    std::int64_t submit_forwarded_rule(Session& session, const std::string& text)
+    {
+        const Json request = Json::parse(text);
+        const auto word = [&request](const char* name) { return bytes_of(*request.find(name)); };
+        auto input = std::make_unique<ruleExecSubmitInp_t>();
+        std::memset(static_cast<void*>(input.get()), 0, sizeof(ruleExecSubmitInp_t));
+        copy_to(input->ruleName, word("text"));
+        copy_to(input->userName, word("listed_user"));
+        copy_to(input->exeTime, word("due"));
+        copy_to(input->exeFrequency, word("frequency"));
+        copy_to(input->priority, word("priority"));
+        userInfo_t user;
+        std::memset(static_cast<void*>(&user), 0, sizeof user);
+        fill_user(user, User{0, word("user"), word("zone"), word("type")});
+        user.authInfo.authFlag = static_cast<int>(request.find("auth_flag")->as_integer());
+        char* id = nullptr;
+        std::int64_t number = 0;
+        const int code = api(
+            session, "rule_exec_submit",
+            [&] {
+                number = submit_rule(session, user, word("instance"), *input);
+                return 0;
+            },
+            input.get(), &id);
+        if (code < 0) {
+            throw Failure{code, session.last_failure};
+        }
+        return number;
     }
 
     std::int64_t queue_rule(Session& session, const userInfo_t& user, const std::string& text, const std::string& conditions)
@@ -335,6 +404,9 @@ namespace zone
         copy_to(input->priority, element(conditions, "PRIORITY", found));
         const std::string at = element(conditions, "ET", found);
         if (found) {
+            if (at.empty() || at.find_first_not_of("0123456789") != std::string::npos) {
+                throw Failure{date_format_err, "[" + at + "]: only seconds since the epoch are understood here"};
+            }
             copy_to(input->exeTime, at);
         }
         const std::string after = element(conditions, "PLUSET", found);
@@ -342,7 +414,7 @@ namespace zone
             if (found) {
                 copy_to(input->exeTime, due_time(after));
             }
-            const auto id = submit_rule(session, user, *input);
+            const auto id = forward_or_submit_rule(session, user, instance, *input);
             clearKeyVal(&input->condInput);
             return id;
         }

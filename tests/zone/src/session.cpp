@@ -90,7 +90,11 @@ namespace zone
                                         hash == std::string::npos ? catalog_.zone() : user_with_zone.substr(hash + 1));
         std::memset(static_cast<void*>(comm_.get()), 0, sizeof(RsComm));
         fill_user(comm_->clientUser, user);
-        fill_user(comm_->proxyUser, user);
+        if (user.zone != catalog_.zone()) {
+            // Whatever they are at home.
+            comm_->clientUser.authInfo.authFlag = REMOTE_USER_AUTH;
+        }
+        comm_->proxyUser = comm_->clientUser;
         the_session = this;
     }
 

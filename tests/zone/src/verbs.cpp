@@ -2,6 +2,7 @@
 
 #include "verbs.hpp"
 
+#include "administration.hpp"
 #include "genquery2.hpp"
 #include "metadata.hpp"
 #include "operations.hpp"
@@ -790,12 +791,16 @@ namespace zone
                 list.push(Json::object({{"id", rule.id},
                                         {"text", to_json_bytes(rule.text)},
                                         {"user", rule.user},
+                                        {"zone", rule.user_zone},
+                                        {"listed_user", rule.listed_user},
                                         {"due", rule.due},
                                         {"frequency", rule.frequency},
                                         {"priority", rule.priority},
                                         {"instance", rule.instance},
                                         {"last_run", rule.last_run},
-                                        {"lock_host", rule.lock_host}}));
+                                        {"lock_host", rule.lock_host},
+                                        {"lock_pid", rule.lock_pid},
+                                        {"lock_time", rule.lock_time}}));
             }
             if (w.has("--json")) {
                 output = list.dump() + "\n";
@@ -814,7 +819,7 @@ namespace zone
             }
             int result = 0;
             for (const auto& rule : session.catalog().rules()) {
-                if (rule.user == session.actor().name) {
+                if (rule.listed_user == session.actor().name) {
                     const int code = delete_rule(session, rule.id);
                     result = code < 0 ? code : result;
                 }
@@ -828,6 +833,55 @@ namespace zone
             const Words w{words, {}, {}};
             const auto id = queue_rule(session, session.comm()->clientUser, w.at(1), w.at(0));
             output = std::to_string(id) + "\n";
+            return 0;
+        }
+
+        // ---- administration ----------------------------------------------------------------------------------
+
+        int verb_rmuser(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {"--leave-collections"}, {}};
+            return remove_user(session, w.at(0), w.has("--leave-collections"));
+        }
+
+        int verb_modresc(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {}, {}};
+            return modify_resource(session, w.at(0), w.at(1), w.count() > 2 ? w.at(2) : "");
+        }
+
+        int verb_modrescdatapaths(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {}, {}};
+            return modify_data_paths(session, w.at(0), w.at(1), w.at(2));
+        }
+
+        ReplicaChange replica_change(const Words& w)
+        {
+            ReplicaChange change;
+            change.path = w.at(0);
+            change.keyword = w.at(1);
+            change.value = w.at(2);
+            change.replica = std::atoi(w.value("-n").c_str());
+            change.all_replicas = w.has("-a");
+            change.admin = w.has("-M");
+            return change;
+        }
+
+        int verb_modify_info(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            return modify_data_info(session, replica_change(Words{words, {"-a", "-M"}, {"-n"}}));
+        }
+
+        int verb_modrepl(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            return repair_replica(session, replica_change(Words{words, {"-a"}, {"-n"}}));
+        }
+
+        int verb_submit_rule(Session& session, const std::vector<std::string>& words, std::string& output)
+        {
+            const Words w{words, {}, {}};
+            output = std::to_string(submit_forwarded_rule(session, w.at(0)));
             return 0;
         }
 
@@ -890,6 +944,12 @@ namespace zone
                 {"delay", "CONDITIONS TEXT", verb_delay},
                 {"qstat", "[--json]", verb_qstat},
                 {"qdel", "ID | -a", verb_qdel},
+                {"modify-info", "[-a | -n REPLICA] [-M] PATH KEYWORD VALUE   data_object_modify_info", verb_modify_info},
+                {"modrepl", "[-a | -n REPLICA] PATH KEYWORD VALUE      any keyword, for administrators", verb_modrepl},
+                {"rmuser", "[--leave-collections] NAME", verb_rmuser},
+                {"modresc", "NAME path PATH | NAME status STATUS | NAME rebalance", verb_modresc},
+                {"modrescdatapaths", "NAME OLD NEW", verb_modrescdatapaths},
+                {"submit-rule", "JSON                                   what a consumer asks the provider to queue", verb_submit_rule},
                 {"database-pep", "NAME PATH                            what a consumer reports to the provider", verb_database_pep},
             };
             return all;

@@ -18,17 +18,6 @@ fn with_object() -> Zone {
     zone
 }
 
-/// What a rule of the tracing plugin answers: a code and text.
-fn from_plugin(zone: &Zone, user: &str, words: &[&str]) -> (i64, String) {
-    let mut line = vec!["call-rule"];
-    line.extend_from_slice(words);
-    let answers = zone.script(user, &[json!(line)]);
-    assert_eq!(answers[0].code, 0, "{answers:?}");
-    let arguments: Vec<String> = serde_json::from_str(&answers[0].output).expect("JSON");
-    let (code, text) = arguments[0].split_once(' ').expect("a code");
-    (code.parse().expect("number"), text.to_owned())
-}
-
 // ---- permissions -----------------------------------------------------------------------------------------------
 
 #[test]
@@ -86,24 +75,9 @@ fn adding_twice_is_a_test_and_set() {
     assert_eq!(zone.fails("alice", &["meta", "add", "-d", &object(), "a", "v", "u"]), -809_000);
     zone.as_user("alice", &["meta", "add", "-d", &object(), "a", "v"]);
     assert_eq!(
-        from_plugin(&zone, "alice", &["trace_modavu", "add", "-d", &object(), "a", "v", "u"]).0,
+        zone.from_plugin("alice", &["trace_modavu", "add", "-d", &object(), "a", "v", "u"]).0,
         -809_000
     );
-}
-
-#[test]
-fn of_many_who_add_the_same_avu_one_wins() {
-    let zone = with_object();
-    let children: Vec<_> = (0..8)
-        .map(|_| {
-            zone.command(&["as", "alice", "meta", "add", "-d", &object(), "lock", "held"])
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .expect("starts")
-        })
-        .collect();
-    let won = children.into_iter().filter_map(|mut child| child.wait().ok()).filter(|s| s.success()).count();
-    assert_eq!(won, 1);
 }
 
 #[test]
@@ -134,6 +108,29 @@ fn set_modify_remove_and_copy() {
 }
 
 #[test]
+fn copying_onto_an_object_that_has_one_of_them_copies_nothing() {
+    let zone = with_object();
+    for (attribute, kind, name) in
+        [("a", "-d", object()), ("b", "-d", object()), ("b", "-C", HOME.to_owned())]
+    {
+        zone.as_user("alice", &["meta", "add", kind, &name, attribute, "1"]);
+    }
+    assert_eq!(zone.fails("alice", &["meta", "cp", "-d", "-C", &object(), HOME]), -809_000);
+    assert_eq!(zone.as_user("alice", &["meta", "ls", "--json", "-C", HOME]).trim(), r#"[["b","1",""]]"#);
+}
+
+#[test]
+fn set_takes_its_attribute_for_a_pattern_where_it_has_to_replace() {
+    let zone = with_object();
+    for (attribute, value) in [("a_b", "1"), ("a_b", "2"), ("axb", "3")] {
+        zone.as_user("alice", &["meta", "add", "-d", &object(), attribute, value]);
+    }
+    zone.as_user("alice", &["meta", "set", "-d", &object(), "a_b", "4"]);
+    let list = zone.as_user("alice", &["meta", "ls", "--json", "-d", &object()]);
+    assert_eq!(list.trim(), r#"[["a_b","4",""]]"#, "axb is gone too");
+}
+
+#[test]
 fn only_administrators_change_metadata_of_users_and_resources() {
     let zone = Zone::new();
     assert_eq!(zone.fails("alice", &["meta", "add", "-u", "alice", "a", "v"]), -830_000);
@@ -156,14 +153,14 @@ fn atomic_operations_are_all_or_none() {
         ]})
         .to_string()
     };
-    let (code, text) = from_plugin(&zone, "alice", &["trace_atomic", &request("burn")]);
+    let (code, text) = zone.from_plugin("alice", &["trace_atomic", &request("burn")]);
     assert_eq!(code, -1_811_000);
     assert!(text.contains("\"operation_index\":1"), "{text}");
     assert_eq!(zone.as_user("alice", &["meta", "ls", "-d", &object()]), "None\n");
     for _ in 0..2 {
-        assert_eq!(from_plugin(&zone, "alice", &["trace_atomic", &request("add")]), (0, "{}".into()));
+        assert_eq!(zone.from_plugin("alice", &["trace_atomic", &request("add")]), (0, "{}".into()));
     }
-    let (code, _) = from_plugin(&zone, "alice", &["trace_atomic", "{\"entity_name\": "]);
+    let (code, _) = zone.from_plugin("alice", &["trace_atomic", "{\"entity_name\": "]);
     assert_eq!(code, -1_084_000);
 }
 
@@ -175,17 +172,17 @@ fn the_sessions_flag_is_what_decides_on_the_provider() {
             {"operation": "add", "attribute": "a", "value": "v"}]})
         .to_string()
     };
-    let (code, text) = from_plugin(&zone, "bob", &["trace_atomic", &request(true)]);
+    let (code, text) = zone.from_plugin("bob", &["trace_atomic", &request(true)]);
     assert_eq!(code, -130_000);
     assert!(text.contains("Entity does not exist"), "{text}");
-    assert_eq!(from_plugin(&zone, "bob", &["trace_genquery2", "select DATA_NAME"]), (0, "[]".into()));
-    let answer = from_plugin(&zone, "bob", &["trace_genquery2_admin", "select DATA_NAME"]);
+    assert_eq!(zone.from_plugin("bob", &["trace_genquery2", "select DATA_NAME"]), (0, "[]".into()));
+    let answer = zone.from_plugin("bob", &["trace_genquery2_admin", "select DATA_NAME"]);
     assert_eq!(answer, (0, "[[\"x.tif\"]]".into()));
-    assert_eq!(from_plugin(&zone, "bob", &["trace_atomic_admin", &request(true)]).0, 0);
-    assert_eq!(from_plugin(&zone, "alice", &["trace_atomic", &request(true)]).0, -830_000);
+    assert_eq!(zone.from_plugin("bob", &["trace_atomic_admin", &request(true)]).0, 0);
+    assert_eq!(zone.from_plugin("alice", &["trace_atomic", &request(true)]).0, -830_000);
     // The classic call wants irodsAdmin as well, and that wants the flag.
-    assert_eq!(from_plugin(&zone, "bob", &["trace_modavu", "add", "-d", &object(), "b", "v"]).0, -818_000);
-    assert_eq!(from_plugin(&zone, "bob", &["trace_modavu_admin", "add", "-d", &object(), "b", "v"]).0, 0);
+    assert_eq!(zone.from_plugin("bob", &["trace_modavu", "add", "-d", &object(), "b", "v"]).0, -818_000);
+    assert_eq!(zone.from_plugin("bob", &["trace_modavu_admin", "add", "-d", &object(), "b", "v"]).0, 0);
 }
 
 #[test]
@@ -320,9 +317,9 @@ fn genquery2_fails_as_a_whole_for_a_name_that_is_not_utf8() {
 #[test]
 fn genquery1_knows_the_owner() {
     let zone = with_object();
-    assert_eq!(from_plugin(&zone, "alice", &["trace_genquery1", "x.tif"]), (0, "alice".into()));
-    assert_eq!(from_plugin(&zone, "bob", &["trace_genquery1", "x.tif"]).0, -808_000);
-    assert_eq!(from_plugin(&zone, "bob", &["trace_genquery1_admin", "x.tif"]), (0, "alice".into()));
+    assert_eq!(zone.from_plugin("alice", &["trace_genquery1", "x.tif"]), (0, "alice".into()));
+    assert_eq!(zone.from_plugin("bob", &["trace_genquery1", "x.tif"]).0, -808_000);
+    assert_eq!(zone.from_plugin("bob", &["trace_genquery1_admin", "x.tif"]), (0, "alice".into()));
 }
 
 // ---- names -----------------------------------------------------------------------------------------------------

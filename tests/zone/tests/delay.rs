@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::Zone;
@@ -130,7 +131,7 @@ fn a_killed_agent_is_a_failed_run() {
     zone.set("TRACE_EXPRESSION", "kill");
     zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME><EF>1h REPEAT UNTIL SUCCESS</EF>", "x"]);
     zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "once"]);
-    zone.must(&["delay-server", "--once"]);
+    zone.must(&["delay-server", "--once", "--killed-agent", "failed"]);
     assert_eq!(runs(&zone).len(), 2);
     let left = queue(&zone);
     assert_eq!(left.len(), 1);
@@ -138,14 +139,216 @@ fn a_killed_agent_is_a_failed_run() {
 }
 
 #[test]
-fn a_killed_agent_may_leave_its_rule_locked_as_5_0_2_does() {
+fn a_killed_agent_leaves_a_repeating_rule_locked_and_another_is_gone() {
     let mut zone = Zone::new();
     zone.set("TRACE_EXPRESSION", "kill");
     zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME><EF>1s REPEAT FOR EVER</EF>", "x"]);
-    zone.must(&["delay-server", "--once", "--killed-agent", "stuck"]);
-    assert_eq!(queue(&zone)[0]["lock_host"], "provider");
+    zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "once"]);
     zone.must(&["delay-server", "--once"]);
-    assert_eq!(runs(&zone).len(), 1, "never again");
+    assert_eq!(runs(&zone).len(), 2);
+    let left = queue(&zone);
+    assert_eq!((left.len(), &left[0]["lock_host"]), (1, &json!("provider")));
+    zone.must(&["delay-server", "--once"]);
+    assert!(runs(&zone).is_empty(), "never again");
+}
+
+#[test]
+fn a_delay_server_that_dies_leaves_its_rules_locked_and_its_agents_go_on() {
+    let mut zone = Zone::new();
+    let go = zone.path("go");
+    zone.set("TRACE_EXPRESSION", &format!("wait {}", common::text(&go)));
+    for i in 0..3 {
+        zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", &format!("rule {i}")]);
+    }
+    let mut server =
+        zone.command(&["delay-server", "--executors", "2", "--sleep", "0.05"]).spawn().expect("starts");
+    let pid = server.id().to_string();
+    let begun = |zone: &Zone| {
+        std::fs::read_to_string(zone.path("trace.log")).unwrap_or_default().matches(" expression ").count()
+    };
+    zone.wait_until("two rules run", |zone| begun(zone) == 2);
+    server.kill().expect("killed");
+    server.wait().expect("ends");
+
+    let locks = |zone: &Zone| -> Vec<(String, String)> {
+        let pair = |rule: &Value| {
+            let word = |name: &str| rule[name].as_str().expect("text").to_owned();
+            (word("lock_host"), word("lock_pid"))
+        };
+        queue(zone).iter().map(pair).collect()
+    };
+    let held = ("provider".to_owned(), pid.clone());
+    assert_eq!(locks(&zone), [held.clone(), held.clone(), (String::new(), String::new())]);
+
+    // The agents come to the end of their rules; nobody is left to take them off the queue.
+    std::fs::write(&go, "").expect("write");
+    zone.wait_until("both agents have ended", |zone| {
+        let costs: Value = serde_json::from_str(&zone.must(&["costs"])).expect("JSON");
+        costs["rules"]["agents"] == 2
+    });
+    assert_eq!(locks(&zone).len(), 3);
+
+    until_idle(&zone);
+    assert_eq!(runs(&zone).len(), 3, "the one that nobody had begun");
+    assert_eq!(locks(&zone), [held.clone(), held]);
+
+    // Whose they are may delete them.
+    zone.as_user("alice", &["qdel", "-a"]);
+    assert!(queue(&zone).is_empty());
+}
+
+#[test]
+fn a_delay_server_that_is_asked_to_end_settles_what_runs_and_begins_nothing() {
+    let mut zone = Zone::new();
+    let go = zone.path("go");
+    zone.set("TRACE_EXPRESSION", &format!("wait {}", common::text(&go)));
+    for i in 0..3 {
+        zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", &format!("rule {i}")]);
+    }
+    let mut server =
+        zone.command(&["delay-server", "--executors", "1", "--sleep", "0.05"]).spawn().expect("starts");
+    zone.wait_until("one rule runs", |zone| queue(zone)[0]["lock_host"] == "provider");
+    let status = Command::new("kill").arg(server.id().to_string()).status().expect("kill");
+    assert!(status.success());
+    std::fs::write(&go, "").expect("write");
+    assert!(server.wait().expect("ends").success());
+    let left = queue(&zone);
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|rule| rule["lock_host"] == ""), "{left:?}");
+}
+
+#[test]
+fn both_genqueries_tell_the_lock() {
+    let zone = Zone::new();
+    zone.must(&[
+        "queue",
+        "--lock",
+        "other.example.org",
+        "--lock-pid",
+        "77",
+        "--lock-time",
+        "01700000000",
+        "x",
+    ]);
+    let columns =
+        "DELAY_RULE_LOCK_HOST, DELAY_RULE_LOCK_HOST_PID, DELAY_RULE_LOCK_TIME, DELAY_RULE_USER_NAME";
+    assert_eq!(
+        zone.query("bob", &format!("select {columns}")),
+        [["other.example.org", "77", "01700000000", "rods"]]
+    );
+    for (column, value) in [("1013", "other.example.org"), ("1014", "77"), ("1015", "01700000000")] {
+        assert_eq!(zone.from_plugin("bob", &["trace_column", column]), (0, value.to_owned()));
+    }
+    let context = zone.from_plugin("bob", &["trace_column", "1012"]).1;
+    let context: Value = serde_json::from_str(&context).expect("JSON");
+    assert_eq!(context["user_info_client"]["zone"], "tempZone");
+}
+
+#[test]
+fn the_owner_that_can_be_queried_has_no_zone() {
+    let zone = Zone::new();
+    zone.must(&["user", "add", "rods#otherZone", "--type", "rodsadmin"]);
+    let id = zone.as_user("rods#otherZone", &["delay", "<INST_NAME>trace</INST_NAME>", "a stranger's"]);
+    assert_eq!(zone.query("bob", "select DELAY_RULE_USER_NAME"), [["rods"]]);
+    assert_eq!(zone.fails("alice", &["qdel", id.trim()]), -350_000);
+    until_idle(&zone);
+    assert_eq!(runs(&zone), ["trace expression rods#otherZone/2 rods#tempZone/5 a stranger's"]);
+}
+
+#[test]
+fn whoever_queues_a_rule_as_another_user_has_become_that_user() {
+    let zone = Zone::new();
+    let as_rods = json!([
+        "call-rule",
+        "trace_delay_as",
+        "x",
+        "<INST_NAME>trace</INST_NAME>",
+        "rods",
+        "tempZone",
+        "rodsadmin",
+        5
+    ]);
+    let answers = zone.script(
+        "alice",
+        &[
+            json!(["call-rule", "trace_identity", ""]),
+            as_rods,
+            json!(["call-rule", "trace_identity", ""]),
+            json!(["ls", "/tempZone/home/bob"]),
+        ],
+    );
+    assert_eq!(answers[0].of_plugin().1, "alice#tempZone/3");
+    assert_eq!(answers[1].of_plugin().0, 0);
+    assert_eq!(answers[2].of_plugin().1, "rods#tempZone/5");
+    assert_eq!(answers[3].code, 0, "for what follows in her connection, too");
+    let waiting = queue(&zone);
+    assert_eq!((&waiting[0]["user"], &waiting[0]["listed_user"]), (&json!("rods"), &json!("rods")));
+    until_idle(&zone);
+    assert_eq!(runs(&zone), ["trace expression rods#tempZone/5 rods#tempZone/5 x"]);
+}
+
+#[test]
+fn on_a_consumer_it_is_the_connection_to_the_provider_that_becomes_that_user() {
+    let zone = Zone::new();
+    let config = zone.path("consumer.json");
+    std::fs::write(&config, common::server_config("consumer", &["edge"]).to_string()).expect("write");
+    zone.must(&["server", "add", "edge", "--config", &common::text(&config)]);
+    let see =
+        json!(["call-rule", "trace_genquery2", "select COLL_NAME where COLL_NAME = '/tempZone/home/bob'"]);
+    let as_rods = json!([
+        "call-rule",
+        "trace_delay_as",
+        "x",
+        "<INST_NAME>edge</INST_NAME>",
+        "rods",
+        "tempZone",
+        "rodsadmin",
+        5
+    ]);
+    let answers = zone.script_on(
+        "edge",
+        "alice",
+        &[see.clone(), as_rods, json!(["call-rule", "trace_identity", ""]), see],
+    );
+    assert_eq!(answers[0].of_plugin(), (0, "[]".into()));
+    assert_eq!(answers[1].of_plugin().0, 0);
+    assert_eq!(answers[2].of_plugin().1, "alice#tempZone/3");
+    assert_eq!(answers[3].of_plugin(), (0, r#"[["/tempZone/home/bob"]]"#.into()));
+    assert_eq!(queue(&zone)[0]["user"], "rods");
+}
+
+#[test]
+fn a_rule_of_a_user_who_is_gone_runs_as_that_user() {
+    let zone = Zone::new();
+    zone.as_user("bob", &["delay", "<INST_NAME>trace</INST_NAME>", "x"]);
+    zone.as_user("rods", &["rmuser", "bob"]);
+    until_idle(&zone);
+    assert_eq!(runs(&zone), ["trace expression bob#tempZone/3 rods#tempZone/5 x"]);
+}
+
+#[test]
+fn times_of_the_queue_are_compared_as_text() {
+    let zone = Zone::new();
+    // Eleven digits: a day of the year 2300, which sorts before all ten-digit times of this decade.
+    zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME><ET>10413792000</ET>", "far"]);
+    zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME><ET>4102444800</ET>", "2100"]);
+    zone.must(&["delay-server", "--once"]);
+    assert_eq!(runs(&zone), ["trace expression alice#tempZone/3 rods#tempZone/5 far"]);
+    assert_eq!(zone.fails("alice", &["delay", "<INST_NAME>trace</INST_NAME><ET>soon</ET>", "x"]), -1_100_000);
+}
+
+#[test]
+fn the_most_urgent_of_what_is_due_begins_first() {
+    let mut zone = Zone::new();
+    zone.set("TRACE_EXPRESSION", "0");
+    for priority in ["1", "9", "5"] {
+        let conditions = format!("<INST_NAME>trace</INST_NAME><PRIORITY>{priority}</PRIORITY>");
+        zone.as_user("alice", &["delay", &conditions, priority]);
+    }
+    zone.must(&["delay-server", "--once", "--executors", "1"]);
+    let order: Vec<String> =
+        runs(&zone).iter().filter_map(|run| run.chars().last()).map(String::from).collect();
+    assert_eq!(order, ["9", "5", "1"]);
 }
 
 #[test]
@@ -197,7 +400,7 @@ fn limits_of_the_text() {
 fn the_owner_may_delete_a_rule_and_a_stranger_not() {
     let zone = Zone::new();
     let id = zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "x"]);
-    assert_eq!(zone.fails("bob", &["qdel", id.trim()]), -830_000);
+    assert_eq!(zone.fails("bob", &["qdel", id.trim()]), -350_000);
     assert!(zone.as_user("bob", &["qstat"]).contains('x'), "everybody may read it");
     zone.as_user("alice", &["qdel", id.trim()]);
     assert!(queue(&zone).is_empty());

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::fault::Faults;
+use crate::fault::{FORECAST, Faults};
 use crate::hql;
-use crate::import::candidates::{self, Candidate, Found, client_path};
+use crate::import::candidates::{self, Candidate, Complaint, Found, client_path};
 pub use crate::import::server::TRANSFER_NS;
 use crate::import::server::{self, Outcome, Transfer};
 use crate::import::target::Target;
@@ -57,6 +57,8 @@ impl Log {
             }
             Sink::Stderr => {
                 let ran = self.started.elapsed().as_millis();
+                // Of a long name of a logger, its end is shown.
+                let logger = &logger[logger.len().saturating_sub(40)..];
                 let line = format!(
                     "{}-{:02}-{:02} {clock},{ms:03} {ran:<10} [{:>10.10}] {level:<6.6} {logger:>40} - {message}\n",
                     c.year, c.month, c.day, "main"
@@ -79,6 +81,15 @@ impl Log {
         self.line("ERROR", logger, &text);
     }
 
+    /// A warning with the first lines of a stack.
+    pub fn warn(&self, logger: &str, message: &str, exception: &str) {
+        self.line(
+            "WARN",
+            logger,
+            &format!("{message}\n{exception}\n\tat {logger}.run(Unknown Source)\n\tat java.base/java.lang.Thread.run(Unknown Source)"),
+        );
+    }
+
     pub fn debug(&self, logger: &str, message: &str) {
         if self.debug {
             self.line("DEBUG", logger, message);
@@ -90,7 +101,8 @@ const IMPORTER: &str = "ome.formats.importer.cli.CommandLineImporter";
 const LIBRARY: &str = "ome.formats.importer.ImportLibrary";
 const CANDIDATES: &str = "ome.formats.importer.ImportCandidates";
 const MONITOR: &str = "ome.formats.importer.cli.LoggingImportMonitor";
-const HANDLER: &str = "ome.formats.importer.util.ErrorHandler";
+const HANDLER: &str = "ome.formats.importer.cli.ErrorHandler";
+const CONFIG: &str = "ome.formats.importer.ImportConfig";
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -373,6 +385,11 @@ pub fn main(words: &[String]) -> i32 {
         Ok(o) => o,
         Err(code) => return code,
     };
+    log.info(CONFIG, "OMERO.blitz Version: 5.7.4");
+    log.info(
+        CONFIG,
+        "Bioformats version: 7.3.1 revision: 41e12f630ad7349caa0293cba23948c17d22732b date: 11 July 2024",
+    );
     log.info(IMPORTER, "Log levels -- Bio-Formats: ERROR OMERO.importer: INFO");
     if o.completed {
         return if o.paths.is_empty() { 0 } else { 254 };
@@ -386,13 +403,15 @@ pub fn main(words: &[String]) -> i32 {
         record::hand_over_stdin(&dir, parent_id(), &text);
         o.paths = paths;
     }
+    let command = if o.list_only { FORECAST } else { "import" };
     Importer {
         log,
         o,
-        faults: Faults::of(&dir, "import"),
+        faults: Faults::of(&dir, command),
         dir,
         depth,
         errors: 0,
+        lost: false,
         uploaded: 0,
         filesets: 0,
         images: 0,
@@ -408,6 +427,8 @@ struct Importer {
     depth: i64,
     faults: Faults,
     errors: usize,
+    /// The connection to the server is gone.
+    lost: bool,
     uploaded: usize,
     filesets: usize,
     images: usize,
@@ -430,16 +451,16 @@ impl Importer {
                     return 2;
                 }
             }
-            let first = self.o.paths.first().cloned();
-            self.faults.strike("start", first.as_deref());
-            if let Some(f) = self.faults.take("exit", None, first.as_deref()) {
-                return f.code.unwrap_or(1);
-            }
-            self.faults.strike("before-scan", first.as_deref());
-            if let Some(f) = self.faults.take("huge-output", None, first.as_deref()) {
-                self.flood(f.bytes.unwrap_or(16 << 20));
-            }
         }
+        let paths = self.o.paths.clone();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        self.faults.strike_for("start", &paths);
+        // A point has to be named for a forecast to be sure that it is meant.
+        if let Some(f) = self.faults.take_for("exit", self.o.list_only.then_some("before-transfer"), &paths) {
+            return f.code.unwrap_or(1);
+        }
+        self.strike("before-scan", &paths);
+        self.log.info(CANDIDATES, &format!("Depth: {} Metadata Level: MINIMUM", self.depth));
         let found = candidates::search(&self.o.paths, self.depth, &self.faults);
         self.report_search(&found, began);
         if self.o.list_only {
@@ -489,6 +510,20 @@ impl Importer {
         Ok((store, context))
     }
 
+    /// Lets happen what is planned for a point; log lines without end are among it.
+    fn strike(&self, point: &str, paths: &[&str]) {
+        self.faults.strike_for(point, paths);
+        let flood = self.faults.take_for("huge-output", Some(point), paths).or_else(|| {
+            // Without a point, it comes before the scan.
+            let any = (point == "before-scan" && !self.o.list_only)
+                .then(|| self.faults.take_for("huge-output", Some("before-transfer"), paths));
+            any.flatten()
+        });
+        if let Some(f) = flood {
+            self.flood(f.bytes.unwrap_or(16 << 20));
+        }
+    }
+
     fn flood(&self, bytes: u64) {
         let line = "x".repeat(1000);
         let mut written = 0;
@@ -499,16 +534,22 @@ impl Importer {
     }
 
     fn report_search(&mut self, found: &Found, began: Instant) {
-        for path in &found.unreadable {
-            self.log.error(
-                HANDLER,
-                &format!("UNREADABLE_FILE: {path}"),
-                Some(&format!("java.io.FileNotFoundException: {path}")),
-            );
-        }
-        for (path, why) in &found.broken {
-            self.errors += 1;
-            self.log.error(HANDLER, &format!("FILE_EXCEPTION: {path}"), Some(why));
+        for complaint in &found.complaints {
+            match complaint {
+                Complaint::Unreadable(path) => self.log.error(
+                    HANDLER,
+                    &format!("UNREADABLE_FILE: {path}"),
+                    Some(&format!("java.io.FileNotFoundException: {path}")),
+                ),
+                // A warning, which counts as no error.
+                Complaint::MissingLibrary(path, why) => {
+                    self.log.warn(HANDLER, &format!("MISSING_LIBRARY: {path}"), why);
+                }
+                Complaint::Broken(path, why) => {
+                    self.errors += 1;
+                    self.log.error(HANDLER, &format!("FILE_EXCEPTION: {path}"), Some(why));
+                }
+            }
         }
         let ms = began.elapsed().as_millis();
         self.log.info(
@@ -530,7 +571,7 @@ impl Importer {
             text += "---\n";
         }
         for c in all {
-            let spw = c.plate.is_some();
+            let spw = c.spw;
             if self.o.output == Output::Yaml {
                 text += &format!("- group: {}\n  spw: {spw}\n  reader: {}\n  files:\n", c.file, c.reader);
                 for u in &c.used {
@@ -572,7 +613,7 @@ impl Importer {
             let mut outcomes = Vec::new();
             for c in chunk {
                 if done {
-                    self.faults.strike("between-filesets", Some(&c.file));
+                    self.strike("between-filesets", &[&c.file]);
                 }
                 done = true;
                 sources.extend(c.used.iter().cloned());
@@ -685,6 +726,19 @@ impl Importer {
                 let _ = store.close_session(&context.session);
             }
         };
+        self.lost |= self.faults.take("connection-lost", None, Some(path)).is_some();
+        if self.lost {
+            // The target is the first thing that is asked of the server.
+            if target.is_some() {
+                self.log.error(
+                    LIBRARY,
+                    "Could not load target: ome.formats.importer.targets.ModelImportTarget@6bf2d08e",
+                    None,
+                );
+                return Err("java.lang.RuntimeException: Failed to load target\nCaused by: Ice.ConnectionLostException\n    error = 0".to_owned());
+            }
+            return Err("Ice.ConnectionLostException\n    error = 0".to_owned());
+        }
         lose(store, &self.faults, "before-fileset");
         alive(store)?;
         // The target comes first, so that an excluded fileset leaves its new
@@ -734,7 +788,7 @@ impl Importer {
             self.log.error(LIBRARY, "Cannot link to target", None);
             return Err("java.lang.IllegalArgumentException: Cannot link to target".to_owned());
         }
-        self.faults.strike("before-fileset", Some(path));
+        self.strike("before-fileset", &[path]);
         let checksum = self.o.checksum.clone().unwrap_or_else(|| "SHA1-160".to_owned());
         if !server::HASHERS.contains(&checksum.as_str()) {
             return Err("java.lang.IllegalArgumentException: unknown checksum algorithm".to_owned());
@@ -749,7 +803,9 @@ impl Importer {
         for file in &fileset.files {
             self.log.info(MONITOR, &format!("FILE_UPLOAD_STARTED: {}", file.source));
             if let Err(why) = server::transfer(store, file, self.o.transfer, &checksum, &self.faults) {
+                // Whatever went wrong, it is told as if the file were to blame.
                 self.errors += 1;
+                self.log.error(HANDLER, &format!("FILE_EXCEPTION: {}", file.source), Some(&why));
                 return Err(why);
             }
             self.uploaded += 1;
@@ -759,25 +815,35 @@ impl Importer {
         self.faults.strike("after-transfer", Some(path));
         lose(store, &self.faults, "after-transfer");
         alive(store)?;
-        if self.faults.take("import-error", None, Some(path)).is_some() {
-            self.errors += 1;
-            self.log.error(
-                HANDLER,
-                &format!("INTERNAL_EXCEPTION: {path}"),
-                Some("java.lang.RuntimeException: Failure response on import!\nCategory: ::omero::grid::ImportRequest\nName: import-request-failure\nParameters: {message=stand-in}"),
-            );
-            return Err("java.lang.Exception: Import failure".to_owned());
-        }
-        let wishes = server::Wishes {
-            name: self.o.name.as_deref(),
-            description: self.o.description.as_deref(),
-            namespaces: &self.o.namespaces,
-            texts: &self.o.texts,
-            links: &self.o.links,
-            container,
-            template: template.as_ref().map(|(w, p, d)| (w.as_str(), p.as_str(), d.as_str())),
+        let job = server::Job {
+            context: context.clone(),
+            candidate: c.clone(),
+            fileset,
+            wishes: server::Wishes {
+                name: self.o.name.clone(),
+                description: self.o.description.clone(),
+                namespaces: self.o.namespaces.clone(),
+                texts: self.o.texts.clone(),
+                links: self.o.links.clone(),
+                container,
+                template,
+            },
+            faults: self.faults.clone(),
         };
-        let outcome = server::make_images(store, context, c, &fileset, &wishes)?;
+        let outcome = server::import(store, &job).map_err(|refusal| match refusal {
+            server::Refusal::Answer { name, message } => {
+                self.errors += 1;
+                self.log.error(
+                    HANDLER,
+                    &format!("INTERNAL_EXCEPTION: {path}"),
+                    Some(&format!(
+                        "java.lang.RuntimeException: Failure response on import!\nCategory: ::omero::grid::ImportRequest\nName: {name}\nParameters: {{message={message}}}"
+                    )),
+                );
+                "java.lang.Exception: Import failure".to_owned()
+            }
+            server::Refusal::Gone(why) => why,
+        })?;
         for step in [
             "METADATA_IMPORTED Step: 1 of 5  Logfile: 1",
             "PIXELDATA_PROCESSED Step: 2 of 5  Logfile: 1",
@@ -818,7 +884,7 @@ impl Importer {
         for o in &shown {
             print_outcome(self.o.output, o);
         }
-        self.faults.strike("after-result", Some(&c.file));
+        self.strike("after-result", &[&c.file]);
     }
 }
 

@@ -2,9 +2,13 @@
 //! and waits for it. The Java half is this program started once more under the
 //! name `java`, a process of its own: killing the Python half leaves it working.
 
+mod bioformats;
 pub mod candidates;
 pub mod java;
-mod server;
+mod ome_xml;
+mod pattern;
+pub mod readers;
+pub mod server;
 pub mod target;
 
 use std::fs::File;

@@ -4,13 +4,16 @@
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::process::Stdio;
 
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use crate::fault::Faults;
-use crate::import::candidates::{Candidate, client_path, safe_component};
+use crate::import::candidates::{Candidate, Looked, client_path, safe_component};
+use crate::import::readers::Reader;
 use crate::import::target::{Container, template};
 use crate::store::{Context, Store, hex};
 use crate::sys;
@@ -72,6 +75,7 @@ pub const HASHERS: &[&str] =
 pub const TRANSFER_NS: &str = "openmicroscopy.org/omero/import/fileTransfer";
 
 /// One file on its way into the repository.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub source: String,
     pub location: PathBuf,
@@ -79,13 +83,14 @@ pub struct Entry {
 }
 
 /// A saved fileset.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Fileset {
     pub id: i64,
     pub files: Vec<Entry>,
 }
 
 /// What an import made.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     pub fileset: i64,
     pub images: Vec<i64>,
@@ -94,14 +99,160 @@ pub struct Outcome {
 }
 
 /// What the user asked for beyond the files.
-pub struct Wishes<'a> {
-    pub name: Option<&'a str>,
-    pub description: Option<&'a str>,
-    pub namespaces: &'a [String],
-    pub texts: &'a [String],
-    pub links: &'a [i64],
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Wishes {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub namespaces: Vec<String>,
+    pub texts: Vec<String>,
+    pub links: Vec<i64>,
     pub container: Option<Container>,
-    pub template: Option<(&'a str, &'a str, &'a str)>,
+    /// How to choose among several of a name, the pattern, the directory of the first file.
+    pub template: Option<(String, String, String)>,
+}
+
+/// What the server has to do once all files are there.
+#[derive(Serialize, Deserialize)]
+pub struct Job {
+    pub context: Context,
+    pub candidate: Candidate,
+    pub fileset: Fileset,
+    pub wishes: Wishes,
+    pub faults: Faults,
+}
+
+/// Why the server made no images.
+#[derive(Serialize, Deserialize)]
+pub enum Refusal {
+    /// Its answer, as the importer gets it.
+    Answer { name: String, message: String },
+    /// There was no answer.
+    Gone(String),
+}
+
+/// The name under which the server half of this program runs.
+pub const SERVER: &str = "omero-server";
+
+/// Lets the server import a fileset, and waits for it. Where it takes its time, it is a process of its own, which the
+/// end of the importer does not concern.
+pub fn import(store: &mut Store, job: &Job) -> Result<Outcome, Refusal> {
+    let path = job.candidate.file.as_str();
+    let takes_time = path.contains("sleepInitFile=")
+        || job.faults.planned("server-import", path)
+        || job.faults.planned("while-server-imports", path);
+    if takes_time { apart(store, job) } else { work(store, job) }
+}
+
+/// The server's part in this process.
+fn work(store: &mut Store, job: &Job) -> Result<Outcome, Refusal> {
+    let path = job.candidate.file.as_str();
+    job.faults.strike("server-import", Some(path));
+    if let Some(f) = job.faults.take("import-error", None, Some(path)) {
+        return Err(Refusal::Answer {
+            name: "import-request-failure".to_owned(),
+            message: f.text.unwrap_or_else(|| "stand-in".to_owned()),
+        });
+    }
+    read_in_repository(store, job)?;
+    make_images(store, job)
+        .map_err(|message| Refusal::Answer { name: "import-request-failure".to_owned(), message })
+}
+
+/// The server opens what lies in the repository, and uses no file that does not lie there.
+fn read_in_repository(store: &Store, job: &Job) -> Result<(), Refusal> {
+    let answer = |name: &str, message: String| Err(Refusal::Answer { name: name.to_owned(), message });
+    let Some(first) = job.fileset.files.first() else { return Ok(()) };
+    match Reader::at("/".into()).look(&first.location) {
+        Looked::Candidate(c) => {
+            let repository = normal(&store.repository());
+            let outside: Vec<&String> =
+                c.used.iter().filter(|u| !normal(Path::new(u)).starts_with(&repository)).collect();
+            if outside.is_empty() {
+                return Ok(());
+            }
+            let mut message =
+                format!("reader for {} accesses data outside managed repository:", first.location.display());
+            for path in outside {
+                message += &format!("\n\t{path}");
+            }
+            answer("import-request-failure", message)
+        }
+        Looked::Unknown => answer("import-unknown-format", "Unknown file format".to_owned()),
+        Looked::MissingLibrary(why) => answer("import-missing-library", why),
+        Looked::Unreadable => answer(
+            "import-file-exception",
+            format!(
+                "java.io.FileNotFoundException: {} (No such file or directory)",
+                first.location.display()
+            ),
+        ),
+        Looked::Broken(why) => answer("import-file-exception", why),
+    }
+}
+
+/// A path without `.` and `..`; links stay.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The server's part in a process of its own: in no group of the importer's, with none of its files open.
+fn apart(store: &Store, job: &Job) -> Result<Outcome, Refusal> {
+    use std::os::unix::process::CommandExt;
+    let gone = |e: &dyn std::fmt::Display| Refusal::Gone(format!("Ice.ConnectionLostException: {e}"));
+    let jobs = store.dir.join("jobs");
+    let file = jobs.join(format!("{}.json", sys::uuid()));
+    std::fs::create_dir_all(&jobs).map_err(|e| gone(&e))?;
+    std::fs::write(&file, serde_json::to_vec(job).map_err(|e| gone(&e))?).map_err(|e| gone(&e))?;
+    let me = std::env::current_exe().map_err(|e| gone(&e))?;
+    let kept = std::env::vars_os().filter(|(k, _)| {
+        let k = k.to_string_lossy();
+        k.starts_with("OMERO_STANDIN") || ["PATH", "HOME", "LC_ALL", "LANG"].contains(&k.as_ref())
+    });
+    let mut child = std::process::Command::new(me)
+        .arg0(SERVER)
+        .arg(&file)
+        .env_clear()
+        .envs(kept)
+        .env("OMERO_STANDIN", &store.dir)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| gone(&e))?;
+    job.faults.strike("while-server-imports", Some(&job.candidate.file));
+    let status = child.wait().map_err(|e| gone(&e))?;
+    let answer = std::fs::read(file.with_extension("answer"));
+    let _ = std::fs::remove_file(file.with_extension("answer"));
+    match answer {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| gone(&e))?,
+        Err(_) => Err(gone(&status)),
+    }
+}
+
+/// The program under the name of the server: does what the file says, and leaves its answer beside it.
+pub fn main(file: &Path) -> i32 {
+    let Some(dir) = Store::directory() else { return 99 };
+    let job: Option<Job> = std::fs::read(file).ok().and_then(|t| serde_json::from_slice(&t).ok());
+    let (Some(job), Ok(mut store)) = (job, Store::open(&dir)) else { return 99 };
+    let _ = std::fs::remove_file(file);
+    let result = work(&mut store, &job);
+    let written = serde_json::to_vec(&result)
+        .map_err(std::io::Error::from)
+        .and_then(|t| std::fs::write(file.with_extension("part"), t))
+        .and_then(|()| std::fs::rename(file.with_extension("part"), file.with_extension("answer")));
+    i32::from(written.is_err())
 }
 
 pub fn describe(c: Container) -> String {
@@ -172,7 +323,7 @@ fn common_directory(used: &[String]) -> PathBuf {
 }
 
 /// A directory in the managed repository that nobody has: `user_id/yyyy-mm/dd/time`.
-fn new_directory(store: &Store, context: &Context) -> Result<(PathBuf, String), String> {
+fn new_directory(store: &Store, context: &Context) -> Result<String, String> {
     let parents_of = |ms: i64| {
         let c = sys::local_time(ms / 1000);
         (
@@ -188,11 +339,27 @@ fn new_directory(store: &Store, context: &Context) -> Result<(PathBuf, String), 
             |e: &std::io::Error| format!("omero.ResourceError: Cannot create {}: {e}", dir.display());
         std::fs::create_dir_all(&dir).map_err(|e| refused(&e))?;
         match std::fs::create_dir(dir.join(&name)) {
-            Ok(()) => return Ok((dir.join(&name), format!("{parent}/{name}/"))),
+            Ok(()) => return Ok(format!("{parent}/{name}/")),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => ms += 1,
             Err(e) => return Err(refused(&e)),
         }
     }
+}
+
+/// The components of the place in the repository of a file that lies `below` the directory which the used files have in
+/// common. A `..` among them leads out of the fileset's own directory, and at most to the repository's root.
+fn in_repository(prefix: &str, below: &Path) -> Result<Vec<String>, String> {
+    let mut place: Vec<String> = prefix.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect();
+    for part in below.components() {
+        match part {
+            Component::ParentDir => {
+                place.pop().ok_or("omero.ValidationException: Path may not make references above root")?;
+            }
+            Component::Normal(name) => place.push(safe_component(&name.to_string_lossy())),
+            _ => {}
+        }
+    }
+    Ok(place)
 }
 
 /// Saves the fileset and where each file came from, before anything is transferred.
@@ -202,19 +369,19 @@ pub fn save_fileset(
     c: &Candidate,
     transfer: Transfer,
 ) -> Result<Fileset, String> {
-    let (directory, prefix) = new_directory(store, context)?;
+    let prefix = new_directory(store, context)?;
     let base = common_directory(&c.used);
+    let repository = store.repository();
     let tx = store.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
     let event = event(&tx, context).map_err(sql)?;
     let id = insert(&tx, context, event, "fileset", &[("template_prefix", &prefix)]).map_err(sql)?;
     let mut files = Vec::new();
     for (position, source) in c.used.iter().enumerate() {
         let below = Path::new(source).strip_prefix(&base).unwrap_or_else(|_| Path::new(source));
-        let parts: Vec<String> =
-            below.components().map(|p| safe_component(&p.as_os_str().to_string_lossy())).collect();
-        let (name, parents) = parts.split_last().ok_or("no file name")?;
-        let mut path = prefix.clone();
-        let mut location = directory.clone();
+        let place = in_repository(&prefix, below)?;
+        let (name, parents) = place.split_last().ok_or("no file name")?;
+        let mut path = String::new();
+        let mut location = repository.clone();
         for p in parents {
             path += &format!("{p}/");
             location.push(p);
@@ -388,28 +555,31 @@ pub fn checksum(hasher: &str, path: &Path) -> std::io::Result<String> {
 }
 
 /// Makes the images (and the plate) of a fileset that has been transferred.
-pub fn make_images(
-    store: &mut Store,
-    context: &Context,
-    c: &Candidate,
-    fileset: &Fileset,
-    wishes: &Wishes<'_>,
-) -> Result<Outcome, String> {
-    let container = match wishes.template {
+fn make_images(store: &mut Store, job: &Job) -> Result<Outcome, String> {
+    let Job { context, candidate: c, fileset, wishes, .. } = job;
+    let container = match &wishes.template {
         Some((which, pattern, directory)) => {
             template(store, context, which, pattern, directory, c.plate.is_some())
         }
         None => wishes.container,
     };
     let tx = store.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
+    // It may have been deleted meanwhile.
+    let there = tx.prepare("select 1 from fileset where id = ?1").and_then(|mut q| q.exists([fileset.id]));
+    if !there.map_err(sql)? {
+        return Err(format!(
+            "omero.ValidationException: No row with the given identifier exists: [ome.model.fs.Fileset#{}]",
+            fileset.id
+        ));
+    }
     let outcome = images(&tx, context, c, fileset, wishes, container).map_err(sql)?;
     tx.commit().map_err(sql)?;
     Ok(outcome)
 }
 
-fn image_name(c: &Candidate, wishes: &Wishes<'_>, series: usize) -> String {
+fn image_name(c: &Candidate, wishes: &Wishes, series: usize) -> String {
     let file = Path::new(&c.file);
-    let file_name = match c.reader {
+    let file_name = match c.reader.as_str() {
         // A directory format is known by its directory.
         "loci.formats.in.ZarrReader" => file
             .ancestors()
@@ -420,6 +590,7 @@ fn image_name(c: &Candidate, wishes: &Wishes<'_>, series: usize) -> String {
     };
     let base = wishes
         .name
+        .as_deref()
         .map(str::trim)
         .filter(|n| !n.is_empty())
         .map_or_else(|| file_name.unwrap_or_default(), str::to_owned);
@@ -438,7 +609,7 @@ fn images(
     context: &Context,
     c: &Candidate,
     fileset: &Fileset,
-    wishes: &Wishes<'_>,
+    wishes: &Wishes,
     container: Option<Container>,
 ) -> rusqlite::Result<Outcome> {
     let event = event(db, context)?;
@@ -462,7 +633,7 @@ fn images(
         made.pixels.push(insert(db, context, event, "pixels", &[("image", &image)])?);
     }
     if let Some((name, wells)) = &c.plate {
-        let plate_name = wishes.name.unwrap_or(name);
+        let plate_name = wishes.name.as_ref().unwrap_or(name);
         let plate = insert(
             db,
             context,
@@ -506,9 +677,9 @@ fn annotate(
     context: &Context,
     event: i64,
     made: &Outcome,
-    wishes: &Wishes<'_>,
+    wishes: &Wishes,
 ) -> rusqlite::Result<()> {
-    let mut comments: Vec<i64> = wishes.links.to_vec();
+    let mut comments: Vec<i64> = wishes.links.clone();
     for (i, text) in wishes.texts.iter().enumerate() {
         let ns = if wishes.namespaces.len() == wishes.texts.len() { wishes.namespaces.get(i) } else { None };
         comments.push(insert(

@@ -2,11 +2,12 @@
 
 use regex::Regex;
 use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use crate::store::{Context, Store};
 
 /// A container found or made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Container {
     Dataset(i64),
     Screen(i64),

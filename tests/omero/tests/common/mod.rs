@@ -249,6 +249,13 @@ fn lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
+/// Kills a command that `start` started and all that it started in its group.
+pub fn kill_group(child: &mut Child) {
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+    child.wait().unwrap();
+}
+
 pub fn finish(o: Output) -> Ran {
     use std::os::unix::process::ExitStatusExt;
     let code = o.status.code().unwrap_or_else(|| -o.status.signal().unwrap_or(0));

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -71,6 +72,14 @@ impl Answer {
     /// One of the costs, 0 if there was none.
     pub fn cost(&self, name: &str) -> i64 {
         self.cost.get(name).copied().unwrap_or_default()
+    }
+
+    /// What a rule of the tracing plugin answered: a code and text.
+    pub fn of_plugin(&self) -> (i64, String) {
+        assert_eq!(self.code, 0, "{self:?}");
+        let arguments: Vec<String> = serde_json::from_str(&self.output).expect("JSON");
+        let (code, text) = arguments[0].split_once(' ').expect("a code");
+        (code.parse().expect("number"), text.to_owned())
     }
 }
 
@@ -144,8 +153,13 @@ impl Zone {
 
     /// Several verbs in one connection.
     pub fn script(&self, user: &str, lines: &[Value]) -> Vec<Answer> {
+        self.script_on("provider", user, lines)
+    }
+
+    /// The same on one of the zone's servers.
+    pub fn script_on(&self, server: &str, user: &str, lines: &[Value]) -> Vec<Answer> {
         let mut child = self
-            .command(&["as", user, "script", "-"])
+            .command(&["--server", server, "as", user, "script", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -201,6 +215,22 @@ impl Zone {
             .filter_map(|line| line.split_once(' ').map(|(_, rest)| rest.to_owned()))
             .filter(|line| is_recorded(line))
             .collect()
+    }
+
+    /// What a rule of the tracing plugin answers: a code and text.
+    pub fn from_plugin(&self, user: &str, words: &[&str]) -> (i64, String) {
+        let mut line = vec!["call-rule"];
+        line.extend_from_slice(words);
+        self.script(user, &[json!(line)])[0].of_plugin()
+    }
+
+    /// Ends when the condition holds; panics after a minute.
+    pub fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !condition(self) {
+            assert!(started.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn query(&self, user: &str, query: &str) -> Vec<Vec<String>> {
