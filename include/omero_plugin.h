@@ -10,7 +10,14 @@
  *  - omero_session and omero_plugin are opaque. A session lives for the call it is passed to; a plugin from
  *    omero_plugin_new to omero_plugin_free.
  *  - No function here throws or panics across the boundary. The functions of omero_host return an iRODS error
- *    code (negative) or a value >= 0.
+ *    code (negative) or a value >= 0; those that the core is passed besides (omero_write, omero_assign) do not throw.
+ *
+ * What is answered where an answer cannot be found (a null pointer, an argument that cannot be read, an internal error)
+ *  - Metadata that is about to be written (omero_plugin_pep of pep_api_mod_avu_metadata_pre,
+ *    pep_api_atomic_apply_metadata_operations_pre, acPreProcForModifyAVUMetadata; or AVUs that come along with another
+ *    operation) is refused with CAT_INSUFFICIENT_PRIVILEGE_LEVEL (-830000) and a sentence: the guard of our attributes
+ *    is closed.
+ *  - Everything else goes on: RULE_ENGINE_CONTINUE, false, or the empty text. A null plugin declines everything.
  */
 #ifndef OMERO_PLUGIN_H
 #define OMERO_PLUGIN_H
@@ -159,21 +166,22 @@ typedef struct omero_host {
 
 /* ---- the core's functions, called by the shim ---- */
 
-/* A plugin for an instance name. `host` must outlive it. Never null. */
+/* A plugin for an instance name. `host` must outlive it. Null after an internal error, which is in the log. */
 omero_plugin* omero_plugin_new(const omero_host* host, omero_text instance);
 
 /* Ends a plugin; null does nothing. */
 void omero_plugin_free(omero_plugin* plugin);
 
 /* Reads the configuration from `directory`/server_config.json. Always 0: a plugin whose configuration is wrong
- * loads, says so in the log, and declines every rule; a rule text that is addressed to it ends with an error. */
+ * loads, says so in the log, and declines every rule but those of the guard, which refuses to write our attributes by
+ * their default names and by those that can be read; a rule text that is addressed to it ends with an error. */
 int64_t omero_plugin_setup(omero_plugin* plugin, omero_text directory);
 
 /* A new client connection begins, or ends. */
 int64_t omero_plugin_start(omero_plugin* plugin);
 int64_t omero_plugin_stop(omero_plugin* plugin);
 
-/* The regular expression that names our PEPs, for RuleExistsHelper; empty where the plugin does nothing.
+/* The regular expression that names our PEPs, for RuleExistsHelper: those of the guard alone where nothing is watched.
  * Borrowed from the plugin. */
 omero_text omero_plugin_regex(const omero_plugin* plugin);
 
@@ -184,7 +192,7 @@ bool omero_plugin_rule_exists(const omero_plugin* plugin, omero_text rule);
 omero_text omero_plugin_rule_name(const omero_plugin* plugin, size_t i);
 
 /* A PEP with its operation's first argument. Gives the code exec_rule ends with: RULE_ENGINE_CONTINUE, or a
- * negative code from a guard. */
+ * negative code from a guard. `session` and `argument` may be null; see above for what is answered then. */
 int64_t omero_plugin_pep(omero_plugin* plugin,
                          omero_session* session,
                          omero_text rule,
@@ -208,7 +216,8 @@ int64_t omero_plugin_function(omero_plugin* plugin,
                               void* context);
 
 /* Rule text sent by a client (irule) or by the delay server. `addressed` says whether it is for this instance by name
- * (`irule -r`, or a job with <INST_NAME>) and not for whoever understands it. `output` receives what the client is to
+ * (`irule -r`, or a job with <INST_NAME>) and not for whoever understands it; `is_job`, whether the delay server sent it:
+ * where the configuration is wrong, a job of ours is left in the queue for later, without a word. `output` receives what the client is to
  * read; the core calls `write` at most once with it. Gives 0, RULE_ENGINE_CONTINUE where the text is not ours, or a
  * negative code; a text that is addressed to us and not understood is an error. */
 typedef void (*omero_write)(void* context, omero_text text);
@@ -216,6 +225,7 @@ int64_t omero_plugin_rule_text(omero_plugin* plugin,
                                omero_session* session,
                                omero_text text,
                                bool addressed,
+                               bool is_job,
                                omero_write write,
                                void* context);
 

@@ -6,13 +6,13 @@ use crate::due::{self, Memory};
 use crate::event::mapping;
 use crate::event::{Argument, OpenObjects, Pep, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
-use crate::guard::{self, Refusal};
+use crate::guard::{self, Refusal, Reserved};
 use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
 use crate::watch;
 use irods_omero_config::Config;
 use irods_omero_importer::command::CommandImporter;
-use irods_omero_importer::{Importing, agent_client};
+use irods_omero_importer::{Importing, agent_client, installation};
 use irods_omero_model::attributes::Attributes;
 use irods_omero_model::clock::{Clock, SystemClock};
 use irods_omero_model::event::{Affected, Event};
@@ -29,6 +29,9 @@ use std::time::Instant;
 /// `SYS_INTERNAL_ERR`
 const NOT_CONFIGURED: i64 = -154_000;
 
+/// How long a job waits that meets a configuration with mistakes, in seconds.
+const LATER: u64 = 300;
+
 /// One instance, from load to unload. The agent factory makes it and sets it up; every agent has a copy.
 pub struct Plugin {
     instance: String,
@@ -36,10 +39,23 @@ pub struct Plugin {
     config: OnceCell<Option<Config>>,
     /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
     on_provider: Cell<bool>,
-    /// Whether PEPs concern us: a valid configuration that watches something.
+    /// Whether PEPs other than the guard's concern us: a valid configuration that watches something.
     active: Cell<bool>,
-    regex: String,
+    /// The attributes that the guard keeps; set by `setup`, the default ones before.
+    reserved: OnceCell<Reserved>,
+    regex: OnceCell<String>,
     agent: RefCell<Agent>,
+}
+
+/// Who sent a rule text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Somebody who meant whoever understands it.
+    Anybody,
+    /// A client, who meant this instance by name.
+    Client,
+    /// The delay server: a job of this instance.
+    Queue,
 }
 
 /// What one agent process remembers.
@@ -74,40 +90,55 @@ impl Plugin {
             config: OnceCell::new(),
             on_provider: Cell::new(true),
             active: Cell::new(false),
-            regex: Pep::regex(),
+            reserved: OnceCell::new(),
+            regex: OnceCell::new(),
             agent: RefCell::default(),
         }
     }
 
-    /// Reads the configuration from the server's directory. Never fails: an instance without a valid
-    /// configuration declines everything.
+    /// Reads the configuration from the server's directory, and looks at what it points at. Never fails: an instance
+    /// without a valid configuration declines everything, except that its guard refuses to write our attributes.
     pub fn setup(&self, directory: &Path) {
-        let config = match read_config(&directory.join("server_config.json"), &self.instance) {
-            Ok((config, role)) => {
-                self.on_provider.set(role == Role::Provider);
+        let instance = &self.instance;
+        let stanza = read_stanza(&directory.join("server_config.json"), instance);
+        let reserved = stanza.as_ref().map_or_else(|_| Reserved::default(), |s| Reserved::read(&s.value));
+        let read = stanza
+            .and_then(|stanza| Ok((Config::parse(&stanza.value).map_err(|p| stanza.place(p))?, stanza)));
+        let config = match read {
+            Ok((config, stanza)) => {
+                self.on_provider.set(stanza.role == Role::Provider);
+                self.say_what_is_set_up(&config, &stanza);
                 Some(config)
             }
             Err(problems) => {
                 for problem in &problems {
-                    log::error!("act=setup instance={} pointer={problem}", self.instance);
+                    log::error!("act=setup instance={instance} pointer={problem}");
                 }
                 log::error!(
-                    "act=setup instance={} errors={} why=\"the plugin does nothing until they are mended\"",
-                    self.instance,
+                    "act=setup instance={instance} errors={} why=\"the plugin does nothing until they are mended, except \
+                     that nobody but administrators can write its attributes; jobs wait in the queue\"",
                     problems.len()
                 );
                 None
             }
         };
         self.active.set(config.as_ref().is_some_and(Config::watches_anything));
-        if let Some(config) = &config {
-            let (instance, watches) = (&self.instance, config.watches.len());
-            log::info!(
-                "act=setup instance={instance} version={} watches={watches}",
-                env!("CARGO_PKG_VERSION")
-            );
-        }
+        let reserved = config.as_ref().map_or(reserved, |config| Reserved::of(&config.attributes));
+        let _ = self.reserved.set(reserved);
         let _ = self.config.set(config);
+    }
+
+    /// One line about the instance, and one for everything that is broken around it.
+    fn say_what_is_set_up(&self, config: &Config, stanza: &Stanza) {
+        let instance = &self.instance;
+        let watches = config.watches.len();
+        log::info!("act=setup instance={instance} version={} watches={watches}", env!("CARGO_PKG_VERSION"));
+        if config.watches_anything() {
+            for problem in stanza.place(installation::problems(config.omero.as_ref(), config.agents.as_ref()))
+            {
+                log::error!("act=setup instance={instance} pointer={problem}");
+            }
+        }
     }
 
     /// A client connection begins.
@@ -117,20 +148,24 @@ impl Plugin {
         }
     }
 
-    /// Whether PEPs concern us.
-    pub fn is_active(&self) -> bool {
-        self.active.get()
+    /// Whether a PEP concerns us: those of the guard always do.
+    #[inline]
+    fn hears(&self, pep: Pep) -> bool {
+        self.active.get() || pep.is_guarded()
     }
 
-    /// The regular expression of our PEPs.
+    /// The regular expression of the PEPs that concern us, to be asked for after `setup`.
     pub fn regex(&self) -> &str {
-        &self.regex
+        self.regex.get_or_init(|| Pep::regex(|pep| self.hears(pep)))
     }
 
     /// Whether `rule` is one of ours.
     #[inline]
     pub fn rule_exists(&self, rule: &[u8]) -> bool {
-        self.active.get() && Pep::of(rule).is_some() || self.function(rule).is_some()
+        match Pep::of(rule) {
+            Some(pep) => self.hears(pep),
+            None => self.function(rule).is_some(),
+        }
     }
 
     /// The function of that name, if policies may call it: the configuration is in order.
@@ -140,7 +175,7 @@ impl Plugin {
 
     /// The i-th rule's name.
     pub fn rule_name(&self, i: usize) -> Option<&'static str> {
-        let peps = Pep::ALL.iter().map(|(_, name)| *name).filter(|_| self.active.get());
+        let peps = Pep::ALL.iter().filter(|(pep, _)| self.hears(*pep)).map(|(_, name)| *name);
         let functions = Function::ALL.iter().map(|f| f.name).filter(|_| self.config().is_some());
         functions.chain(peps).nth(i)
     }
@@ -150,25 +185,30 @@ impl Plugin {
     }
 
     /// A PEP fired. Only the guard of a pre PEP refuses; whatever else happens here, the client's operation is
-    /// not touched. `argument` unpacks the operation's argument, once it is known that the PEP is ours.
+    /// not touched. `argument` unpacks the operation's argument. Without a session only the guard has an answer.
     pub fn pep<'a>(
         &self,
-        session: &Session<'_>,
-        rule: &[u8],
-        argument: impl FnOnce(Pep) -> Argument<'a>,
+        session: Option<&Session<'_>>,
+        pep: Pep,
+        argument: impl FnOnce() -> Argument<'a>,
     ) -> Option<Refusal> {
-        let (config, pep) = (self.config()?, Pep::of(rule)?);
-        let argument = argument(pep);
         if pep.is_guarded() {
-            let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
-            return guard::check(&config.attributes, &catalog, pep, argument);
+            let names = Attributes::default(); // the guard says itself which attributes it asks for
+            let catalog = session.map(|session| IrodsCatalog::new(session, &names, &self.instance));
+            let catalog = catalog.as_ref().map(|c| -> &dyn Catalog { c });
+            return guard::check(self.reserved.get_or_init(Reserved::default), catalog, pep, argument());
         }
+        let (config, session) = self.config().zip(session)?;
+        let argument = argument();
         let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
         let on_provider = self.on_provider.get();
         let is_static = pep == Pep::StaticModAvuPost;
+        // What cannot be looked up may be a change: the look at skipped data is the lesser harm.
+        let bears =
+            |kind: &[u8], name: &[u8], names: &[&str]| catalog.bears(kind, name, names).unwrap_or(true);
         if on_provider
             && (is_static || pep == Pep::AtomicMetadataPost)
-            && mapping::is_change(&config.attributes, &argument)
+            && mapping::is_change(&config.attributes, &argument, &bears)
             && let Err(error) = due::queue_sweep_skipped(&catalog, SystemClock.now())
         {
             log::error!("act=mapping_changed failed=\"{error}\"");
@@ -194,7 +234,7 @@ impl Plugin {
                     }
                 }
             }
-            Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", String::from_utf8_lossy(rule)),
+            Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", pep.name()),
         }
         None
     }
@@ -263,18 +303,20 @@ impl Plugin {
         }
     }
 
-    /// A rule text, from a client or the delay server. `addressed` says whether it was meant for this instance by name:
-    /// then what is not understood is answered, and else declined quietly.
-    pub fn rule_text(&self, session: &Session<'_>, text: &[u8], addressed: bool) -> Answer {
+    /// A rule text. What is not understood is answered where this instance was meant by name, and else declined quietly.
+    pub fn rule_text(&self, session: &Session<'_>, text: &[u8], sender: Sender) -> Answer {
         let declined = || Answer { code: RULE_ENGINE_CONTINUE, output: None };
-        let answer = match (self.config(), operations::read(text)) {
-            (None, _) | (Some(_), Reading::NotOurs(_)) if !addressed => return declined(),
-            (None, _) => told(
+        let answer = match (self.config(), sender, operations::read(text)) {
+            (None, Sender::Anybody, _) | (Some(_), Sender::Anybody, Reading::NotOurs(_)) => {
+                return declined();
+            }
+            (None, Sender::Queue, reading) => return self.leave_for_later(session, reading),
+            (None, Sender::Client, _) => told(
                 session,
                 NOT_CONFIGURED,
                 "the plugin's configuration is not valid: see the server's log".to_owned(),
             ),
-            (Some(config), reading) => self.answer(config, session, reading),
+            (Some(config), _, reading) => self.answer(config, session, reading),
         };
         match answer {
             Ok((answer, Format::Json)) => Answer { code: 0, output: Some(format!("{answer}\n")) },
@@ -283,6 +325,24 @@ impl Plugin {
             }
             Err(Failed { code, sentence }) => Answer { code, output: Some(format!("{sentence}\n")) },
         }
+    }
+
+    /// A job that meets a configuration with mistakes comes again, as the same user's, so that what is to be done is done
+    /// once they are mended. `setup` has said what is wrong; the delay server runs each job in a process of its own, so
+    /// here it would be said as often as there are jobs.
+    fn leave_for_later(&self, session: &Session<'_>, reading: Reading) -> Answer {
+        if let Reading::Ours(request) = reading {
+            let conditions = format!("<INST_NAME>{}</INST_NAME><PLUSET>{LATER}s</PLUSET>", self.instance);
+            match session.delay(&request.text(), &conditions) {
+                Ok(()) => {
+                    log::debug!("act=job operation={:?} left_for_seconds={LATER}", request.operation);
+                }
+                Err(code) => {
+                    log::warn!("act=job operation={:?} failed=\"iRODS error {code}\"", request.operation);
+                }
+            }
+        }
+        Answer { code: 0, output: None }
     }
 
     /// A function called by a policy; `assign` takes a new value for one of its arguments (counted from 0). Gives 0 or
@@ -379,11 +439,26 @@ pub enum Role {
     Consumer,
 }
 
-/// Reads the instance's stanza out of a server_config.json.
-///
-/// # Errors
-/// Every problem; one that concerns the file as a whole has the file's path as its place.
-pub fn read_config(path: &Path, instance: &str) -> Result<(Config, Role), Vec<Problem>> {
+/// The instance's part of a server_config.json.
+#[derive(Debug, Clone)]
+struct Stanza {
+    /// Its `plugin_specific_configuration`.
+    value: Value,
+    /// Where that is in the file, as a JSON pointer.
+    pointer: String,
+    role: Role,
+}
+
+impl Stanza {
+    /// Problems with their place in the file instead of in the stanza.
+    fn place(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        let place = |p: Problem| Problem { pointer: format!("{}{}", self.pointer, p.pointer), ..p };
+        problems.into_iter().map(place).collect()
+    }
+}
+
+/// Finds the instance's stanza in a server_config.json.
+fn read_stanza(path: &Path, instance: &str) -> Result<Stanza, Vec<Problem>> {
     let whole = |message: String| vec![Problem { pointer: path.display().to_string(), message }];
     let text = std::fs::read(path).map_err(|e| whole(format!("cannot be read: {e}")))?;
     let json: Value = serde_json::from_slice(&text).map_err(|e| whole(format!("is not JSON: {e}")))?;
@@ -396,16 +471,12 @@ pub fn read_config(path: &Path, instance: &str) -> Result<(Config, Role), Vec<Pr
     let Some((i, engine)) = ours.next() else {
         return Err(whole(format!("has no rule engine instance '{instance}'")));
     };
-    let stanza =
+    let value =
         engine.get("plugin_specific_configuration").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
     let consumer = json.get("catalog_service_role").and_then(Value::as_str) == Some("consumer");
     let role = if consumer { Role::Consumer } else { Role::Provider };
-    let config = Config::parse(&stanza).map_err(|problems| {
-        let base = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
-        let place = |p: Problem| Problem { pointer: format!("{base}{}", p.pointer), ..p };
-        problems.into_iter().map(place).collect::<Vec<_>>()
-    })?;
-    Ok((config, role))
+    let pointer = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
+    Ok(Stanza { value, pointer, role })
 }
 
 /// What the event reader asks of the world.

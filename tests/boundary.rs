@@ -62,7 +62,10 @@ fn the_boundary_holds_for_every_pointer_and_answer() {
     let run = Command::new(&program)
         .arg(&library)
         .arg(config("missing", None))
-        .arg(config("broken", Some(&engine(r#"{"watch": 5, "quiet": 1}"#))))
+        .arg(config(
+            "broken",
+            Some(&engine(r#"{"watch": 5, "quiet": 1, "attributes": {"state": "lab::state"}}"#)),
+        ))
         .arg(config("good", Some(&engine(good))))
         .output()
         .unwrap();

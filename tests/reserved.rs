@@ -116,6 +116,79 @@ fn a_record_cannot_be_copied_to_other_data() {
     assert_refused(&zone, &["meta", "cp", "-d", "-d", PATH, &other]);
     assert_refused(&zone, &["meta", "cp", "-D", "-D", PATH, &other]);
     zone.does("alice", &["meta", "cp", "-d", "-d", &other, PATH]);
+    assert_eq!(zone.avus("-d", &other), vec![]);
+    // She is told which attribute it is, of which data, and what to do.
+    let told = zone.act("alice", &["meta", "cp", "-d", "-d", PATH, &other]);
+    let told = format!("{}{}", told.output, told.error);
+    for part in ["'irods::omero::state'", PATH, "imeta add"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn a_copy_between_harmless_collections_has_nobody_elses_data_looked_at() {
+    let zone = zone();
+    let [from, to] = ["from", "to"].map(|name| format!("{HOME}/{name}"));
+    for collection in [&from, &to] {
+        zone.does("alice", &["mkdir", collection]);
+    }
+    zone.does("alice", &["meta", "add", "-C", &from, "colour", "red"]);
+    let looks =
+        || zone.admin(&["sql", "select count(*) from R_RULE_EXEC where rule_name like '%sweep_skipped%'"]);
+    zone.does("alice", &["meta", "cp", "-C", "-C", &from, &to]);
+    assert_eq!(looks().trim(), "0");
+    // For whom data is put may have changed where such an AVU is copied, which only an administrator can.
+    zone.does("rods", &["meta", "-M", "add", "-C", &from, "irods::omero::on_behalf_of", "carol"]);
+    let looks_before = looks();
+    zone.admin(&["sql", "delete from R_RULE_EXEC where rule_name like '%sweep_skipped%'"]);
+    zone.does("rods", &["meta", "-M", "cp", "-C", "-C", &from, &to]);
+    assert_eq!((looks_before.trim(), looks().trim()), ("1", "1"));
+}
+
+/// W3: patterns are none of the guard's business, and neither is their length.
+#[test]
+fn an_operation_that_the_server_does_not_know_is_answered_by_the_server() {
+    let zone = zone();
+    let burning = format!("{}z", "%".repeat(12));
+    let deep = "%".repeat(200_000);
+    let verbs: Vec<_> = [burning.as_str(), &deep, "irods::omero::%", "irods::omero::state"]
+        .iter()
+        .map(|pattern| json!(["meta", "rmw", "-d", PATH, pattern]))
+        .collect();
+    let answers = zone.script("alice", &verbs);
+    assert_eq!(answers.len(), verbs.len(), "the agent is still there");
+    for answer in answers {
+        // CAT_INVALID_ARGUMENT
+        assert_eq!(answer["code"], -816_000, "{answer}");
+    }
+    assert!(!zone.log().contains("act=refuse"));
+}
+
+/// W9: a mistake in the stanza, or an empty one, opens nothing.
+#[test]
+fn an_owner_cannot_forge_a_record_while_the_configuration_is_empty_or_wrong() {
+    for stanza in [json!({}), json!({"watch": 5, "attributes": {"state": "lab::state"}})] {
+        let zone = TestZone::with(|c| *c = stanza.clone());
+        let image = zone.image("a.tif");
+        zone.does("alice", &["put", &image, PATH]);
+        let state = "irods::omero::state";
+        assert_refused(&zone, &["meta", "add", "-d", PATH, state, "imported"]);
+        assert_refused(&zone, &["microservice", "meta", "set", "-d", PATH, state, "imported"]);
+        let atomic = json!({"entity_name": PATH, "entity_type": "data_object", "operations": [
+            {"operation": "add", "attribute": state, "value": "imported"}]});
+        assert_refused(&zone, &["atomic", &atomic.to_string()]);
+        let along = format!("{state};imported;");
+        assert_refused(&zone, &["put", "--metadata", &along, &image, &format!("{HOME}/b.tif")]);
+        assert_eq!(zone.avus("-d", PATH), vec![]);
+        if stanza != json!({}) {
+            assert_refused(&zone, &["meta", "add", "-d", PATH, "lab::state", "imported"]);
+        }
+        // Everything else is as without the plugin.
+        zone.does("alice", &["meta", "add", "-d", PATH, "harmless", "x"]);
+        zone.does("alice", &["meta", "add", "-C", HOME, "irods::omero::import", "on"]);
+        zone.does("alice", &["meta", "cp", "-d", "-C", PATH, HOME]);
+        zone.does("rods", &["meta", "-M", "add", "-d", PATH, state, "failed"]);
+    }
 }
 
 #[test]

@@ -138,20 +138,28 @@ fn text_of<'a>(value: &'a Value, key: &str) -> Option<&'a [u8]> {
 }
 
 /// The parts of `iput --metadata`: `attribute;value;units;attribute;value;units...`, where a backslash takes away the
-/// meaning of the character after it, whatever that is (`irods::deserialize_list`).
-pub fn carried(metadata: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let mut parts = vec![Vec::new()];
-    let mut bytes = metadata.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b';' => parts.push(Vec::new()),
-            other => {
-                let meant = if *other == b'\\' { bytes.next() } else { Some(other) };
-                if let Some(part) = parts.last_mut() {
-                    part.extend(meant);
+/// meaning of the character after it, whatever that is (`irods::deserialize_list`). One part is held at a time.
+pub fn carried(metadata: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let mut rest = Some(metadata);
+    std::iter::from_fn(move || {
+        let mut bytes = rest.take()?;
+        let mut part = Vec::new();
+        while let [byte, after @ ..] = bytes {
+            bytes = after;
+            match byte {
+                b';' => {
+                    rest = Some(bytes);
+                    break;
                 }
+                b'\\' => {
+                    if let [meant, after @ ..] = bytes {
+                        part.push(*meant);
+                        bytes = after;
+                    }
+                }
+                other => part.push(*other),
             }
         }
-    }
-    parts.into_iter()
+        Some(part)
+    })
 }

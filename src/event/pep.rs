@@ -186,6 +186,11 @@ impl Pep {
         })
     }
 
+    /// Its name in the server.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(pep, _)| *pep == self).map_or("", |(_, name)| name)
+    }
+
     /// The words of the argument's conditions we want to know.
     pub fn keyword(self) -> Option<&'static str> {
         match self {
@@ -235,15 +240,20 @@ impl Pep {
         self != Self::PutPost && self.keyword() == Some(METADATA_INCLUDED)
     }
 
-    /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
-    pub fn is_guarded(self) -> bool {
-        self.carries_metadata()
-            || matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
+    /// Whether the operation is one that writes metadata and nothing else.
+    pub fn writes_metadata(self) -> bool {
+        matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
     }
 
-    /// A regular expression that names just our PEPs, for the server's own filter.
-    pub fn regex() -> String {
-        let names: Vec<&str> = Self::ALL.iter().map(|(_, name)| *name).collect();
+    /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
+    pub fn is_guarded(self) -> bool {
+        self.carries_metadata() || self.writes_metadata()
+    }
+
+    /// A regular expression that names just those of our PEPs that are wanted, for the server's own filter.
+    pub fn regex(wanted: impl Fn(Self) -> bool) -> String {
+        let names: Vec<&str> =
+            Self::ALL.iter().filter(|(pep, _)| wanted(*pep)).map(|(_, name)| *name).collect();
         format!("({})", names.join("|"))
     }
 }
@@ -257,7 +267,8 @@ mod tests {
         for (pep, name) in Pep::ALL {
             assert_eq!(Pep::of(name.as_bytes()), Some(pep));
             assert_eq!(Pep::of(&name.as_bytes()[1..]), None);
-            assert!(Pep::regex().contains(name));
+            assert!(Pep::regex(|_| true).contains(name));
+            assert_eq!(Pep::regex(Pep::is_guarded).contains(name), pep.is_guarded());
         }
         assert_eq!(Pep::of(b""), None);
     }

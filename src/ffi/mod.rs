@@ -6,6 +6,7 @@
 //! - A plugin is used by one thread at a time (an iRODS agent has one thread that runs policy), but a call of
 //!   ours may lead back to us within that thread, so a plugin is only ever borrowed shared.
 //! - Every function called from C++ runs inside [`boundary`], so no panic unwinds into C++.
+//! - Every function of the host is `noexcept` (`omero_shim::callback`), so no exception unwinds into Rust.
 
 mod session;
 
@@ -20,11 +21,13 @@ mod raw {
 }
 
 use crate::event::{Argument, Pep};
-use crate::plugin::Plugin;
+use crate::guard;
+use crate::plugin::{Plugin, Sender};
 use once_cell::sync::OnceCell;
 use raw::{omero_argument, omero_argument_kind, omero_host, omero_level, omero_session, omero_text};
+use std::any::Any;
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 
 /// `RULE_ENGINE_CONTINUE`: the next plugin is asked.
 pub const RULE_ENGINE_CONTINUE: i64 = 5_000_000;
@@ -32,12 +35,30 @@ pub const RULE_ENGINE_CONTINUE: i64 = 5_000_000;
 /// `SYS_INTERNAL_ERR`: a policy that calls us is told so.
 const INTERNAL_ERROR: i64 = -154_000;
 
-/// Runs the body of a function called from C++; a panic is logged and becomes `otherwise`.
+/// The longest line of the log, in bytes. What clients send may be of any length.
+const MAX_LINE: usize = 4_000;
+
+/// Runs the body of a function called from C++; a panic becomes `otherwise`. What it said has been logged by
+/// [`log_panic`] when it began.
 fn boundary<T>(name: &str, otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        log::error!("act={name} failed=\"internal error (panic); please report it\"");
+        log::error!(
+            "act={name} failed=\"internal error: the line before this one says which; please report it\""
+        );
         otherwise
     })
+}
+
+/// The text of a panic; everything that is written with `panic!` has one.
+fn text_of_panic(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+/// Every panic reaches the log with its text and place, whoever catches it: an agent's standard error is not kept.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    log::error!("act=panic at={place} why=\"{}\"", text_of_panic(info.payload()));
 }
 
 /// The bytes of a text of the boundary.
@@ -75,6 +96,16 @@ unsafe impl Send for ServerLog {}
 
 static SERVER_LOG: OnceCell<ServerLog> = OnceCell::new();
 
+/// One line. Names of files come from clients: a line break in one must not look like a line of the log.
+fn log_line(text: &std::fmt::Arguments<'_>) -> String {
+    let mut line = format!("omero: {text}");
+    if line.len() > MAX_LINE {
+        line.truncate((0..=MAX_LINE).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0));
+        line.push('…');
+    }
+    line.replace(|c: char| c.is_control(), " ")
+}
+
 impl log::Log for ServerLog {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
@@ -87,8 +118,7 @@ impl log::Log for ServerLog {
             log::Level::Info => omero_level::OMERO_LEVEL_INFO,
             log::Level::Debug | log::Level::Trace => omero_level::OMERO_LEVEL_DEBUG,
         };
-        // Names of files come from clients: a line break in one must not look like a line of the log.
-        let line = format!("omero: {}", record.args()).replace(|c: char| c.is_control(), " ");
+        let line = log_line(record.args());
         if let Some(write) = self.0.log {
             // SAFETY: the text lives until the call returns.
             unsafe { write(level, borrowed(line.as_bytes())) };
@@ -110,6 +140,8 @@ pub unsafe extern "C" fn omero_plugin_new(host: *const omero_host, instance: ome
             let log = SERVER_LOG.get_or_init(|| ServerLog(host));
             if log::set_logger(log).is_ok() {
                 log::set_max_level(log::LevelFilter::Info);
+                // The hook of this library's own copy of std: no other plugin's panics pass here.
+                std::panic::set_hook(Box::new(log_panic));
             }
         }
         // SAFETY: the caller's promise.
@@ -180,8 +212,8 @@ pub unsafe extern "C" fn omero_plugin_regex(plugin: *const c_void) -> omero_text
     boundary("setup", omero_text::default(), || {
         // SAFETY: the caller's promise.
         match unsafe { plugin_of(plugin) } {
-            Some(plugin) if plugin.is_active() => borrowed(plugin.regex().as_bytes()),
-            _ => omero_text::default(),
+            Some(plugin) => borrowed(plugin.regex().as_bytes()),
+            None => omero_text::default(),
         }
     })
 }
@@ -225,21 +257,22 @@ pub unsafe extern "C" fn omero_plugin_pep(
     rule: omero_text,
     argument: *const omero_argument,
 ) -> i64 {
-    boundary("exec_rule", RULE_ENGINE_CONTINUE, || {
-        // SAFETY: the caller's promise.
-        let (plugin, argument, rule) = unsafe { (plugin_of(plugin), argument.as_ref(), bytes(rule)) };
-        let (Some(plugin), Some(argument), Some(log)) = (plugin, argument, SERVER_LOG.get()) else {
-            return RULE_ENGINE_CONTINUE;
-        };
-        let Some(session) = Session::new(log.0, session) else {
-            return RULE_ENGINE_CONTINUE;
-        };
+    // SAFETY: the caller's promise.
+    let (plugin, argument, rule) = unsafe { (plugin_of(plugin), argument.as_ref(), bytes(rule)) };
+    let Some((plugin, pep)) = plugin.zip(Pep::of(rule)) else {
+        return RULE_ENGINE_CONTINUE;
+    };
+    boundary("exec_rule", guard::unable(pep), || {
+        let host = SERVER_LOG.get().map(|log| log.0);
+        let session = host.and_then(|host| Session::new(host, session));
         // SAFETY: the argument's texts live until this call returns.
-        let refused = plugin.pep(&session, rule, |pep| unsafe { argument_of(&session, pep, argument) });
-        match refused {
+        let read = || argument.map_or(Argument::Other, |a| unsafe { argument_of(host, pep, a) });
+        match plugin.pep(session.as_ref(), pep, read) {
             None => RULE_ENGINE_CONTINUE,
             Some(refusal) => {
-                session.client_message(refusal.code, &refusal.sentence);
+                if let Some(session) = &session {
+                    session.client_message(refusal.code, &refusal.sentence);
+                }
                 refusal.code
             }
         }
@@ -301,20 +334,21 @@ pub unsafe extern "C" fn omero_plugin_function(
 
 /// # Safety
 /// The texts of `argument` must live as long as it is borrowed.
-unsafe fn argument_of<'a>(session: &Session<'_>, pep: Pep, argument: &'a omero_argument) -> Argument<'a> {
+unsafe fn argument_of<'a>(host: Option<&omero_host>, pep: Pep, argument: &'a omero_argument) -> Argument<'a> {
     // SAFETY: the caller's promise.
     let text = |i: usize| unsafe { bytes(argument.text[i]) };
+    let keyword = |condition| {
+        // SAFETY: the condition is the server's, and lives as long as the argument.
+        host.zip(pep.keyword()).and_then(|(host, key)| unsafe { session::keyword(host, condition, key) })
+    };
     if pep.carries_metadata() {
-        // SAFETY: the conditions are the server's, and live as long as the argument.
-        let carried = |condition| pep.keyword().and_then(|key| unsafe { session.keyword(condition, key) });
-        return Argument::Carried([carried(argument.condition), carried(argument.source_condition)]);
+        return Argument::Carried([keyword(argument.condition), keyword(argument.source_condition)]);
     }
     match argument.kind {
         omero_argument_kind::OMERO_ARGUMENT_DATA_OBJECT => Argument::DataObject {
             path: text(0),
             open_flags: argument.number,
-            // SAFETY: the condition is the server's, and lives as long as the argument.
-            keyword: pep.keyword().and_then(|key| unsafe { session.keyword(argument.condition, key) }),
+            keyword: keyword(argument.condition),
         },
         omero_argument_kind::OMERO_ARGUMENT_COPY => Argument::Copy { source: text(0), destination: text(1) },
         omero_argument_kind::OMERO_ARGUMENT_BULK | omero_argument_kind::OMERO_ARGUMENT_COLLECTION => {
@@ -338,6 +372,7 @@ pub unsafe extern "C" fn omero_plugin_rule_text(
     session: *mut omero_session,
     text: omero_text,
     addressed: bool,
+    is_job: bool,
     write: Option<unsafe extern "C" fn(*mut c_void, omero_text)>,
     context: *mut c_void,
 ) -> i64 {
@@ -350,11 +385,61 @@ pub unsafe extern "C" fn omero_plugin_rule_text(
         let Some(session) = Session::new(log.0, session) else {
             return RULE_ENGINE_CONTINUE;
         };
-        let answer = plugin.rule_text(&session, text, addressed);
+        let sender = match (addressed, is_job) {
+            (true, true) => Sender::Queue,
+            (true, false) => Sender::Client,
+            (false, _) => Sender::Anybody,
+        };
+        let answer = plugin.rule_text(&session, text, sender);
         if let (Some(write), Some(output)) = (write, &answer.output) {
             // SAFETY: the caller's promise for `write`; the text lives until it returns.
             unsafe { write(context, borrowed(output.as_bytes())) };
         }
         answer.code
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    thread_local!(static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
+
+    struct Lines;
+
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            SAID.with_borrow_mut(|said| said.push(log_line(record.args())));
+        }
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn a_panic_ends_at_the_boundary_and_its_text_and_place_are_in_the_log() {
+        let _ = log::set_logger(&Lines).map(|()| log::set_max_level(log::LevelFilter::Info));
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(log_panic));
+        let number = RefCell::new(5);
+        let formatted = boundary("exec_rule", 7, || panic!("the {} of it", number.borrow()));
+        let plain = boundary("start", 8, || panic!("alone"));
+        let other = boundary("stop", 9, || std::panic::panic_any(1_u8));
+        std::panic::set_hook(before);
+        assert_eq!((formatted, plain, other), (7, 8, 9));
+        let said = SAID.with_borrow(Clone::clone);
+        for (place, text) in
+            [("src/ffi/mod.rs", "why=\"the 5 of it\""), ("act=panic", "why=\"alone\""), ("act=stop", "")]
+        {
+            assert!(said.iter().any(|l| l.contains(place) && l.contains(text)), "{text}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_one_line_and_not_longer_than_a_log_bears() {
+        let line = log_line(&format_args!("act=x path=a\nomero: act=forged {}", "ü".repeat(MAX_LINE)));
+        assert!(!line.contains('\n') && line.ends_with('…') && line.len() <= MAX_LINE + '…'.len_utf8());
+    }
 }

@@ -89,6 +89,19 @@ fn ends(range: Option<&(String, String)>) -> (omero_text, omero_text) {
     })
 }
 
+/// The value of a key in a `KeyValPair`.
+///
+/// # Safety
+/// `condition` must be null or the server's, and live for `'t`.
+pub(super) unsafe fn keyword<'t>(host: &omero_host, condition: *const c_void, key: &str) -> Option<&'t [u8]> {
+    let call = host.keyword.filter(|_| !condition.is_null())?;
+    let mut value = omero_text::default();
+    // SAFETY: the caller's promise for the condition; the key lives until the call returns.
+    let found = unsafe { call(condition, borrowed(key.as_bytes()), &raw mut value) } == 1;
+    // SAFETY: the value is part of the condition.
+    found.then(|| unsafe { bytes(value) })
+}
+
 impl<'a> Session<'a> {
     /// `None` for the null session.
     pub(super) fn new(host: &'a omero_host, session: *mut omero_session) -> Option<Self> {
@@ -237,19 +250,6 @@ impl<'a> Session<'a> {
         // SAFETY: borrowed from the session, which lives longer than this call.
         let text = |t| String::from_utf8_lossy(unsafe { bytes(t) }).into_owned();
         Ok((text(name), text(zone), admin))
-    }
-
-    /// The value of a key in a `KeyValPair`.
-    ///
-    /// # Safety
-    /// `condition` must be null or the server's, and live for `'t`.
-    pub(super) unsafe fn keyword<'t>(&self, condition: *const c_void, key: &str) -> Option<&'t [u8]> {
-        let call = self.host.keyword.filter(|_| !condition.is_null())?;
-        let mut value = omero_text::default();
-        // SAFETY: the caller's promise for the condition; the key lives until the call returns.
-        let found = unsafe { call(condition, borrowed(key.as_bytes()), &raw mut value) } == 1;
-        // SAFETY: the value is part of the condition.
-        found.then(|| unsafe { bytes(value) })
     }
 
     /// Puts a sentence on the error stack the client prints.

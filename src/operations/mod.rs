@@ -134,17 +134,21 @@ impl Context<'_> {
 
     /// Leaves a request that writes to the catalog provider, as a job of the session's user.
     fn leave_to_provider(&self, request: &Request) -> Result<(), OperationError> {
-        let mut json = request.json.clone();
-        if let Some(fields) = json.as_object_mut() {
-            fields.remove("format");
-        }
-        // The server refuses texts in which a dollar is followed by one of some words.
-        let text = json.to_string().replace('$', "\\u0024");
-        Ok(self.catalog.queue(&text, std::time::Duration::from_secs(1))?)
+        Ok(self.catalog.queue(&request.text(), std::time::Duration::from_secs(1))?)
     }
 }
 
 impl Request {
+    /// The request as the text of a job.
+    pub fn text(&self) -> String {
+        let mut json = self.json.clone();
+        if let Some(fields) = json.as_object_mut() {
+            fields.remove("format");
+        }
+        // The server refuses texts in which a dollar is followed by one of some words.
+        json.to_string().replace('$', "\\u0024")
+    }
+
     /// Does what is asked for.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The server calls the core asks for. No policy: what is asked, when, and with which rights is the core's
-// decision. No exception leaves this file.
+// decision. The functions may throw: the core gets each as omero_shim::callback makes it.
 #include "shim.hpp"
 
 #include <irods/dataObjInpOut.h>
@@ -26,7 +26,6 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -68,22 +67,6 @@ namespace
         int before_;
     };
 
-    // Runs a server call; what it throws becomes an error code.
-    template <typename Call>
-    int64_t guarded(Call&& call) noexcept
-    {
-        try {
-            return call();
-        }
-        catch (const std::exception& e) {
-            rodsLog(LOG_ERROR, "omero: act=server_call failed=\"%s\"", e.what());
-            return SYS_INTERNAL_ERR;
-        }
-        catch (...) {
-            return SYS_UNKNOWN_ERROR;
-        }
-    }
-
     void log_line(omero_level level, omero_text line)
     {
         int of_server = LOG_DEBUG;
@@ -108,19 +91,17 @@ namespace
 
     int64_t query(omero_session* session, bool privileged, omero_text query, omero_buffer* json)
     {
-        return guarded([&]() -> int64_t {
-            auto* c = comm(session);
-            if (!c) {
-                return SYS_INVALID_INPUT_PARAM;
-            }
-            auto text = str(query);
-            Genquery2Input input{};
-            input.query_string = text.data();
-            char* answer = nullptr;
-            const privilege raised{c, privileged};
-            const int code = rs_genquery2(c, &input, &answer);
-            return take(code, answer, json);
-        });
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        auto text = str(query);
+        Genquery2Input input{};
+        input.query_string = text.data();
+        char* answer = nullptr;
+        const privilege raised{c, privileged};
+        const int code = rs_genquery2(c, &input, &answer);
+        return take(code, answer, json);
     }
 
     // The input of a GenQuery1. Its arrays are malloc'ed, because the server may replace them while it rewrites the
@@ -269,15 +250,13 @@ namespace
                           omero_row row,
                           void* context)
     {
-        return guarded([&] {
-            return list(session,
-                        {COL_D_DATA_ID, COL_DATA_NAME, COL_DATA_REPL_NUM, COL_D_REPL_STATUS, COL_DATA_SIZE,
-                         COL_D_MODIFY_TIME, COL_D_DATA_PATH, COL_D_RESC_HIER, COL_D_DATA_CHECKSUM,
-                         COL_D_OWNER_NAME, COL_D_OWNER_ZONE},
-                        objects_in(id, first, last),
-                        row,
-                        context);
-        });
+        return list(session,
+                    {COL_D_DATA_ID, COL_DATA_NAME, COL_DATA_REPL_NUM, COL_D_REPL_STATUS, COL_DATA_SIZE,
+                     COL_D_MODIFY_TIME, COL_D_DATA_PATH, COL_D_RESC_HIER, COL_D_DATA_CHECKSUM,
+                     COL_D_OWNER_NAME, COL_D_OWNER_ZONE},
+                    objects_in(id, first, last),
+                    row,
+                    context);
     }
 
     int64_t list_metadata(omero_session* session,
@@ -289,42 +268,37 @@ namespace
                           omero_row row,
                           void* context)
     {
-        return guarded([&] {
-            std::string names = "in (";
-            for (std::size_t i = 0; i < attribute_count; ++i) {
-                names += (i ? ",'" : "'") + str(attributes[i]) + "'";
-            }
-            names += ")";
-            auto conditions = objects_in(id, first, last);
-            conditions.push_back({COL_META_DATA_ATTR_NAME, names});
-            return list(session,
-                        {COL_D_DATA_ID, COL_META_DATA_ATTR_NAME, COL_META_DATA_ATTR_VALUE,
-                         COL_META_DATA_ATTR_UNITS},
-                        conditions,
-                        row,
-                        context);
-        });
+        std::string names = "in (";
+        for (std::size_t i = 0; i < attribute_count; ++i) {
+            names += (i ? ",'" : "'") + str(attributes[i]) + "'";
+        }
+        names += ")";
+        auto conditions = objects_in(id, first, last);
+        conditions.push_back({COL_META_DATA_ATTR_NAME, names});
+        return list(session,
+                    {COL_D_DATA_ID, COL_META_DATA_ATTR_NAME, COL_META_DATA_ATTR_VALUE, COL_META_DATA_ATTR_UNITS},
+                    conditions,
+                    row,
+                    context);
     }
 
     int64_t list_collection(omero_session* session, omero_text id, omero_row row, void* context)
     {
-        return guarded([&] { return list(session, {COL_COLL_NAME}, {{COL_COLL_ID, equals(id)}}, row, context); });
+        return list(session, {COL_COLL_NAME}, {{COL_COLL_ID, equals(id)}}, row, context);
     }
 
     int64_t apply_metadata(omero_session* session, omero_text request)
     {
-        return guarded([&]() -> int64_t {
-            auto* c = comm(session);
-            if (!c) {
-                return SYS_INVALID_INPUT_PARAM;
-            }
-            const auto json = str(request);
-            char* answer = nullptr;
-            const privilege raised{c, true};
-            const int code = rs_atomic_apply_metadata_operations(c, json.c_str(), &answer);
-            std::free(answer);
-            return code;
-        });
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        const auto json = str(request);
+        char* answer = nullptr;
+        const privilege raised{c, true};
+        const int code = rs_atomic_apply_metadata_operations(c, json.c_str(), &answer);
+        std::free(answer);
+        return code;
     }
 
     int64_t modify_avu(omero_session* session,
@@ -335,31 +309,29 @@ namespace
                        omero_text value,
                        omero_text units)
     {
-        return guarded([&]() -> int64_t {
-            auto* c = comm(session);
-            if (!c) {
-                return SYS_INVALID_INPUT_PARAM;
-            }
-            std::array<std::string, 6> words{str(operation), entity == OMERO_ENTITY_COLLECTION ? "-C" : "-d",
-                                             str(name), str(attribute), str(value), str(units)};
-            modAVUMetadataInp_t input{};
-            input.arg0 = words[0].data();
-            input.arg1 = words[1].data();
-            input.arg2 = words[2].data();
-            input.arg3 = words[3].data();
-            input.arg4 = words[4].data();
-            input.arg5 = words[5].data();
-            char none[] = "";
-            input.arg6 = input.arg7 = input.arg8 = input.arg9 = none;
-            addKeyVal(&input.condInput, ADMIN_KW, "");
-            int code = 0;
-            {
-                const privilege raised{c, true};
-                code = rsModAVUMetadata(c, &input);
-            }
-            clearKeyVal(&input.condInput);
-            return code;
-        });
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        std::array<std::string, 6> words{str(operation), entity == OMERO_ENTITY_COLLECTION ? "-C" : "-d",
+                                         str(name), str(attribute), str(value), str(units)};
+        modAVUMetadataInp_t input{};
+        input.arg0 = words[0].data();
+        input.arg1 = words[1].data();
+        input.arg2 = words[2].data();
+        input.arg3 = words[3].data();
+        input.arg4 = words[4].data();
+        input.arg5 = words[5].data();
+        char none[] = "";
+        input.arg6 = input.arg7 = input.arg8 = input.arg9 = none;
+        addKeyVal(&input.condInput, ADMIN_KW, "");
+        int code = 0;
+        {
+            const privilege raised{c, true};
+            code = rsModAVUMetadata(c, &input);
+        }
+        clearKeyVal(&input.condInput);
+        return code;
     }
 
     // The input of an operation on a data object, as an administrator's.
@@ -386,55 +358,49 @@ namespace
 
     int64_t replicate(omero_session* session, omero_text path, omero_text resource)
     {
-        return guarded([&]() -> int64_t {
-            auto* c = comm(session);
-            if (!c) {
-                return SYS_INVALID_INPUT_PARAM;
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        const privilege raised{c, true};
+        {
+            // Without one there is nothing to verify the copy by. One that is registered is not computed again.
+            object_input source{path};
+            char* checksum = nullptr;
+            const int code = rsDataObjChksum(c, &source.input, &checksum);
+            std::free(checksum);
+            if (code < 0) {
+                return code;
             }
-            const privilege raised{c, true};
-            {
-                // Without one there is nothing to verify the copy by. One that is registered is not computed again.
-                object_input source{path};
-                char* checksum = nullptr;
-                const int code = rsDataObjChksum(c, &source.input, &checksum);
-                std::free(checksum);
-                if (code < 0) {
-                    return code;
-                }
-            }
-            object_input copy{path};
-            copy.input.oprType = REPLICATE_OPR;
-            addKeyVal(&copy.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
-            addKeyVal(&copy.input.condInput, VERIFY_CHKSUM_KW, "");
-            transferStat_t* statistics = nullptr;
-            const int code = rsDataObjRepl(c, &copy.input, &statistics);
-            std::free(statistics);
-            return code;
-        });
+        }
+        object_input copy{path};
+        copy.input.oprType = REPLICATE_OPR;
+        addKeyVal(&copy.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
+        addKeyVal(&copy.input.condInput, VERIFY_CHKSUM_KW, "");
+        transferStat_t* statistics = nullptr;
+        const int code = rsDataObjRepl(c, &copy.input, &statistics);
+        std::free(statistics);
+        return code;
     }
 
     int64_t delay(omero_session* session, omero_text text, omero_text conditions)
     {
-        return guarded([&]() -> int64_t {
-            if (!session) {
-                return SYS_INVALID_INPUT_PARAM;
-            }
-            return _delayExec(str(text).c_str(), "", str(conditions).c_str(), omero_shim::context(session));
-        });
+        if (!session) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        return _delayExec(str(text).c_str(), "", str(conditions).c_str(), omero_shim::context(session));
     }
 
     int64_t descriptor(omero_session* session, int32_t descriptor, omero_buffer* json)
     {
-        return guarded([&]() -> int64_t {
-            auto* c = comm(session);
-            if (!c) {
-                return SYS_INVALID_INPUT_PARAM;
-            }
-            const auto input = "{\"fd\":" + std::to_string(descriptor) + "}";
-            char* answer = nullptr;
-            const int code = rs_get_file_descriptor_info(c, input.c_str(), &answer);
-            return take(code, answer, json);
-        });
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        const auto input = "{\"fd\":" + std::to_string(descriptor) + "}";
+        char* answer = nullptr;
+        const int code = rs_get_file_descriptor_info(c, input.c_str(), &answer);
+        return take(code, answer, json);
     }
 
     int64_t client(omero_session* session, omero_text* name, omero_text* zone, bool* is_admin)
@@ -451,27 +417,22 @@ namespace
 
     int64_t keyword(const void* condition, omero_text key, omero_text* value)
     {
-        return guarded([&]() -> int64_t {
-            if (!condition) {
-                return 0;
-            }
-            const char* found = getValByKey(static_cast<const keyValPair_t*>(condition), str(key).c_str());
-            if (!found) {
-                return 0;
-            }
-            *value = omero_shim::text(found);
-            return 1;
-        });
+        if (!condition) {
+            return 0;
+        }
+        const char* found = getValByKey(static_cast<const keyValPair_t*>(condition), str(key).c_str());
+        if (!found) {
+            return 0;
+        }
+        *value = omero_shim::text(found);
+        return 1;
     }
 
     void client_message(omero_session* session, int64_t code, omero_text sentence)
     {
-        guarded([&]() -> int64_t {
-            if (auto* c = comm(session)) {
-                addRErrorMsg(&c->rError, static_cast<int>(code), str(sentence).c_str());
-            }
-            return 0;
-        });
+        if (auto* c = comm(session)) {
+            addRErrorMsg(&c->rError, static_cast<int>(code), str(sentence).c_str());
+        }
     }
 
     void release(omero_buffer* buffer)
@@ -481,11 +442,33 @@ namespace
     }
 } // namespace
 
+void omero_shim::thrown(const char* what) noexcept
+{
+    try {
+        rodsLog(LOG_ERROR, "omero: act=server_call failed=\"%s\"", what);
+    }
+    catch (...) {
+        // The log itself does not work: there is nobody left to tell.
+    }
+}
+
 const omero_host& omero_shim::host()
 {
     static const omero_host functions{
-        log_line,  query, list_replicas, list_metadata, list_collection, apply_metadata, modify_avu,
-        replicate, delay, descriptor,    client,        keyword,         client_message, release,
+        callback<log_line>::call,
+        callback<query>::call,
+        callback<list_replicas>::call,
+        callback<list_metadata>::call,
+        callback<list_collection>::call,
+        callback<apply_metadata>::call,
+        callback<modify_avu>::call,
+        callback<replicate>::call,
+        callback<delay>::call,
+        callback<descriptor>::call,
+        callback<client>::call,
+        callback<keyword>::call,
+        callback<client_message>::call,
+        callback<release>::call,
     };
     return functions;
 }

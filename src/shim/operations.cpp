@@ -55,29 +55,42 @@ namespace
 
     // Runs one operation; what it throws is logged and becomes `otherwise`.
     template <typename Operation>
-    irods::error guarded(const char* name, int64_t otherwise, Operation&& operation) noexcept
+    irods::error guarded(int64_t otherwise, Operation&& operation) noexcept
     {
         try {
             return operation();
         }
         catch (const std::exception& e) {
-            rodsLog(LOG_ERROR, "omero: act=%s failed=\"%s\"", name, e.what());
+            omero_shim::thrown(e.what());
         }
         catch (...) {
-            rodsLog(LOG_ERROR, "omero: act=%s failed=\"unknown exception\"", name);
+            omero_shim::thrown("unknown exception");
         }
         return outcome(otherwise);
     }
 
-    omero_session* session_of(irods::callback& effect_handler)
+    // What an operation ends with. That it is refused stands, also where the words for it cannot be put together.
+    irods::error ended(int64_t code) noexcept
+    {
+        return code < 0 ? guarded(code, [code] { return refusal(code); }) : outcome(code);
+    }
+
+    omero_session* read_session(irods::callback& effect_handler)
     {
         ruleExecInfo_t* rei = nullptr;
         const auto result = effect_handler(std::string{"unsafe_ms_ctx"}, &rei);
         return result.ok() ? omero_shim::session(rei) : nullptr;
     }
 
-    // Reads the operation's first argument: what follows the instance name and the plugin context.
-    omero_argument argument_of(const std::list<boost::any>& arguments)
+    // The session of a call; null where the server does not give it. The core has an answer to that.
+    omero_session* session_of(irods::callback& effect_handler) noexcept
+    {
+        return omero_shim::callback<read_session>::call(effect_handler);
+    }
+
+    // Reads the operation's first argument: what follows the instance name and the plugin context. Of a kind that is not
+    // known it is OMERO_ARGUMENT_NONE.
+    omero_argument read_argument(const std::list<boost::any>& arguments)
     {
         omero_argument out{};
         if (arguments.size() < 3) {
@@ -88,9 +101,11 @@ namespace
             out.kind = OMERO_ARGUMENT_AVU;
             std::size_t i = 0;
             for (auto word = arguments.begin(); word != arguments.end() && i < std::size(out.text); ++word, ++i) {
-                if (auto* p = boost::any_cast<std::string>(&*word)) {
-                    out.text[i] = {p->data(), p->size()};
+                const auto* p = boost::any_cast<std::string>(&*word);
+                if (!p) {
+                    return omero_argument{};
                 }
+                out.text[i] = {p->data(), p->size()};
             }
             return out;
         }
@@ -191,7 +206,7 @@ namespace
 
     irods::error setup(const plugin_ptr& plugin)
     {
-        return guarded("setup", 0, [&] {
+        return guarded(0, [&] {
             const std::string directory = irods::get_irods_config_directory().string();
             omero_plugin_setup(plugin.get(), text(directory));
             const auto regex = omero_plugin_regex(plugin.get());
@@ -228,6 +243,21 @@ namespace
         return false;
     }
 
+    // What a function gives its arguments, kept apart until the call is over: the core still reads them.
+    struct assignments
+    {
+        std::vector<std::string*> texts;
+        std::vector<std::pair<std::string*, std::string>> assigned;
+    };
+
+    void assign(void* context, std::size_t i, omero_text value)
+    {
+        auto& to = *static_cast<assignments*>(context);
+        if (i < to.texts.size() && to.texts[i]) {
+            to.assigned.emplace_back(to.texts[i], omero_shim::str(value));
+        }
+    }
+
     // Calls a function with the texts a policy passed. What is no text is the empty one: the core asks for what it needs.
     irods::error call_function(const plugin_ptr& plugin,
                                const std::string& name,
@@ -241,41 +271,32 @@ namespace
             texts.push_back(p ? *p : nullptr);
             views.push_back(texts.back() ? text(*texts.back()) : omero_text{});
         }
-        // Kept apart until the call is over: the core still reads the arguments.
-        std::vector<std::pair<std::string*, std::string>> assigned;
-        struct target
-        {
-            std::vector<std::string*>* texts;
-            std::vector<std::pair<std::string*, std::string>>* assigned;
-        } out{&texts, &assigned};
-        const auto assign = [](void* context, std::size_t i, omero_text value) {
-            auto& to = *static_cast<target*>(context);
-            if (i < to.texts->size() && (*to.texts)[i]) {
-                to.assigned->emplace_back((*to.texts)[i], omero_shim::str(value));
-            }
-        };
-        const auto code = omero_plugin_function(
-            plugin.get(), session, text(name), views.data(), views.size(), assign, &out);
-        for (auto& [to, value] : assigned) {
+        assignments out{texts, {}};
+        const auto code = omero_plugin_function(plugin.get(),
+                                                session,
+                                                text(name),
+                                                views.data(),
+                                                views.size(),
+                                                omero_shim::callback<assign>::call,
+                                                &out);
+        for (auto& [to, value] : out.assigned) {
             *to = std::move(value);
         }
-        return code < 0 ? refusal(code) : outcome(code);
+        return ended(code);
     }
 
     irods::error exec_rule(const plugin_ptr& plugin,
                            const std::string& rule,
                            std::list<boost::any>& arguments,
-                           irods::callback& effect_handler)
+                           irods::callback& effect_handler) noexcept
     {
-        return guarded("exec_rule", RULE_ENGINE_CONTINUE, [&] {
-            auto* session = session_of(effect_handler);
-            if (omero_plugin_is_function(plugin.get(), text(rule))) {
-                return call_function(plugin, rule, arguments, session);
-            }
-            const auto argument = argument_of(arguments);
-            const auto code = omero_plugin_pep(plugin.get(), session, text(rule), &argument);
-            return code < 0 ? refusal(code) : outcome(code);
-        });
+        auto* const session = session_of(effect_handler);
+        if (omero_plugin_is_function(plugin.get(), text(rule))) {
+            return guarded(RULE_ENGINE_CONTINUE, [&] { return call_function(plugin, rule, arguments, session); });
+        }
+        // Whatever cannot be had, the core is asked: it knows which operations are refused then.
+        const auto argument = omero_shim::callback<read_argument>::call(arguments);
+        return ended(omero_plugin_pep(plugin.get(), session, text(rule), &argument));
     }
 
     // Whether a rule text is for an instance by name. irule -r leaves the name among the conditions of its call, a job of
@@ -290,17 +311,23 @@ namespace
         return instance == (named ? named : rei->pluginInstanceName);
     }
 
+    // `is_job` says whether the text comes from the delay queue: only the delay server calls exec_rule_expression.
     irods::error exec_text(const plugin_ptr& plugin,
                            const std::string& instance,
+                           bool is_job,
                            const std::string& rule_text,
                            msParamArray_t* parameters,
                            irods::callback& effect_handler)
     {
-        return guarded("exec_rule_text", RULE_ENGINE_CONTINUE, [&] {
+        return guarded(RULE_ENGINE_CONTINUE, [&] {
             auto* session = session_of(effect_handler);
-            const auto code = omero_plugin_rule_text(
-                plugin.get(), session, text(rule_text), is_addressed(session, instance), print, parameters);
-            return code < 0 ? refusal(code) : outcome(code);
+            return ended(omero_plugin_rule_text(plugin.get(),
+                                                session,
+                                                text(rule_text),
+                                                is_addressed(session, instance),
+                                                is_job,
+                                                omero_shim::callback<print>::call,
+                                                parameters));
         });
     }
 } // namespace
@@ -316,6 +343,9 @@ extern "C" void* omero_shim_factory(const void* instance_name, const void* conte
         const auto& instance = *static_cast<const std::string*>(instance_name);
         const auto& unused = *static_cast<const std::string*>(context);
         const plugin_ptr plugin{omero_plugin_new(&omero_shim::host(), text(instance)), omero_plugin_free};
+        if (!plugin) {
+            return nullptr; // the core has said why
+        }
         auto engine = std::make_unique<irods::pluggable_rule_engine<context_t>>(instance, unused);
 
         using life = std::function<irods::error(context_t&, const std::string&)>;
@@ -337,7 +367,7 @@ extern "C" void* omero_shim_factory(const void* instance_name, const void* conte
             "list_rules",
             std::function<irods::error(context_t&, std::vector<std::string>&)>{
                 [plugin](context_t&, std::vector<std::string>& rules) {
-                    return guarded("list_rules", 0, [&] {
+                    return guarded(0, [&] {
                         for (std::size_t i = 0;; ++i) {
                             const auto name = omero_plugin_rule_name(plugin.get(), i);
                             if (name.size == 0) {
@@ -358,14 +388,14 @@ extern "C" void* omero_shim_factory(const void* instance_name, const void* conte
                                        irods::callback)>{
                 [plugin, instance](context_t&, const std::string& rule_text, msParamArray_t* parameters,
                                    const std::string&, irods::callback effect_handler) {
-                    return exec_text(plugin, instance, rule_text, parameters, effect_handler);
+                    return exec_text(plugin, instance, false, rule_text, parameters, effect_handler);
                 }});
         engine->add_operation(
             "exec_rule_expression",
             std::function<irods::error(context_t&, const std::string&, msParamArray_t*, irods::callback)>{
                 [plugin, instance](context_t&, const std::string& rule_text, msParamArray_t* parameters,
                                    irods::callback effect_handler) {
-                    return exec_text(plugin, instance, rule_text, parameters, effect_handler);
+                    return exec_text(plugin, instance, true, rule_text, parameters, effect_handler);
                 }});
         return engine.release();
     }

@@ -8,7 +8,10 @@
 #include <irods/irods_re_structs.hpp>
 #include <irods/rcConnect.h>
 
+#include <cstdint>
+#include <exception>
 #include <string>
+#include <type_traits>
 
 namespace omero_shim
 {
@@ -32,6 +35,40 @@ namespace omero_shim
     // The version of the server that has loaded us; empty where its libraries do not tell (they are not named as
     // iRODS names them).
     std::string server_version();
+
+    // Says in the server's log that a call threw; what the log throws itself is dropped.
+    void thrown(const char* what) noexcept;
+
+    // A function as the core, or a part that must not throw, may call it: whatever it throws is told in the log and
+    // becomes an error code, or else the empty value of its type. Every function the core is given goes through here.
+    template <auto Function>
+    struct callback;
+
+    template <typename Result, typename... Arguments, Result (*Function)(Arguments...)>
+    struct callback<Function>
+    {
+        static Result call(Arguments... arguments) noexcept
+        {
+            try {
+                return Function(arguments...);
+            }
+            catch (const std::exception& e) {
+                thrown(e.what());
+            }
+            catch (...) {
+                thrown("unknown exception");
+            }
+            if constexpr (std::is_same_v<Result, int64_t>) {
+                return internal_error;
+            }
+            else if constexpr (!std::is_void_v<Result>) {
+                return Result{};
+            }
+        }
+
+        // SYS_INTERNAL_ERR
+        static constexpr int64_t internal_error = -154000;
+    };
 
     inline omero_text text(const char* s)
     {

@@ -84,6 +84,18 @@ impl TestOmero {
         serde_json::from_str(&self.admin(&["show", "--json"])).unwrap()
     }
 
+    /// The words that start a worker over this store.
+    pub fn worker(&self) -> Vec<String> {
+        vec![self.command.to_str().unwrap().to_owned(), "standin-worker".to_owned()]
+    }
+
+    /// How often the worker was asked with a method.
+    pub fn asked(&self, method: &str) -> usize {
+        let text = fs::read_to_string(self.store.join("worker.jsonl")).unwrap_or_default();
+        let requests = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        requests.filter(|request| request["method"] == method).count()
+    }
+
     /// How often a command has been run to its end.
     pub fn calls(&self, command: &str) -> usize {
         let text = fs::read_to_string(self.store.join("calls.jsonl")).unwrap_or_default();

@@ -10,6 +10,7 @@ mod containers;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod files;
+pub mod installation;
 pub mod outcome;
 mod process;
 pub mod secret;

@@ -384,7 +384,7 @@ pub fn delete(dir: &Path, args: &Namespace, faults: &mut Faults) -> Result<(), S
     Ok(())
 }
 
-fn delete_one(
+pub fn delete_one(
     store: &Store,
     context: &Context,
     class: &str,
@@ -464,7 +464,7 @@ fn delete_images(store: &Store, which: &str, id: i64) -> rusqlite::Result<()> {
 
 /// Files of deleted filesets leave the repository: of a symbolic link only the
 /// link, never what it points to.
-fn remove_orphans(store: &Store) -> rusqlite::Result<()> {
+pub fn remove_orphans(store: &Store) -> rusqlite::Result<()> {
     let mut q = store.db.prepare("select id, path, name from original_file where size = -1")?;
     let rows: Vec<(i64, String, String)> =
         q.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<Result<_, _>>()?;
@@ -543,6 +543,9 @@ fn fetch(store: &Store, id: i64, path: &str, name: &str, to: &str) -> Result<(),
     std::fs::write(to, bytes).map_err(|e| die(1, format!("Traceback (most recent call last):\n{e}: '{to}'")))
 }
 
+/// The id of the managed repository.
+pub const REPOSITORY: &str = "00000000-0000-4000-8000-000000000001";
+
 /// `omero fs sets|ls|repos|logfile`
 pub fn fs(
     dir: &Path,
@@ -604,7 +607,7 @@ pub fn fs(
             let client = Connector { dir, faults }.log_in(&ns)?;
             let headers = ["#", "Id", "UUID", "Managed", "Path"].map(str::to_owned);
             let path = client.store.repository().display().to_string();
-            let row = ["0", "1", "00000000-0000-4000-8000-000000000001", "True", &path].map(str::to_owned);
+            let row = ["0", "1", REPOSITORY, "True", &path].map(str::to_owned);
             say!("{}", render(Style::of(ns.str("style")), &headers, &[row.to_vec()]));
         }
         _ => {

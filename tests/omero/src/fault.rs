@@ -165,7 +165,8 @@ impl Faults {
     /// Whether a fault is one of the running command.
     fn is_meant(&self, fault: &Fault, point: Option<&str>) -> bool {
         match fault.command.as_deref() {
-            Some(c) if c == self.command => true,
+            // The worker goes by its own name and by that of the method.
+            Some(c) if self.command.split(' ').any(|mine| mine == c) => true,
             // A forecast looks at files as an import does, and has nothing else in common with it.
             None | Some("import") if self.command == FORECAST => point.is_none_or(|p| p == "scan"),
             None => true,

@@ -39,6 +39,7 @@ mod shell;
 mod store;
 mod sys;
 mod table;
+mod worker;
 
 use std::path::Path;
 
@@ -82,6 +83,7 @@ fn main() {
         (Some("java"), _) => import::java::main(words),
         (Some(import::server::SERVER), Some(job)) => import::server::main(Path::new(job)),
         (_, Some("standin")) => admin::run(&words[1..]),
+        (_, Some("standin-worker")) => worker::main(words),
         _ => real(&argv, words),
     };
     std::process::exit(code)

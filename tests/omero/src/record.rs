@@ -71,6 +71,12 @@ pub fn finished(dir: &Path, argv: &[String], stdin: Option<String>, exit: i32) {
     append(dir, "calls.jsonl", &entry);
 }
 
+/// One request to the worker: what was asked, and the kind of error it was answered with.
+pub fn asked(dir: &Path, method: &str, params: &Value, error: Option<&str>) {
+    let entry = json!({ "pid": std::process::id(), "method": method, "params": params, "error": error });
+    append(dir, "worker.jsonl", &entry);
+}
+
 /// The beginning of a run of the Java half, with its whole argument list: the
 /// session key is in it.
 pub fn java(dir: &Path, argv: &[String]) {

@@ -14,8 +14,10 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 
@@ -24,6 +26,9 @@ namespace zone
     namespace
     {
         constexpr int target_modified = 99999992; // SYS_RSYNC_TARGET_MODIFIED
+        constexpr int user_incompatible_params = -402000;
+        constexpr int user_null_input_err = -316000;
+        constexpr int unix_file_truncate_err = -529000;
 
         constexpr int offset_index = 999998; // the attriInx of offsets in a bulk put
 
@@ -67,7 +72,7 @@ namespace zone
         {
             require_may_create_in(session, parent_of(path));
             const auto leaf = target_leaf(session, resource);
-            const std::string physical = vault_path(leaf, path);
+            const std::string physical = free_vault_path(session, leaf, path, 0);
             auto replica = register_new_data(session, path, leaf, physical, 0, INTERMEDIATE_REPLICA, type, touch_parent);
             try {
                 make_directories(parent_of(physical));
@@ -482,7 +487,7 @@ namespace zone
                         continue;
                     }
                     const auto leaf = target_leaf(session, "");
-                    const std::string physical = vault_path(leaf, path);
+                    const std::string physical = free_vault_path(session, leaf, path, 0);
                     make_directories(parent_of(physical));
                     write_file(physical, std::string_view{bytes}.substr(entry.offset, entry.size));
                     if (const auto existing = catalog.find_data(path)) {
@@ -637,7 +642,7 @@ namespace zone
         if (source.checksum.empty() && getValByKey(&input.condInput, VERIFY_CHKSUM_KW) != nullptr) {
             throw Failure{cat_no_checksum_for_replica, "the source has no checksum to verify by"};
         }
-        const std::string physical = existing != nullptr ? existing->physical_path : vault_path(leaf, input.objPath);
+        const std::string physical = existing != nullptr ? existing->physical_path : free_vault_path(session, leaf, input.objPath, source.number + 1);
         const int number = existing != nullptr
                                ? existing->number
                                : register_new_replica(session, source, leaf, physical, 0, INTERMEDIATE_REPLICA).number;
@@ -681,14 +686,17 @@ namespace zone
         require_unlocked(replicas, input.objPath);
         const auto leaf = target_leaf(session, keyword(input, DEST_RESC_NAME_KW));
         const std::string from = keyword(input, RESC_NAME_KW);
-        const Replica* source = from.empty() ? &replicas.front() : find_on(replicas, target_leaf(session, from));
+        if (from.empty()) {
+            throw Failure{user_null_input_err, "a source is needed"};
+        }
+        const Replica* source = find_on(replicas, target_leaf(session, from));
         if (source == nullptr) {
             throw Failure{SYS_REPLICA_DOES_NOT_EXIST, "no replica on [" + from + "]"};
         }
         if (find_on(replicas, leaf) != nullptr) {
             throw Failure{SYS_COPY_ALREADY_IN_RESC, "a replica is there already"};
         }
-        const std::string physical = vault_path(leaf, input.objPath);
+        const std::string physical = free_vault_path(session, leaf, input.objPath, source->number);
         make_directories(parent_of(physical));
         const auto target = register_new_replica(session, *source, leaf, physical, 0, INTERMEDIATE_REPLICA);
         copy_file(source->physical_path, physical);
@@ -722,38 +730,136 @@ namespace zone
             input.get(), &stat);
     }
 
-    int trim(Session& session, const std::string& path, const std::string& replica_number, int copies, bool admin)
+    namespace
+    {
+        // Which replicas a trim removes: the one of the number, or stale ones and then good ones until `keep` are left. The
+        // last good replica stays, whatever is asked.
+        std::vector<Replica> replicas_to_trim(const std::vector<Replica>& replicas, const TrimOptions& options)
+        {
+            if (static_cast<int>(replicas.size()) <= options.keep) {
+                return {};
+            }
+            int good = 0;
+            for (const auto& replica : replicas) {
+                good += replica.status == GOOD_REPLICA ? 1 : 0;
+            }
+            if (!options.replica.empty()) {
+                for (const auto& replica : replicas) {
+                    if (std::to_string(replica.number) != options.replica) {
+                        continue;
+                    }
+                    if (good <= 1 && replica.status == GOOD_REPLICA) {
+                        throw Failure{user_incompatible_params, "cannot remove the last good replica"};
+                    }
+                    return {replica};
+                }
+                throw Failure{SYS_REPLICA_DOES_NOT_EXIST, "no replica " + options.replica};
+            }
+            std::vector<Replica> chosen;
+            for (const int status : {STALE_REPLICA, GOOD_REPLICA}) {
+                for (const auto& replica : replicas) {
+                    const auto left = static_cast<int>(replicas.size() - chosen.size());
+                    const bool last_good = status == GOOD_REPLICA && good <= 1;
+                    const std::string root = replica.hierarchy.substr(0, replica.hierarchy.find(';'));
+                    if (left <= options.keep || last_good || replica.status != status ||
+                        (!options.resource.empty() && options.resource != root)) {
+                        continue;
+                    }
+                    chosen.push_back(replica);
+                    good -= status == GOOD_REPLICA ? 1 : 0;
+                }
+            }
+            return chosen;
+        }
+    } // namespace
+
+    int trim(Session& session, const std::string& path, const TrimOptions& options)
     {
         DataObjInput input{path};
-        if (!replica_number.empty()) {
-            input.with(REPL_NUM_KW, replica_number);
+        if (!options.replica.empty()) {
+            input.with(REPL_NUM_KW, options.replica);
         }
-        input.with(COPIES_KW, std::to_string(copies));
-        if (admin) {
+        if (!options.resource.empty()) {
+            input.with(RESC_NAME_KW, options.resource);
+        }
+        input.with(COPIES_KW, std::to_string(options.keep));
+        if (options.admin) {
             input.with(ADMIN_KW);
         }
         return api(
             session, "data_obj_trim",
             [&] {
+                if (!options.replica.empty() && !options.resource.empty()) {
+                    throw Failure{user_incompatible_params, "a replica's number or a resource, not both"};
+                }
                 const auto id = data_for(session, *input.get(), access::delete_object);
-                auto replicas = session.catalog().replicas(id);
+                const auto replicas = session.catalog().replicas(id);
                 require_unlocked(replicas, path);
-                int left = static_cast<int>(replicas.size());
-                std::reverse(replicas.begin(), replicas.end());
-                for (const auto& replica : replicas) {
-                    const bool chosen = replica_number.empty() || std::to_string(replica.number) == replica_number;
-                    if (!chosen || left <= copies) {
-                        continue;
-                    }
+                int trimmed = 0; // 1 once something is, as the server answers it
+                for (const auto& replica : replicas_to_trim(replicas, options)) {
                     unregister_replica(session, replica);
+                    // After the catalog has forgotten it. What is registered where it lies stays there.
                     if (is_in_vault(session.catalog().resource(replica.resource_id), replica.physical_path)) {
                         remove_file(replica.physical_path);
                     }
-                    --left;
+                    trimmed = 1;
                 }
-                return 0;
+                return trimmed;
             },
             input.get());
+    }
+
+    int truncate(Session& session, const std::string& path, std::int64_t size, const std::string& replica_number, bool admin)
+    {
+        DataObjInput input{path};
+        input->dataSize = size;
+        if (!replica_number.empty()) {
+            input.with(REPL_NUM_KW, replica_number);
+        }
+        if (admin) {
+            input.with(ADMIN_KW);
+        }
+        char* out = nullptr;
+        return api(
+            session, "replica_truncate",
+            [&] {
+                Catalog& catalog = session.catalog();
+                const auto id = data_for(session, *input.get(), access::modify_object);
+                const auto replicas = catalog.replicas(id);
+                require_unlocked(replicas, path);
+                const Replica* target = &writable_replica(session, replicas, "");
+                for (const auto& replica : replicas) {
+                    target = std::to_string(replica.number) == replica_number ? &replica : target;
+                }
+                if (target->size == size) {
+                    return 0;
+                }
+                if (::truncate(target->physical_path.c_str(), static_cast<off_t>(size)) != 0) {
+                    throw Failure{unix_file_truncate_err - errno, "cannot truncate [" + target->physical_path + "]"};
+                }
+                // In place: the other replicas become stale.
+                modify_replica(session, *target, [&] {
+                    catalog.finish_replica(id, target->number, size, GOOD_REPLICA, catalog_now());
+                    catalog.set_siblings_status(id, target->number, STALE_REPLICA);
+                });
+                resource_modified(session, leaf_name(session, *target));
+                return 0;
+            },
+            input.get(), &out);
+    }
+
+    // What the storage tiering capability does for one data object, in a session of the service account: a replica on the
+    // other tier, then the one on this tier trimmed.
+    int tier(Session& session, const std::string& path, const std::string& from, const std::string& to)
+    {
+        const int replicated = replicate(session, path, to, false, true);
+        if (replicated < 0) {
+            return replicated;
+        }
+        TrimOptions options;
+        options.resource = from;
+        options.admin = true;
+        return trim(session, path, options);
     }
 
     std::string checksum_without_policy(Session& session, DataObjInp& input)

@@ -54,6 +54,7 @@ Commands:
   bench event PEP COUNT [--user USER] [--collection PATH]
   sql QUERY                                            straight from the catalog, tab-separated
   policy administrators|everybody                      who may change AVUs by the site's own rules
+  vault-scheme graft|random                            where new replicas lie in their vault: by their path, or scattered
   queue [--user NAME] [--at SECONDS | --in SECONDS] [--frequency EF] [--priority P] [--instance NAME] [--count N]
         [--lock HOST [--lock-pid PID] [--lock-time SECONDS]] TEXT
                                                        rows of the delay queue, past the server
@@ -487,6 +488,18 @@ Verbs:
             return 0;
         }
 
+        int vault_scheme(const Global& global, Line& line)
+        {
+            const std::string scheme = line.next("graft or random");
+            line.end();
+            if (scheme != "graft" && scheme != "random") {
+                throw UsageError{"a vault's paths are [graft] or [random]"};
+            }
+            const std::string mark = global.directory + "/scattered_vault";
+            scheme == "random" ? write_file(mark, "") : remove_file(mark);
+            return 0;
+        }
+
         // Puts rows into the delay queue past the server: whoever's, locked by whomever.
         int queue_rows(const Global& global, Line& line)
         {
@@ -637,6 +650,9 @@ Verbs:
             }
             if (command == "policy") {
                 return policy(global, line);
+            }
+            if (command == "vault-scheme") {
+                return vault_scheme(global, line);
             }
             if (command == "queue") {
                 return queue_rows(global, line);

@@ -22,6 +22,8 @@ namespace zone
 {
     namespace
     {
+        constexpr int sys_phy_path_inuse = -120000;
+
         std::unique_ptr<CollInp> collection_input(const std::string& path)
         {
             auto input = std::make_unique<CollInp>();
@@ -30,26 +32,48 @@ namespace zone
             return input;
         }
 
-        // After a rename: the file of each vault replica goes where the new path wants it.
+        // After a rename: the file of each vault replica goes where the new path wants it, and then the catalog is told.
         void follow_path(Session& session, std::int64_t data_id)
         {
             Catalog& catalog = session.catalog();
+            if (vault_is_scattered(session)) {
+                return; // by that scheme a path has nothing to do with the name
+            }
             for (const auto& replica : catalog.replicas(data_id)) {
                 const auto leaf = catalog.resource(replica.resource_id);
                 if (!is_in_vault(leaf, replica.physical_path)) {
                     continue;
                 }
-                std::string wanted = vault_path(leaf, replica.path);
-                modify_replica(session, replica, [&] {
-                    if (wanted == replica.physical_path || !file_exists(replica.physical_path)) {
-                        return;
-                    }
-                    while (file_exists(wanted)) {
-                        wanted += ".x";
+                const std::string wanted = vault_path(leaf, replica.path);
+                if (wanted != replica.physical_path) {
+                    if (file_exists(wanted) && !move_orphan(session, leaf, wanted)) {
+                        throw Failure{sys_phy_path_inuse, "[" + wanted + "] is another data object's"};
                     }
                     rename_file(replica.physical_path, wanted);
-                    catalog.set_physical_path(data_id, replica.number, wanted);
-                });
+                }
+                modify_replica(session, replica, [&] { catalog.set_physical_path(data_id, replica.number, wanted); });
+            }
+        }
+
+        // A new name for a data object, and its files after it. A file that cannot be moved fails the whole, if it is the
+        // first; telling the catalog of one that was moved commits what has been done so far.
+        void move_data_object(Session& session, std::int64_t data_id, const std::string& from, const std::string& to)
+        {
+            Catalog& catalog = session.catalog();
+            const auto before = catalog.replicas(data_id);
+            catalog.move_data(data_id, to);
+            try {
+                follow_path(session, data_id);
+            }
+            catch (const Failure&) {
+                const auto after = catalog.replicas(data_id);
+                if (before.front().physical_path == after.front().physical_path) {
+                    catalog.move_data(data_id, from);
+                    for (const auto& replica : before) {
+                        catalog.set_modify_time(data_id, replica.number, replica.modified);
+                    }
+                }
+                throw;
             }
         }
 
@@ -130,20 +154,49 @@ namespace zone
             touch_collection(session, parent_of(path));
         }
 
-        void remove_tree(Session& session, const std::string& path, bool unregister)
+        struct TreeRemoval
+        {
+            bool unregister = false;
+            bool any_owner = false;        // an administrator empties the trash of others
+            bool keep_collections = false; // those of the users in the trash
+        };
+
+        bool is_trash_of_a_user(Session& session, const std::string& path)
+        {
+            const std::string homes = "/" + session.catalog().zone() + "/trash/home";
+            return path == homes || parent_of(path) == homes;
+        }
+
+        // Removes what may be removed, whatever of it fails: 0, or the code of the last failure, after which the
+        // collections around it stay.
+        int remove_tree(Session& session, const std::string& path, const TreeRemoval& how)
         {
             Catalog& catalog = session.catalog();
+            int result = 0;
             for (const auto& child : catalog.child_collections(path)) {
-                remove_tree(session, child.path, unregister);
+                const int code = remove_tree(session, child.path, how);
+                result = code < 0 ? code : result;
             }
             for (const auto& replica : catalog.data_in(path)) {
-                catalog.require(replica.data_id, session.actor(), access::delete_object, CAT_NO_ACCESS_PERMISSION, replica.path);
-                require_unlocked(catalog.replicas(replica.data_id), replica.path);
-                remove_data(session, replica.data_id, replica.path, unregister);
+                try {
+                    if (!how.any_owner) {
+                        catalog.require(replica.data_id, session.actor(), access::delete_object, CAT_NO_ACCESS_PERMISSION, replica.path);
+                    }
+                    require_unlocked(catalog.replicas(replica.data_id), replica.path);
+                    remove_data(session, replica.data_id, replica.path, how.unregister);
+                }
+                catch (const Failure& failure) {
+                    session.last_failure = failure.what();
+                    result = failure.code();
+                }
+            }
+            if (result < 0 || (how.keep_collections && is_trash_of_a_user(session, path))) {
+                return result;
             }
             const auto collection = catalog.collection(path);
             CollInfo* none = nullptr;
             database_operation(session, "del_coll", [&] { catalog.remove_collection(collection.id); }, none);
+            return 0;
         }
     } // namespace
 
@@ -199,8 +252,7 @@ namespace zone
             catalog.require(*id, session.actor(), access::delete_object, CAT_NO_ACCESS_PERMISSION, from);
             require_unlocked(catalog.replicas(*id), from);
             require_may_create_in(session, parent_of(to));
-            catalog.move_data(*id, to);
-            follow_path(session, *id);
+            move_data_object(session, *id, from, to);
         }
         else {
             const auto collection = catalog.collection(from);
@@ -272,8 +324,7 @@ namespace zone
                 else {
                     const std::string target = trash_path(session, path);
                     require_collections(session, parent_of(target));
-                    catalog.move_data(*id, target);
-                    follow_path(session, *id);
+                    move_data_object(session, *id, path, target);
                     touch_collection(session, parent_of(path));
                     touch_collection(session, parent_of(target));
                     touch_collection(session, parent_of(parent_of(target)));
@@ -313,7 +364,11 @@ namespace zone
                     throw Failure{CAT_COLLECTION_NOT_EMPTY, "collection [" + path + "] is not empty"};
                 }
                 if (force || unregister || is_in_trash(session, path)) {
-                    remove_tree(session, path, unregister);
+                    TreeRemoval how;
+                    how.unregister = unregister;
+                    if (const int code = remove_tree(session, path, how)) {
+                        return code;
+                    }
                     touch_collection(session, parent_of(path));
                 }
                 else {
@@ -332,6 +387,37 @@ namespace zone
                 }
                 static_policy(session, "acPostProcForRmColl");
                 return 0;
+            },
+            input.get(), &stat);
+        clearKeyVal(&input->condInput);
+        return code;
+    }
+
+    int empty_trash(Session& session, const std::string& user, bool admin)
+    {
+        const std::string homes = "/" + session.catalog().zone() + "/trash/home";
+        const std::string path = user.empty() ? homes : homes + "/" + user;
+        const auto input = collection_input(path);
+        addKeyVal(&input->condInput, FORCE_FLAG_KW, "");
+        addKeyVal(&input->condInput, RECURSIVE_OPR__KW, "");
+        addKeyVal(&input->condInput, admin ? ADMIN_RMTRASH_KW : RMTRASH_KW, "");
+        CollectionOperationStat* stat = nullptr;
+        const int code = api(
+            session, "rm_coll",
+            [&]() -> int {
+                if (session.remote() != nullptr) {
+                    return session.remote()->call({"empty-trash", admin ? "-M" : "-N", user}).code;
+                }
+                if (admin && !session.privileged()) {
+                    throw Failure{CAT_INSUFFICIENT_PRIVILEGE_LEVEL, "the trash of others is for rodsadmins"};
+                }
+                session.catalog().collection(path);
+                TreeRemoval how;
+                how.any_owner = admin;
+                how.keep_collections = true;
+                const int result = remove_tree(session, path, how);
+                static_policy(session, "acPostProcForRmColl");
+                return result;
             },
             input.get(), &stat);
         clearKeyVal(&input->condInput);

@@ -12,7 +12,9 @@
 #include "irods/rodsKeyWdDef.h"
 
 #include <cstring>
+#include <ctime>
 #include <memory>
+#include <random>
 
 namespace zone
 {
@@ -194,6 +196,43 @@ namespace zone
         return leaf.vault + (after_zone == std::string::npos ? logical_path : logical_path.substr(after_zone));
     }
 
+    std::string scattered_vault_path(Session& session, const Resource& leaf, const std::string& logical_path)
+    {
+        static std::mt19937 random{std::random_device{}()};
+        const auto number = [] { return std::to_string(random() % 16); };
+        return leaf.vault + "/" + session.actor().name + "/" + number() + "/" + number() + "/" + name_of(logical_path) + "." +
+               std::to_string(std::time(nullptr)) + std::to_string(random() % 1000);
+    }
+
+    bool vault_is_scattered(Session& session)
+    {
+        return file_exists(session.server().directory + "/scattered_vault");
+    }
+
+    bool move_orphan(Session& session, const Resource& leaf, const std::string& physical_path)
+    {
+        if (session.catalog().database().integer("select 1 from R_DATA_MAIN where data_path = ? and resc_id = ?",
+                                                 {physical_path, leaf.id})) {
+            return false;
+        }
+        const std::string there = leaf.vault + "/orphan" + physical_path.substr(leaf.vault.size()) + "." + std::to_string(std::time(nullptr));
+        make_directories(parent_of(there));
+        rename_file(physical_path, there);
+        return true;
+    }
+
+    std::string free_vault_path(Session& session, const Resource& leaf, const std::string& logical_path, int replica)
+    {
+        if (vault_is_scattered(session)) {
+            return scattered_vault_path(session, leaf, logical_path);
+        }
+        const std::string wanted = vault_path(leaf, logical_path);
+        if (!file_exists(wanted) || move_orphan(session, leaf, wanted)) {
+            return wanted;
+        }
+        return wanted + "." + std::to_string(replica);
+    }
+
     bool is_in_vault(const Resource& leaf, const std::string& physical_path)
     {
         return is_below(physical_path, leaf.vault);
@@ -233,7 +272,7 @@ namespace zone
             for (const auto& replica : replicas) {
                 existing = replica.resource_id == sibling.id ? &replica : existing;
             }
-            const std::string physical = existing != nullptr ? existing->physical_path : vault_path(sibling, source->path);
+            const std::string physical = existing != nullptr ? existing->physical_path : free_vault_path(session, sibling, source->path, source->number + 1);
             make_directories(parent_of(physical));
             copy_file(source->physical_path, physical);
             const int number = existing != nullptr

@@ -77,7 +77,17 @@ namespace zone
 
     int replicate(Session& session, const std::string& path, const std::string& resource, bool update, bool admin);
     int move_replica(Session& session, const std::string& path, const std::string& from, const std::string& to, bool admin);
-    int trim(Session& session, const std::string& path, const std::string& replica_number, int copies, bool admin);
+    struct TrimOptions
+    {
+        std::string replica;  // a number; "" for as many as may go
+        std::string resource; // a root; only replicas there
+        int keep = 1;         // the API's own default is 2
+        bool admin = false;
+    };
+    int trim(Session& session, const std::string& path, const TrimOptions& options);
+    // replica_truncate, also to a greater size.
+    int truncate(Session& session, const std::string& path, std::int64_t size, const std::string& replica_number, bool admin);
+    int tier(Session& session, const std::string& path, const std::string& from, const std::string& to);
     int checksum(Session& session, const std::string& path, std::string& text);
 
     // The same without API PEPs, as other server code calls them. They throw Failure.
@@ -130,6 +140,8 @@ namespace zone
     int rename(Session& session, const std::string& from, const std::string& to);
     int unlink(Session& session, const std::string& path, bool force, bool unregister, bool admin);
     int remove_collection(Session& session, const std::string& path, bool recursive, bool force, bool unregister);
+    // irmtrash: empties the user's trash in one call; with `admin` that of another, or of all if none is named.
+    int empty_trash(Session& session, const std::string& user, bool admin);
     int change_access(Session& session, const std::string& level, const std::string& user, const std::string& path,
                       bool recursive, bool admin);
 
@@ -177,8 +189,15 @@ namespace zone
     void unregister_replica(Session& session, const Replica& replica);
     void modify_replica(Session& session, const Replica& replica, const std::function<void()>& change);
 
-    // Where a resource keeps a data object.
+    // Where a resource keeps a data object, by its path.
     std::string vault_path(const Resource& leaf, const std::string& logical_path);
+    // Where a new replica goes: there, unless a file is in the way. One the catalog does not know is moved to the vault's
+    // `orphan`; beside another data object's, the name ends in the replica's number. Where the site has chosen msiSetRandomScheme
+    // (`vault-scheme random`), the path has the user, two random numbers, the name and a time, whatever the collection.
+    std::string free_vault_path(Session& session, const Resource& leaf, const std::string& logical_path, int replica);
+    bool vault_is_scattered(Session& session);
+    // False, and nothing is done, if the file is a replica's.
+    bool move_orphan(Session& session, const Resource& leaf, const std::string& physical_path);
     bool is_in_vault(const Resource& leaf, const std::string& physical_path);
 
     // The leaf a new replica goes to; the default resource if no name is given. Failure DIRECT_CHILD_ACCESS for a

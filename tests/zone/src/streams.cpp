@@ -140,7 +140,7 @@ namespace zone
             OpenReplica open;
             open.flags = flags;
             open.replica =
-                register_new_data(session, path, leaf, vault_path(leaf, path), 0, INTERMEDIATE_REPLICA, "generic", true);
+                register_new_data(session, path, leaf, free_vault_path(session, leaf, path, 0), 0, INTERMEDIATE_REPLICA, "generic", true);
             make_directories(parent_of(open.replica.physical_path));
             open.open_type = CREATE_TYPE;
             open.status_at_open = INTERMEDIATE_REPLICA;

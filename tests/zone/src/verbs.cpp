@@ -453,20 +453,18 @@ namespace zone
                                : unlink(session, w.at(0), true, true, w.has("-M"));
         }
 
-        // Empties the trash of the user, for good.
-        int verb_rmtrash(Session& session, const std::vector<std::string>&, std::string&)
+        // Empties the trash of the user, for good, in one call.
+        int verb_rmtrash(Session& session, const std::vector<std::string>& words, std::string&)
         {
-            const std::string trash = "/" + session.catalog().zone() + "/trash/home/" + session.actor().name;
-            int result = 0;
-            for (const auto& child : session.catalog().child_collections(trash)) {
-                const int code = remove_collection(session, child.path, true, true, false);
-                result = code < 0 ? code : result;
-            }
-            for (const auto& replica : session.catalog().data_in(trash)) {
-                const int code = unlink(session, replica.path, true, false, false);
-                result = code < 0 ? code : result;
-            }
-            return result;
+            const Words w{words, {"-M"}, {"-u"}};
+            return empty_trash(session, w.has("-M") ? w.value("-u") : session.actor().name, w.has("-M"));
+        }
+
+        // The same as it is forwarded.
+        int verb_empty_trash(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {"-M", "-N"}, {}};
+            return empty_trash(session, w.at(0), w.has("-M"));
         }
 
         int verb_touch(Session& session, const std::vector<std::string>& words, std::string&)
@@ -495,13 +493,37 @@ namespace zone
         int verb_phymv(Session& session, const std::vector<std::string>& words, std::string&)
         {
             const Words w{words, {"-M"}, {"-S", "-R"}};
-            return move_replica(session, w.at(0), w.value("-S"), w.value("-R"), w.has("-M"));
+            std::string from = w.value("-S");
+            if (from.empty()) {
+                // The command wants a source; with one replica there is but one.
+                const auto id = session.catalog().find_data(w.at(0));
+                const auto replicas = id ? session.catalog().replicas(*id) : std::vector<Replica>{};
+                from = replicas.empty() ? "" : replicas.front().hierarchy.substr(0, replicas.front().hierarchy.find(';'));
+            }
+            return move_replica(session, w.at(0), from, w.value("-R"), w.has("-M"));
         }
 
         int verb_trim(Session& session, const std::vector<std::string>& words, std::string&)
         {
-            const Words w{words, {"-M"}, {"-n", "-N"}};
-            return trim(session, w.at(0), w.value("-n"), w.has("-N") ? std::atoi(w.value("-N").c_str()) : 1, w.has("-M"));
+            const Words w{words, {"-M"}, {"-n", "-N", "-S"}};
+            TrimOptions options;
+            options.replica = w.value("-n");
+            options.resource = w.value("-S");
+            options.keep = w.has("-N") ? std::atoi(w.value("-N").c_str()) : 1;
+            options.admin = w.has("-M");
+            return trim(session, w.at(0), options);
+        }
+
+        int verb_truncate(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {"-M"}, {"-n"}};
+            return truncate(session, w.at(0), w.number(1), w.value("-n"), w.has("-M"));
+        }
+
+        int verb_tier(Session& session, const std::vector<std::string>& words, std::string&)
+        {
+            const Words w{words, {}, {}};
+            return tier(session, w.at(0), w.at(1), w.at(2));
         }
 
         int verb_chksum(Session& session, const std::vector<std::string>& words, std::string& output)
@@ -925,12 +947,15 @@ namespace zone
                 {"mkdir", "[-p] PATH", verb_mkdir},
                 {"rm", "[-f] [-r] [-M] PATH", verb_rm},
                 {"unreg", "[-r] PATH", verb_unreg},
-                {"rmtrash", "", verb_rmtrash},
+                {"rmtrash", "[-M [-u USER]]                         the own trash; with -M that of USER, or all", verb_rmtrash},
+                {"empty-trash", "-M|-N USER                             the same, as forwarded from a consumer", verb_empty_trash},
                 {"touch", "[-c] [-s SECONDS] PATH", verb_touch},
                 {"chmod", "[-r] [-M] LEVEL USER PATH | inherit|noinherit PATH", verb_chmod},
                 {"repl", "[-U] [-M] [-R RESC] PATH", verb_repl},
                 {"phymv", "[-M] [-S RESC] -R RESC PATH", verb_phymv},
-                {"trim", "[-M] [-n REPLICA] [-N COPIES] PATH", verb_trim},
+                {"trim", "[-M] [-n REPLICA | -S RESC] [-N COPIES] PATH   keeps one copy unless told", verb_trim},
+                {"truncate", "[-M] [-n REPLICA] PATH SIZE", verb_truncate},
+                {"tier", "PATH RESC RESC                         replicates to the second, then trims the first, as rods", verb_tier},
                 {"chksum", "PATH", verb_chksum},
                 {"ls", "[-A] [-L] [-r] [--json] PATH", verb_ls},
                 {"query", "GENQUERY2", verb_iquery},

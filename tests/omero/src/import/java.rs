@@ -811,6 +811,7 @@ impl Importer {
             self.uploaded += 1;
             self.log.info(MONITOR, &format!("FILE_UPLOAD_COMPLETE: {}", file.source));
         }
+        server::note_upload(store, fileset.id)?;
         self.log.info(MONITOR, "FILESET_UPLOAD_END");
         self.faults.strike("after-transfer", Some(path));
         lose(store, &self.faults, "after-transfer");

@@ -509,6 +509,11 @@ pub fn transfer(
     Ok(())
 }
 
+/// Notes that all files of a fileset are there, which the server does before it begins with the metadata.
+pub fn note_upload(store: &Store, fileset: i64) -> Result<(), String> {
+    store.db.execute("update fileset set uploaded = 1 where id = ?1", [fileset]).map(|_| ()).map_err(sql)
+}
+
 fn os_text(e: &std::io::Error) -> String {
     let text = e.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
