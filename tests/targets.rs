@@ -316,22 +316,18 @@ fn runs_at_the_same_time_make_a_container_once() {
 }
 
 #[test]
-fn few_commands_are_run_where_all_is_there_already() {
+fn few_questions_are_asked_where_all_is_there_already() {
     let w = world();
     let target = "Project:name:P/Dataset:name:D";
     w.import("alice", target, None, &[w.image("a.tif")]);
-    let before = fs::read_to_string(w.omero.store.join("calls.jsonl")).unwrap().lines().count();
+    let asked = || {
+        let text = fs::read_to_string(w.omero.store.join("worker.jsonl")).unwrap();
+        let method =
+            |line| serde_json::from_str::<Value>(line).unwrap()["method"].as_str().unwrap().to_owned();
+        text.lines().map(method).collect::<Vec<String>>()
+    };
+    let before = asked().len();
     w.import("alice", target, None, &[w.image("b.tif")]);
-    let calls = fs::read_to_string(w.omero.store.join("calls.jsonl")).unwrap();
-    let words: Vec<String> = calls
-        .lines()
-        .skip(before)
-        .map(|l| serde_json::from_str::<Value>(l).unwrap()["argv"].clone())
-        .filter_map(|argv| {
-            let known = ["login", "logout", "import", "hql", "obj"];
-            argv.as_array()?.iter().filter_map(Value::as_str).find(|w| known.contains(w)).map(str::to_owned)
-        })
-        .collect();
-    let expected = ["login", "hql", "hql", "import", "hql", "hql", "hql", "hql", "obj", "obj", "logout"];
-    assert_eq!(words, expected, "one question for the target, and nothing made");
+    let expected = ["login", "filesets", "container", "filesets", "annotate", "logout"];
+    assert_eq!(asked()[before..], expected);
 }

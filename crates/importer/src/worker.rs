@@ -332,8 +332,10 @@ pub trait Worker: fmt::Debug + Send + Sync {
             Ok::<(), WorkerError>(())
         };
         let base = |name: &str, list: Value| {
-            let entries = if query.all_entries { "all" } else { "matching" };
-            let mut params = json!({"session": key.as_str(), "namespace": namespace, "entries": entries});
+            let mut params = json!({"session": key.as_str(), "namespace": namespace});
+            if query.all_entries {
+                params["entries"] = "all".into();
+            }
             params[name] = list;
             params
         };
