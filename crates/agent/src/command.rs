@@ -1,7 +1,7 @@
 //! The command line of the agent.
 
 use crate::live::Loaded;
-use crate::{server, service};
+use crate::service;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,13 +30,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     if arguments.check {
-        return match loaded.config.tls.as_ref().map(server::tls).transpose() {
-            Ok(_) => {
-                println!("{}: nothing is wrong", arguments.config.display());
-                ExitCode::SUCCESS
-            }
-            Err(why) => failed(&why),
-        };
+        println!("{}: nothing is wrong", arguments.config.display());
+        return ExitCode::SUCCESS;
     }
     // Standard error is the journal, which has the time itself.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

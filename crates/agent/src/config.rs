@@ -3,25 +3,28 @@
 //!
 //! The tables `omero` and `omero.importer` take the words of the plugin's own configuration and are read by its reader.
 
+use crate::access::{Grant, NameRule, directories, names, texts};
 use irods_omero_config::Config as PluginConfig;
 use irods_omero_config::identity::Denied;
 use irods_omero_importer::LONGEST_IDLE;
 use irods_omero_importer::settings::Omero;
 use irods_omero_model::form::{Asked, Problem};
-use irods_omero_model::form::{Form, Problems, text_of};
+use irods_omero_model::form::{Form, Problems};
 use irods_omero_model::names::OmeroName;
-use regex::Regex;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where callers are listened to.
     pub listen: Listen,
+    /// Names under which it may be asked for, beside those that are known of themselves; in lower case.
+    pub hosts: Vec<String>,
     /// Certificate and key, where TLS is spoken.
     pub tls: Option<TlsFiles>,
     /// The file with the callers' tokens.
@@ -61,51 +64,20 @@ pub struct TlsFiles {
 }
 
 /// A caller known by its certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct CertificateClient {
     /// The DNS name in the certificate.
     pub name: String,
-    /// For which zones it may speak.
-    pub zones: Zones,
-}
-
-/// For which zones a caller may speak.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Zones {
-    /// For all.
-    All,
-    /// For these.
-    Only(Vec<String>),
-}
-
-impl Zones {
-    /// Whether a zone is among them.
-    pub fn allow(&self, zone: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(zones) => zones.iter().any(|z| z == zone),
-        }
-    }
-
-    /// As the queue's questions take them.
-    pub fn filter(&self) -> Option<Vec<String>> {
-        match self {
-            Self::All => None,
-            Self::Only(zones) => Some(zones.clone()),
-        }
-    }
-
-    /// From the elements of a list; `"*"` stands for all.
-    pub fn of(names: Vec<String>) -> Self {
-        if names.iter().any(|n| n == "*") { Self::All } else { Self::Only(names) }
-    }
+    /// What it may do.
+    pub grant: Grant,
+    /// Where it stands in the file.
+    pub pointer: String,
 }
 
 /// For which OMERO users may be imported.
 #[derive(Debug, Clone, Default)]
 pub struct Users {
-    allowed: BTreeSet<String>,
-    pattern: Option<Regex>,
+    rule: NameRule,
     denied: Denied,
 }
 
@@ -122,7 +94,7 @@ impl Users {
                  administrator or a system account"
             ));
         }
-        if self.allowed.contains(user) || self.pattern.as_ref().is_some_and(|p| p.is_match(user)) {
+        if self.rule.allows(user) {
             return Ok(());
         }
         Err(format!(
@@ -209,6 +181,22 @@ impl Config {
         Ok(problems.into_asked())
     }
 
+    /// What differs from the configuration before and holds from a start to the next.
+    pub fn changed_but_fixed(&self, before: &Self) -> Vec<Problem> {
+        let (now, was) = (&self.limits, &before.limits);
+        let same = [
+            ("/listen", self.listen == before.listen),
+            ("/state_directory", self.state_directory == before.state_directory),
+            ("/limits/connections", now.connections == was.connections),
+            ("/limits/large_files", now.large_files == was.large_files),
+            ("/limits/queue_megabytes", now.queue_bytes == was.queue_bytes),
+            ("/limits/queued_jobs", now.queued_jobs == was.queued_jobs),
+        ];
+        let changed = same.into_iter().filter(|(_, same)| !same);
+        let message = "was changed, which needs a restart: systemctl restart irods-omero-agent";
+        changed.map(|(key, _)| Problem { pointer: key.to_owned(), message: message.to_owned() }).collect()
+    }
+
     /// Reads the text of the file.
     ///
     /// # Errors
@@ -231,6 +219,7 @@ fn read(form: Form<'_>) -> Option<Config> {
     let tls = form.form("tls").and_then(tls);
     let tokens_file = form.host_path("tokens_file").map(PathBuf::from);
     let certificates: Vec<_> = forms(&form, "certificates").into_iter().filter_map(certificate).collect();
+    let hosts = hosts(&form);
     let client_ca = tls.as_ref().is_some_and(|t| t.client_ca.is_some());
     if matches!(listen, Some(Listen::Tcp(_))) {
         if form.value("tls").is_none() {
@@ -268,6 +257,7 @@ fn read(form: Form<'_>) -> Option<Config> {
     form.close();
     Some(Config {
         listen: listen?,
+        hosts,
         tls,
         tokens_file,
         certificates,
@@ -283,13 +273,6 @@ fn read(form: Form<'_>) -> Option<Config> {
 fn forms<'a>(form: &Form<'a>, key: &'static str) -> Vec<Form<'a>> {
     let open = |(pointer, value)| Form::open(pointer, value, form.problems());
     form.list(key).into_iter().filter_map(open).collect()
-}
-
-fn texts(form: &Form<'_>, key: &'static str) -> Vec<String> {
-    let text = |(pointer, value): (String, &Value)| {
-        text_of(value).map(str::to_owned).map_err(|m| form.problems().add(&pointer, m)).ok()
-    };
-    form.list(key).into_iter().filter_map(text).collect()
 }
 
 fn listen(form: &Form<'_>) -> Option<Listen> {
@@ -336,44 +319,38 @@ fn certificate(form: Form<'_>) -> Option<CertificateClient> {
     if form.value("name").is_none() {
         form.missing("name", "the DNS name in the caller's certificate");
     }
-    let name = form.text("name").map(str::to_owned);
-    let zones = zones(&form);
-    form.close();
-    Some(CertificateClient { name: name?, zones: zones? })
-}
-
-/// The zones of a caller.
-pub(crate) fn zones(form: &Form<'_>) -> Option<Zones> {
-    let zones = texts(form, "zones");
-    if zones.is_empty() {
-        form.missing("zones", "name the zones the caller may speak for; [\"*\"] is all");
-        return None;
+    let name = form.text("name").map(str::to_ascii_lowercase);
+    if let Some(name) = &name
+        && (name.contains('*') || !matches!(ServerName::try_from(name.as_str()), Ok(ServerName::DnsName(_))))
+    {
+        form.problem("name", "must be the DNS name of one host, as in irods.example.org, without a '*'");
     }
-    Some(Zones::of(zones))
+    let grant = Grant::read(&form);
+    let pointer = form.at("").trim_end_matches('/').to_owned();
+    form.close();
+    Some(CertificateClient { name: name?, grant: grant?, pointer })
 }
 
 fn roots(form: &Form<'_>) -> Vec<PathBuf> {
-    let mut roots = Vec::new();
-    for (pointer, value) in form.list("roots") {
-        let checked = text_of(value).and_then(|text| {
-            irods_omero_model::form::check_host_path(text)?;
-            if text.bytes().all(|b| b == b'/') {
-                return Err("'/' would open every file of the host: name the vaults".to_owned());
-            }
-            Ok(PathBuf::from(text))
-        });
-        match checked {
-            Ok(root) => roots.push(root),
-            Err(why) => form.problems().add(&pointer, why),
-        }
-    }
     if form.value("roots").is_none() {
         form.missing(
             "roots",
             "name the directories below which the files are that may be imported: the vaults",
         );
     }
-    roots
+    directories(form, "roots")
+}
+
+/// The names under which the agent may be asked for, beside those that are known of themselves.
+fn hosts(form: &Form<'_>) -> Vec<String> {
+    let hosts = texts(form, "hosts");
+    for host in hosts.iter().filter(|h| h.contains(['*', '/', ':'])) {
+        form.problem(
+            "hosts",
+            format_args!("'{host}' must be a name as it stands in a browser's address, without port or '*'"),
+        );
+    }
+    hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
 }
 
 fn server(form: Form<'_>) -> Option<(String, Omero)> {
@@ -435,16 +412,7 @@ fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
         );
         return Users::default();
     };
-    let pattern = form.text("match").and_then(|text| {
-        // The whole name, never a part of it.
-        Regex::new(&format!("^(?:{text})$")).map_err(|e| form.problem("match", e)).ok()
-    });
-    if form.value("allow").is_none() && form.value("match").is_none() {
-        form.missing(
-            "allow",
-            "nothing would ever be imported: list OMERO users, or give a pattern in 'match'",
-        );
-    }
+    let rule = NameRule::read(&form);
     let mut denied = Denied::default();
     for name in names(&form, "administrators") {
         denied.add(name);
@@ -452,9 +420,10 @@ fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
     for server in servers.values() {
         denied.add(server.server.sudo_user.clone());
     }
-    let mut allowed = BTreeSet::new();
-    for name in names(&form, "allow") {
-        if let Some(denied) = denied.covers(&name) {
+    for name in rule.listed() {
+        if let Some(denied) =
+            OmeroName::parse(name).ok().and_then(|name| denied.covers(&name).map(str::to_owned))
+        {
             form.problem(
                 "allow",
                 format_args!(
@@ -462,16 +431,9 @@ fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
                 ),
             );
         }
-        allowed.insert(name.as_str().to_owned());
     }
     form.close();
-    Users { allowed, pattern, denied }
-}
-
-/// The OMERO users of a list.
-fn names(form: &Form<'_>, key: &'static str) -> Vec<OmeroName> {
-    let name = |text: String| OmeroName::parse(&text).map_err(|why| form.problem(key, why)).ok();
-    texts(form, key).into_iter().filter_map(name).collect()
+    Users { rule, denied }
 }
 
 fn limits(form: Form<'_>) -> Limits {

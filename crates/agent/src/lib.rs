@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod api;
 pub mod auth;
 pub mod background;

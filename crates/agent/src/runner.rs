@@ -1,5 +1,6 @@
 //! Running jobs: so many at once, each as its OMERO user, each ended when it is to end.
 
+use crate::access::May;
 use crate::background;
 use crate::config::Limits;
 use crate::live::Live;
@@ -330,8 +331,22 @@ impl Runner {
             Err(problem) => return refused(format!("what was submitted cannot be read any more: {problem}")),
         };
         // The configuration may have changed since it was submitted.
-        if let Err(why) = loaded.config.users.check(&taken.job.user) {
+        let Some(caller) = loaded.clients.named(&taken.job.caller).filter(|c| c.grant.may == May::Submit)
+        else {
+            return refused(format!(
+                "the caller '{}' that submitted it is not in the agent's configuration any more",
+                taken.job.caller
+            ));
+        };
+        let user = &taken.job.user;
+        if let Err(why) = loaded.config.users.check(user).and_then(|()| caller.check_user(user)) {
             return refused(why);
+        }
+        if !caller.grant.zones.allow(&taken.job.zone) {
+            return refused(format!(
+                "{} may not submit for the zone '{}' any more",
+                caller.name, taken.job.zone
+            ));
         }
         let Some(omero) = loaded.config.servers.get(&taken.job.server) else {
             return refused(format!("this agent has no OMERO server '{}' any more", taken.job.server));
@@ -342,7 +357,7 @@ impl Runner {
             return (End::NotNow, String::new());
         }
         let importer = CommandImporter::new(omero)
-            .within(&loaded.config.roots)
+            .within(caller.roots(&loaded.config.roots))
             .observed(watching)
             .sharing(&self.0.sessions);
         // A panic here must cost one attempt, not the job's place.

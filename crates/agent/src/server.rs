@@ -2,7 +2,9 @@
 //! a bounded time, and no thread.
 
 use crate::api::Peer;
+use crate::auth::secret_text;
 use crate::config::{Config, Limits, Listen, TlsFiles};
+use crate::live::{Live, Loaded};
 use crate::metrics::Metrics;
 use axum::Router;
 use axum::extract::Request;
@@ -10,7 +12,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use irods_omero_model::form::Problem;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::pin::Pin;
@@ -23,7 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tower_service::Service;
@@ -77,64 +81,99 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Reads certificates and keys.
-///
-/// # Errors
-/// A sentence with the file.
-pub fn tls(files: &TlsFiles) -> Result<TlsAcceptor, String> {
-    let about = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, String> {
-        let found = CertificateDer::pem_file_iter(path).map_err(|e| about(path, &e))?;
-        let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| about(path, &e))?;
-        if found.is_empty() { Err(about(path, &"holds no certificate in PEM")) } else { Ok(found) }
-    };
+fn problem(path: &Path, why: impl std::fmt::Display) -> Problem {
+    Problem { pointer: path.display().to_string(), message: why.to_string() }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|e| problem(path, e))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| problem(path, e))?;
+    if found.is_empty() { Err(problem(path, "holds no certificate in PEM")) } else { Ok(found) }
+}
+
+/// Reads certificates and key. Gives how TLS is spoken with them, and the names in the agent's own certificate.
+fn tls(files: &TlsFiles) -> Result<(TlsAcceptor, Vec<String>), Problem> {
     let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| about(&files.key, &e))?;
+    let key = secret_text(&files.key).map_err(|why| problem(&files.key, why))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| problem(&files.key, e))?;
     let builder = ServerConfig::builder();
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| about(path, &e))?;
+                roots.add(certificate).map_err(|e| problem(path, e))?;
             }
             // Who shows no certificate needs a token.
             let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated();
-            builder.with_client_cert_verifier(verifier.build().map_err(|e| about(path, &e))?)
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| problem(path, e))?)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|e| about(&files.certificate, &e))?;
+    let names = chain.first().map(names_in).unwrap_or_default();
+    let mut config = builder.with_single_cert(chain, key).map_err(|e| problem(&files.certificate, e))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok((TlsAcceptor::from(Arc::new(config)), names))
 }
 
-/// Which of some names a certificate bears.
-fn name_of(certificate: &CertificateDer<'_>, names: &[String]) -> Option<Arc<str>> {
-    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
-    let fits = |name: &&String| {
-        ServerName::try_from(name.as_str())
-            .is_ok_and(|n| certificate.verify_is_valid_for_subject_name(&n).is_ok())
+/// The DNS names in a certificate, in lower case. A name with a `*` is the text it is: it fits no host's name.
+fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else {
+        return Vec::new();
     };
-    names.iter().find(fits).map(|name| name.as_str().into())
+    certificate.valid_dns_names().map(str::to_ascii_lowercase).collect()
 }
 
 /// What the server needs for each connection; replaced when the configuration is read again.
 #[derive(Clone)]
 pub struct Terms {
     tls: Option<TlsAcceptor>,
-    names: Arc<[String]>,
+    hosts: Arc<[String]>,
     limits: Limits,
 }
+
+impl std::fmt::Debug for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+/// As what the plugin asks for the agent through a socket, and people through a forwarded port.
+const SOCKET_HOSTS: [&str; 1] = ["agent"];
+
+/// The name of this host for itself, which no other site has.
+const LOCAL_HOST: &str = "localhost";
 
 impl Terms {
     /// As configured.
     ///
     /// # Errors
     /// What is wrong with certificate or key.
-    pub fn read(config: &Config) -> Result<Self, String> {
+    pub fn read(config: &Config) -> Result<Self, Problem> {
         let tls = config.tls.as_ref().map(tls).transpose()?;
-        let names = config.certificates.iter().map(|c| c.name.clone()).collect();
-        Ok(Self { tls, names, limits: config.limits.clone() })
+        let mut hosts = config.hosts.clone();
+        hosts.push(LOCAL_HOST.to_owned());
+        match (&config.listen, &tls) {
+            (Listen::Tcp(_), Some((_, names))) => {
+                let is_wildcard = |name: &String| name.contains('*');
+                if config.hosts.is_empty() && names.iter().any(is_wildcard) {
+                    let why = "the agent's certificate has a name with '*': give the agent's own name in the list 'hosts'";
+                    return Err(Problem { pointer: "/hosts".to_owned(), message: why.to_owned() });
+                }
+                hosts.extend(names.iter().cloned());
+            }
+            (Listen::Tcp(_), None) => {}
+            (Listen::Unix(_), _) => hosts.extend(SOCKET_HOSTS.map(str::to_owned)),
+        }
+        let tls = tls.map(|(acceptor, _)| acceptor);
+        Ok(Self { tls, hosts: hosts.into(), limits: config.limits.clone() })
+    }
+
+    /// Whether the agent may be asked for by a name: one that it has, or an address. A page elsewhere on the web that has
+    /// its own name lead here (DNS rebinding) asks for that name.
+    pub fn is_host(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        address || (!host.contains('*') && self.hosts.contains(&host))
     }
 }
 
@@ -142,12 +181,13 @@ impl Terms {
 pub async fn serve(
     listener: Listener,
     app: Router,
-    terms: watch::Receiver<Terms>,
+    live: Live,
     metrics: Metrics,
     mut ending: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(terms.borrow().limits.connections));
-    let all = u32::try_from(terms.borrow().limits.connections).unwrap_or(u32::MAX);
+    let connections = live.get().config.limits.connections;
+    let places = Arc::new(Semaphore::new(connections));
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
@@ -169,10 +209,10 @@ pub async fn serve(
             );
             continue;
         };
-        let (app, terms, ending) = (app.clone(), terms.borrow().clone(), ending.clone());
+        let (app, live, ending) = (app.clone(), live.changes(), ending.clone());
         let counted = metrics.connection();
         tokio::spawn(async move {
-            if let Err(error) = attend(io, app, terms, ending).await {
+            if let Err(error) = attend(io, app, live, ending).await {
                 tracing::debug!(act = "attend", failed = %error);
             }
             drop((place, counted));
@@ -207,17 +247,20 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn attend(
     accepted: Accepted,
     app: Router,
-    terms: Terms,
+    live: watch::Receiver<Arc<Loaded>>,
     ending: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
+    let terms = live.borrow().terms.clone();
     match (accepted, terms.tls) {
-        (Accepted::Plain(stream), _) => answer(stream, Peer::default(), app, &terms.limits, ending).await,
+        (Accepted::Plain(stream), _) => {
+            answer(stream, Peer::default(), app, &terms.limits, live, ending).await
+        }
         (Accepted::ForTls(_), None) => Err("there is no certificate for TLS".into()),
         (Accepted::ForTls(stream), Some(tls)) => {
             let stream = timeout(HANDSHAKE, tls.accept(stream)).await??;
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let certificate = shown.and_then(|c| name_of(c, &terms.names));
-            answer(Box::new(stream), Peer { certificate }, app, &terms.limits, ending).await
+            let names = shown.map(names_in).unwrap_or_default().into();
+            answer(Box::new(stream), Peer { names }, app, &terms.limits, live, ending).await
         }
     }
 }
@@ -227,6 +270,7 @@ async fn answer(
     peer: Peer,
     app: Router,
     limits: &Limits,
+    mut live: watch::Receiver<Arc<Loaded>>,
     mut ending: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -242,8 +286,11 @@ async fn answer(
     tokio::pin!(connection);
     tokio::select! {
         done = &mut connection => return Ok(done?),
-        _ = ending.changed() => connection.as_mut().graceful_shutdown(),
+        _ = ending.changed() => {}
+        // Who vouched for the caller may not do so any more: it has to come again.
+        _ = live.changed() => {}
     }
+    connection.as_mut().graceful_shutdown();
     Ok(connection.await?)
 }
 

@@ -4,9 +4,9 @@ use crate::api::{self, App};
 use crate::live::{Live, Loaded};
 use crate::metrics::Metrics;
 use crate::orphans;
-use crate::queue::{Queue, Settings};
+use crate::queue::{Queue, Scope, Settings};
 use crate::runner::Runner;
-use crate::server::{self, Listener, Terms};
+use crate::server::{self, Listener};
 use irods_omero_model::clock::{Clock, SystemClock};
 use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
@@ -72,10 +72,8 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     let was_away = away(&file);
     let queue = Queue::open(&file, settings, SystemClock.now()).map_err(|e| e.to_string())?;
     let hold = hold(&queue, was_away, limits.hand_over).await;
-    let terms = Terms::read(&loaded.config)?;
     let listener = Listener::bind(&loaded.config.listen).await?;
     let mut signals = Signals::new().map_err(|e| format!("signals cannot be received: {e}"))?;
-    let (terms_in, terms) = watch::channel(terms);
     let (end, ending) = watch::channel(false);
     let live = Live::new(path, loaded);
     let metrics = Metrics::default();
@@ -85,11 +83,11 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     let sessions = tokio::spawn(runner.clone().keep_sessions());
     let retention = tokio::spawn(retain(queue.clone(), live.clone()));
     let watchdog = tokio::spawn(watchdog(queue));
-    let answering = tokio::spawn(server::serve(listener, api::router(app), terms, metrics, ending));
+    let answering = tokio::spawn(server::serve(listener, api::router(app), live.clone(), metrics, ending));
     notify(&[NotifyState::Ready]);
     tracing::info!(act = "start", version = env!("CARGO_PKG_VERSION"));
     while signals.reload_or_end().await {
-        reload(&live, &terms_in);
+        reload(&live);
     }
     let stop = live.get().config.limits.stop;
     let micros = u32::try_from((stop + STOP_SLACK).as_micros()).unwrap_or(u32::MAX);
@@ -115,7 +113,7 @@ fn away(file: &Path) -> Duration {
 
 /// How long the jobs of before are held: while the agent was away callers may have given them to others.
 async fn hold(queue: &Queue, was_away: Duration, hand_over: Duration) -> Duration {
-    let open = match queue.counts(None).await {
+    let open = match queue.counts(Scope::default()).await {
         Ok(counts) => counts.iter().filter(|(state, _)| !state.is_final()).map(|(_, count)| count).sum(),
         Err(_) => 1_u64,
     };
@@ -157,19 +155,13 @@ fn end_orphans(loaded: &Loaded) -> Result<(), String> {
     Ok(())
 }
 
-fn reload(live: &Live, terms: &watch::Sender<Terms>) {
+fn reload(live: &Live) {
     let micros = NotifyState::monotonic_usec_now();
     if let Ok(micros) = micros {
         notify(&[NotifyState::Reloading, micros]);
     }
     match live.reload() {
-        Ok(()) => match Terms::read(&live.get().config) {
-            Ok(new) => {
-                let _ = terms.send(new); // the server may have ended
-                tracing::info!(act = "reload");
-            }
-            Err(why) => tracing::error!(act = "reload", failed = why, "certificates stay as they were"),
-        },
+        Ok(()) => tracing::info!(act = "reload"),
         Err(problems) => {
             for problem in problems {
                 tracing::error!(act = "reload", failed = %problem, "the configuration stays as it was");

@@ -219,8 +219,13 @@ impl Line {
 
     /// Asks, and waits for the whole answer.
     async fn ask(&mut self, method: &str, path: &str, body: &str) -> (u16, Vec<u8>) {
+        let kind = if method == "POST" && !self.head.contains("Content-Type") {
+            "Content-Type: application/json\r\n"
+        } else {
+            ""
+        };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{kind}{}Content-Length: {}\r\n\r\n",
             self.head,
             body.len()
         );

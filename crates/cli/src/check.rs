@@ -1,7 +1,7 @@
 //! `irods-omero check`: everything that can be found wrong before the server is started.
 //!
-//! The stanza is read by the plugin's own reader. What it points at is looked at as the server's service account would
-//! see it, so the command is to be run as that account or as root.
+//! The stanza is read by the plugin's own reader. What it points at is looked at as the server's service account sees
+//! it, so the command is to be run as that account, or as root, who becomes that account first.
 
 mod agents;
 mod files;
@@ -13,11 +13,11 @@ pub use files::PATHS;
 
 use crate::Answer;
 use crate::account::Account;
+use crate::as_account;
 use crate::finding::{Code, Report};
-use crate::server_config;
+use crate::server_config::{self, Source};
 use irods_omero_config::Config;
 use serde_json::{Value, json};
-use std::fs;
 use std::path::PathBuf;
 
 /// Where a server's plugins are if its configuration does not say.
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// names, or else the configuration's owner
     #[arg(long, value_name = "NAME")]
     pub account: Option<String>,
+    /// Where the configuration's bytes come from
+    #[arg(skip)]
+    pub source: Source,
 }
 
 /// What came of it.
@@ -55,7 +58,7 @@ pub fn answer(arguments: &Arguments, as_json: bool) -> Answer {
         answer["config"] = json!(arguments.config);
         format!("{answer:#}\n")
     } else {
-        format!("{report} in {}\n", arguments.config.display())
+        as_account::printable(&format!("{report} in {}\n", arguments.config.display()))
     };
     let code = match (could_look, report.findings.is_empty()) {
         (false, _) => 2,
@@ -70,11 +73,11 @@ pub fn look(arguments: &Arguments) -> Checked {
     let mut report = Report::default();
     let path = &arguments.config;
     let place = path.display().to_string();
-    let text = match fs::read(path) {
+    let text = match server_config::read(path, arguments.source) {
         Ok(text) => text,
         Err(e) => {
-            let remedy =
-                "name the file with --config, or run this as root or as the server's service account";
+            let remedy = "name the file with --config, and let the server's service account read it; run this as that \
+                          account or as root, who becomes that account";
             report.add(Code::ConfigUnreadable, &place, format_args!("the file cannot be read: {e}"), remedy);
             return Checked { report, could_look: false };
         }
@@ -109,7 +112,7 @@ fn look_at(json: &Value, arguments: &Arguments, report: &mut Report) {
         }
     };
     let account = account.filter(|account| {
-        let can = account.can_be_tried();
+        let can = account.is_us();
         if !can {
             report.skip(format_args!(
                 "the files the configuration points at: run this as root or as {}",

@@ -5,7 +5,7 @@
 
 mod offline;
 
-use crate::server_config::{self, ENGINES, PLUGIN};
+use crate::server_config::{self, ENGINES, PLUGIN, Source};
 use irods_omero_config::Config;
 use irods_omero_config::identity::{Asked, Mapping, NoIdentity};
 use irods_omero_model::clock::UnixTime;
@@ -35,6 +35,12 @@ pub struct Arguments {
     /// The server's configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/irods/server_config.json")]
     pub config: PathBuf,
+    /// For root: the account the server runs as, if it is not the one that 'check' would take
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+    /// Where the configuration's bytes come from
+    #[arg(skip)]
+    pub source: Source,
 }
 
 /// What can be done to a path.
@@ -118,7 +124,7 @@ impl Explanation {
 /// # Errors
 /// The configuration cannot be read, or is wrong: `irods-omero check` says where.
 pub fn explain(arguments: &Arguments) -> Result<Explanation, String> {
-    let config = read(&arguments.config)?;
+    let config = read(&arguments.config, arguments.source)?;
     let mut told = Explanation::default();
     let path = &arguments.path;
     match arguments.event.event(path.clone()).affected() {
@@ -162,10 +168,10 @@ pub fn explain(arguments: &Arguments) -> Result<Explanation, String> {
     Ok(told)
 }
 
-fn read(path: &std::path::Path) -> Result<Config, String> {
+fn read(path: &std::path::Path, source: Source) -> Result<Config, String> {
     let shown = path.display();
     let wrong = |why: String| format!("{shown} {why}; run 'irods-omero check --config {shown}'");
-    let text = std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let text = server_config::read(path, source).map_err(|e| wrong(format!("cannot be read: {e}")))?;
     let (json, _) = server_config::parse(&text).map_err(|e| wrong(format!("is not JSON: {e}")))?;
     let engines = json.pointer(ENGINES).and_then(Value::as_array);
     let is_ours = |engine: &&Value| engine.get("plugin_name").and_then(Value::as_str) == Some(PLUGIN);

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod as_account;
 pub mod check;
 pub mod explain;
 pub mod finding;
@@ -15,15 +16,16 @@ use clap::Subcommand;
 use clap_complete::Shell;
 use irods_omero_model::BUILT_FOR;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Look at server_config.json and at everything it points at
     ///
-    /// Nothing is changed, and neither iRODS nor OMERO is asked. Run it as root or as the server's service account. Ends
-    /// with 0 if nothing was found, 1 if something was, 2 if the configuration could not be looked at.
+    /// Nothing is changed, and neither iRODS nor OMERO is asked. Run it as root or as the server's service account: root
+    /// becomes that account first. Ends with 0 if nothing was found, 1 if something was, 2 if the configuration could not
+    /// be looked at.
     Check(check::Arguments),
     /// Tell what would become of a path, from the configuration alone
     Explain(explain::Arguments),
@@ -46,6 +48,35 @@ pub enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         directory: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// The server's configuration that the answer comes from, and the account that was named, if one was.
+    pub fn reads(&self) -> Option<(&Path, Option<&str>)> {
+        match self {
+            Self::Check(check::Arguments { config, account, .. })
+            | Self::Explain(explain::Arguments { config, account, .. }) => Some((config, account.as_deref())),
+            Self::Config { .. } | Self::Version | Self::Completions { .. } | Self::Man { .. } => None,
+        }
+    }
+
+    /// Names the server's account, where none is named.
+    pub fn set_account(&mut self, name: &str) {
+        if let Self::Check(check::Arguments { account, .. })
+        | Self::Explain(explain::Arguments { account, .. }) = self
+        {
+            account.get_or_insert_with(|| name.to_owned());
+        }
+    }
+
+    /// Says where the configuration's bytes come from.
+    pub fn set_source(&mut self, from: server_config::Source) {
+        if let Self::Check(check::Arguments { source, .. })
+        | Self::Explain(explain::Arguments { source, .. }) = self
+        {
+            *source = from;
+        }
+    }
 }
 
 /// What can be asked about the configuration.
@@ -81,20 +112,24 @@ impl Answer {
         Self::of(format!("{value:#}\n"))
     }
 
-    fn none(complaint: impl Into<String>) -> Self {
+    /// The question could not be answered.
+    pub fn none(complaint: impl Into<String>) -> Self {
         Self { output: Vec::new(), complaint: complaint.into(), code: 2 }
     }
 }
 
 /// Answers a question. `program` is the whole command line, for completions and the manual; with `as_json` the answer
-/// is JSON.
+/// is JSON. Root is not answered what comes from a configuration: see [`as_account`].
 pub fn answer(command: &Command, as_json: bool, program: clap::Command) -> Answer {
+    if command.reads().is_some() && as_account::is_root() {
+        return Answer::none("a configuration is never looked at as root");
+    }
     match command {
         Command::Check(arguments) => check::answer(arguments, as_json),
         Command::Explain(arguments) => match explain::explain(arguments) {
-            Err(why) => Answer::none(why),
+            Err(why) => Answer::none(as_account::printable(&why)),
             Ok(told) if as_json => Answer::json(&told.json()),
-            Ok(told) => Answer::of(told.text()),
+            Ok(told) => Answer::of(as_account::printable(&told.text())),
         },
         Command::Config { what: ConfigCommand::Schema } => Answer::json(&reference::schema()),
         Command::Config { what: ConfigCommand::Example { agent: false } } => Answer::of(reference::EXAMPLE),

@@ -1,6 +1,8 @@
 //! The command `irods-omero`.
 
 use clap::{CommandFactory, Parser, Subcommand};
+use irods_omero_cli::{Answer, as_account};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -22,18 +24,46 @@ enum Command {
     Ask(irods_omero_cli::Command),
     /// Run beside OMERO: take batches from iRODS servers and import them as the right user
     Agent(irods_omero_agent::command::Arguments),
+    #[command(name = as_account::COMMAND, hide = true)]
+    AsAccount(as_account::Asked),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
-        Command::Ask(question) => answer(question, cli.json),
         Command::Agent(arguments) => irods_omero_agent::command::run(arguments),
+        Command::AsAccount(asked) => tell(&answer_as(asked)),
+        Command::Ask(question) => tell(&match question.reads() {
+            Some((config, account)) if as_account::is_root() => as_account::ask(config, account, &given()),
+            _ => irods_omero_cli::answer(question, cli.json, Cli::command()),
+        }),
     }
 }
 
-fn answer(question: &irods_omero_cli::Command, as_json: bool) -> ExitCode {
-    let answer = irods_omero_cli::answer(question, as_json, Cli::command());
+/// The words after the program's name.
+fn given() -> Vec<OsString> {
+    std::env::args_os().skip(1).collect()
+}
+
+/// What root had asked by a process of the server's account.
+fn answer_as(asked: &as_account::Asked) -> Answer {
+    if let Err(why) = asked.become_it() {
+        return Answer::none(why.to_string());
+    }
+    match Cli::try_parse_from(std::iter::once(OsString::from("irods-omero")).chain(asked.line.clone())) {
+        Ok(Cli { json, command: Command::Ask(mut question) }) => {
+            if let Some(name) = asked.name() {
+                question.set_account(name);
+            }
+            question.set_source(asked.source());
+            irods_omero_cli::answer(&question, json, Cli::command())
+        }
+        Ok(_) => Answer::none("only what comes from a configuration is asked as another account"),
+        Err(why) => Answer::none(why.to_string()),
+    }
+}
+
+fn tell(answer: &Answer) -> ExitCode {
     // Whoever does not want to read on closes the pipe.
     let _ = std::io::stdout().write_all(&answer.output);
     if !answer.complaint.is_empty() {

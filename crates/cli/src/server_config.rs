@@ -4,12 +4,72 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 use std::cell::RefCell;
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// The plugin's name as `plugin_name` gives it.
 pub const PLUGIN: &str = "irods_rule_engine_plugin-omero";
 
 /// The list of rule engines.
 pub const ENGINES: &str = "/plugin_configuration/rule_engines";
+
+/// The largest configuration that is read, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Where the bytes of a configuration come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// From the file that is named.
+    #[default]
+    File,
+    /// From standard input, for which root has opened the file: it and its directory are root's own.
+    StandardInput,
+}
+
+/// The bytes of a configuration.
+///
+/// # Errors
+/// It is not there, no regular file, or larger than any configuration.
+pub fn read(path: &Path, source: Source) -> io::Result<Vec<u8>> {
+    match source {
+        Source::File => read_regular(path, MAX_BYTES),
+        Source::StandardInput => read_bounded(io::stdin(), MAX_BYTES),
+    }
+}
+
+/// The bytes of a regular file of at most `limit` bytes; what is none is not waited for.
+///
+/// # Errors
+/// It is not there, not regular, or larger.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_bounded(open_regular(path)?, limit)
+}
+
+fn read_bounded(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// A regular file, open for reading; what is none is not waited for.
+///
+/// # Errors
+/// It is not there, or not regular.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // A pipe that nobody writes to would be waited for.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
+}
 
 /// A JSON text, and the pointers of keys that stand twice in one object (of which the last counts).
 ///

@@ -6,6 +6,7 @@ mod line;
 
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// The facility of `docs/paths.md`, with a table and a network that must not be needed.
 fn facility() -> Value {
@@ -27,8 +28,15 @@ fn facility() -> Value {
     })
 }
 
-fn told(config: &Value, words: &[&str]) -> Value {
+/// Root has the configuration read by another account.
+fn readable_directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+fn told(config: &Value, words: &[&str]) -> Value {
+    let dir = readable_directory();
     let path = dir.path().join("server_config.json");
     let engines = json!([{"instance_name": "i", "plugin_name": "irods_rule_engine_plugin-omero",
                           "plugin_specific_configuration": config}]);
@@ -112,7 +120,7 @@ fn what_is_not_watched_or_no_data_is_said_so() {
 
 #[test]
 fn a_configuration_that_is_wrong_is_not_explained() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = readable_directory();
     let path = dir.path().join("server_config.json");
     fs::write(&path, "{").unwrap();
     let words = ["explain", "--user", "a#z", "--path", "/z/a", "--config", path.to_str().unwrap()];

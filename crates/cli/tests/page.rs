@@ -17,9 +17,7 @@ fn look(agent: &TestAgent, path: &str, head: &str) -> Answer {
 
 /// A form that is sent.
 fn send(agent: &TestAgent, path: &str, head: &str, form: &str) -> Answer {
-    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
-    let plain = request("POST", path, None, form);
-    agent.send(&plain.replacen("Host: agent\r\n", &format!("Host: agent\r\n{kind}{head}"), 1))
+    agent.send(&support::form(path, head, form))
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
@@ -152,7 +150,7 @@ fn names_of_others_are_text_and_the_page_may_load_and_run_nothing_else() {
         assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
         assert!(!policy.contains("unsafe"), "{policy}");
         assert_eq!(header(&answer, "x-content-type-options"), "nosniff");
-        assert_eq!(header(&answer, "referrer-policy"), "no-referrer");
+        assert_eq!(header(&answer, "referrer-policy"), "same-origin");
         assert_eq!(header(&answer, "cache-control"), "no-store");
     }
     let page = look(&agent, &format!("/jobs/{id}"), &session).body;

@@ -7,7 +7,7 @@ mod support;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use support::{TOKEN, TestAgent, forward, request, root};
+use support::{TOKEN, TestAgent, form, forward, root};
 
 #[test]
 fn every_answer_to_requests_made_from_the_description_is_described() {
@@ -43,9 +43,7 @@ fn every_answer_to_requests_made_from_the_description_is_described() {
     for n in 1..4 {
         agent.submit(&agent.body(&format!("k{n}"), n, std::slice::from_ref(&image)));
     }
-    let form = request("POST", "/login", None, &format!("token={}", TOKEN.replace(' ', "+")));
-    let kind = "Host: agent\r\nContent-Type: application/x-www-form-urlencoded";
-    let head = agent.send(&form.replacen("Host: agent", kind, 1)).head;
+    let head = agent.send(&form("/login", "", &format!("token={}", TOKEN.replace(' ', "+")))).head;
     let cookie = head.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
     let url = forward(agent.dir.path().join("agent.sock"));
     writeln!(schemathesis.stdin.take().unwrap(), "{url}\nCookie: {cookie}").unwrap();

@@ -12,7 +12,7 @@ pub mod ffi;
 pub mod files;
 pub mod installation;
 pub mod outcome;
-mod process;
+pub mod process;
 pub mod secret;
 mod session;
 pub mod settings;

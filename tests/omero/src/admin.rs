@@ -7,6 +7,8 @@ use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
 
 use crate::fault::{self, Fault, KINDS, POINTS};
+use crate::import::candidates::{Looked, absolute};
+use crate::import::readers::Reader;
 use crate::make;
 use crate::model;
 use crate::store::{PRIVILEGES, Store};
@@ -26,7 +28,8 @@ const USAGE: &str = "usage: omero standin COMMAND ...
   count images|filesets|datasets|plates|annotations [--owner U]
   repository
   make tiff|companion|ome-tiff|htd|htd-flat|pattern|zarr|plate|fake|broken|png PATH [--series N] [--files N] [--seed N]
-The store is the directory named by OMERO_STANDIN.";
+  look PATH...
+The store is the directory named by OMERO_STANDIN. `look` prints what the readers say of each file by itself.";
 
 type Done = Result<(), String>;
 
@@ -95,6 +98,9 @@ fn dispatch(words: &[String]) -> Done {
             w.number("seed")?.unwrap_or(0),
         );
     }
+    if let ["look", paths @ ..] = plain.as_slice() {
+        return look(paths);
+    }
     if let ["fault", "kinds"] = plain.as_slice() {
         for (kind, what) in KINDS {
             say!("{kind:24} {what}");
@@ -151,6 +157,25 @@ fn dispatch(words: &[String]) -> Done {
         }
         _ => Err(USAGE.to_owned()),
     }
+}
+
+/// What the readers of the importer say of each file, whatever the others use: one JSON object a line.
+fn look(paths: &[&str]) -> Done {
+    let mut reader = Reader::at(std::env::current_dir().map_err(text)?);
+    for path in paths {
+        let path = absolute(path);
+        let said = match reader.look(&path) {
+            Looked::Candidate(c) => {
+                json!({ "reader": c.reader, "spw": c.spw, "series": c.series.len(), "used": c.used })
+            }
+            Looked::Unknown => json!("unknown"),
+            Looked::Unreadable => json!("unreadable"),
+            Looked::MissingLibrary(why) => json!({ "missing_library": why }),
+            Looked::Broken(why) => json!({ "broken": why }),
+        };
+        say!("{}", json!({ "path": path, "said": said }));
+    }
+    Ok(())
 }
 
 fn changed(result: rusqlite::Result<usize>) -> Done {

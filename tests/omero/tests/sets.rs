@@ -100,7 +100,7 @@ fn a_pattern_whose_files_are_missing_is_a_file_exception() {
     let key = write(&o, "x.pattern", "a_<1-2>.tif");
     let ran = o.plain_import(&["-f", &key]);
     assert_eq!(ran.code, 125);
-    assert!(ran.err.contains(&format!("File #2 ({}) does not exist.", o.data("a_2.tif"))), "{}", ran.err);
+    assert!(ran.err.contains(&format!("File #1 ({}) does not exist.", o.data("a_2.tif"))), "{}", ran.err);
     let key = write(&o, "y.pattern", "gone_<1-2>.tif");
     assert!(o.plain_import(&["-f", &key]).err.contains("java.io.FileNotFoundException"));
 }

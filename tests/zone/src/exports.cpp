@@ -8,6 +8,7 @@
 
 #include "genquery1.hpp"
 #include "genquery2.hpp"
+#include "meeting.hpp"
 #include "metadata.hpp"
 #include "operations.hpp"
 #include "remote.hpp"
@@ -135,6 +136,7 @@ namespace
             return fault->second.code;
         }
         try {
+            zone::meet(session->server().directory, std::string{"before-"} + name, session->actor().name);
             return work(*session);
         }
         catch (const Failure& failure) {

@@ -61,6 +61,8 @@ Commands:
   rum                                                  removes the rows of AVUs that no object has (iadmin rum)
   meeting avu|collection CLIENTS [SUBJECT]             so many clients wait for each other between looking for a row and
                                                        inserting it; SUBJECT is the attribute or the path
+  meeting before-FUNCTION CLIENTS [USER]               before a plugin's call of a function of the server
+  meeting present POINT | join POINT                   how many have come; come as one of them, without waiting
   costs                                                sums of what plugins cost, of all agents that have ended
 
 Verbs:
@@ -467,11 +469,22 @@ Verbs:
         int meeting(const Global& global, Line& line)
         {
             const std::string point = line.next("point");
+            if (point == "present" || point == "join") {
+                const std::string which = line.next("point");
+                line.end();
+                if (point == "join") {
+                    join_meeting(global.directory, which);
+                }
+                else {
+                    std::printf("%zu\n", present_at_meeting(global.directory, which));
+                }
+                return 0;
+            }
             const int clients = std::atoi(line.next("number of clients").c_str());
             const std::string subject = line.done() ? "" : line.next("subject");
             line.end();
             if (!is_meeting_point(point) || clients < 1) {
-                throw UsageError{"a meeting is at [avu] or [collection], of at least one client"};
+                throw UsageError{"a meeting is at [avu], [collection] or [before-FUNCTION], of at least one client"};
             }
             arrange_meeting(global.directory, point, clients, subject);
             return 0;

@@ -14,7 +14,7 @@ namespace zone
 {
     namespace
     {
-        constexpr std::chrono::seconds patience{30};
+        constexpr std::chrono::seconds patience{120};
         constexpr std::chrono::milliseconds pause{1};
 
         std::string invitation(const std::string& directory, const std::string& point)
@@ -41,7 +41,7 @@ namespace zone
 
     bool is_meeting_point(const std::string& point)
     {
-        return point == "avu" || point == "collection";
+        return point == "avu" || point == "collection" || (starts_with(point, "before-") && point.find('/') == std::string::npos);
     }
 
     void arrange_meeting(const std::string& directory, const std::string& point, int clients, const std::string& subject)
@@ -73,5 +73,16 @@ namespace zone
             std::this_thread::sleep_for(pause);
         }
         return true;
+    }
+
+    std::size_t present_at_meeting(const std::string& directory, const std::string& point)
+    {
+        const std::string list = attendance(directory, point);
+        return file_exists(list) ? present(list) : 0;
+    }
+
+    void join_meeting(const std::string& directory, const std::string& point)
+    {
+        append_line(attendance(directory, point), "the test " + std::to_string(::getpid()));
     }
 } // namespace zone

@@ -161,6 +161,8 @@ namespace zone
     int apply_metadata_call(Session& session, const std::string& json, std::string& output);
     // irule: the text goes to one instance, or to all if that is empty. The ruleExecOut text goes to the output.
     int execute_rule_text(Session& session, const std::string& instance, const std::string& text);
+    // irule with a delay() in the rule language, whose engine takes the text; `output` gets the id.
+    int execute_delay(Session& session, const std::string& conditions, const std::string& text, std::string& output);
     int delete_rule(Session& session, std::int64_t id);
     // A rule with strings in and out, as the native rule language calls one.
     int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments);

@@ -264,6 +264,23 @@ namespace zone
         return code;
     }
 
+    int execute_delay(Session& session, const std::string& conditions, const std::string& text, std::string& output)
+    {
+        auto input = std::make_unique<ExecMyRuleInp>();
+        std::memset(static_cast<void*>(input.get()), 0, sizeof(ExecMyRuleInp));
+        copy_to(input->myRule, "@external rule { delay(\"" + conditions + "\") { " + text + " } }");
+        copy_to(input->outParamDesc, "ruleExecOut");
+        MsParamArray* out = nullptr;
+        return api(
+            session, "exec_my_rule",
+            [&] {
+                const userInfo_t client = session.comm()->clientUser;
+                output = std::to_string(queue_rule(session, client, text, conditions)) + "\n";
+                return 0;
+            },
+            input.get(), &out);
+    }
+
     int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments)
     {
         RuleContext context{session.comm(), ""};

@@ -122,6 +122,7 @@ namespace zone
 
     void Session::count_call()
     {
+        count("calls");
         if (++calls_ == dies_at_call) {
             write_statistics();
             ::kill(::getpid(), SIGKILL);

@@ -87,6 +87,7 @@ namespace zone
         //   database_connections  opened for plugins: one for each GenQuery2 and each atomic metadata call, as 5.0.2
         //                         does it; GenQuery1, the classic metadata call and delayExec use the agent's own
         //   statements, rows      of SQL, run and read for plugins
+        //   calls                 of all those functions
         //   forwarded             calls a consumer passed on to the provider
         Statistics& statistics() { return statistics_; }
         void count(const std::string& what, std::int64_t number = 1);

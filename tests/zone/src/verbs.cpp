@@ -849,13 +849,11 @@ namespace zone
             return result;
         }
 
-        // Puts a rule into the queue as the rule language's delay() would: text, conditions.
+        // Puts a rule into the queue by irule and the rule language's delay(): text and conditions of the user's choice.
         int verb_delay(Session& session, const std::vector<std::string>& words, std::string& output)
         {
             const Words w{words, {}, {}};
-            const auto id = queue_rule(session, session.comm()->clientUser, w.at(1), w.at(0));
-            output = std::to_string(id) + "\n";
-            return 0;
+            return execute_delay(session, w.at(0), w.at(1), output);
         }
 
         // ---- administration ----------------------------------------------------------------------------------

@@ -97,12 +97,12 @@ fn a_site_policy_refuses_what_a_plugin_does_in_a_users_session_with_a_borrowed_r
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("-830000") && stderr.contains("policy of this site"), "{stderr}");
     let by_plugin = ["trace_modavu_admin", "add", "-d", &object(), "a", "v"];
-    assert_eq!(zone.from_plugin("alice", &by_plugin).0, -830_000);
-    assert_eq!(zone.from_plugin("rods", &by_plugin).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &by_plugin).0, -830_000);
+    assert_eq!(zone.plugin_answer("rods", &by_plugin).0, 0);
     // That policy is asked by the classic call alone.
     let request = json!({"entity_name": object(), "entity_type": "data_object", "operations": [
         {"operation": "add", "attribute": "b", "value": "v"}]});
-    assert_eq!(zone.from_plugin("alice", &["trace_atomic", &request.to_string()]).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &["trace_atomic", &request.to_string()]).0, 0);
     zone.must(&["policy", "everybody"]);
     zone.as_user("alice", &["meta", "add", "-d", &object(), "c", "v"]);
 }

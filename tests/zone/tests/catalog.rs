@@ -75,7 +75,7 @@ fn adding_twice_is_a_test_and_set() {
     assert_eq!(zone.fails("alice", &["meta", "add", "-d", &object(), "a", "v", "u"]), -809_000);
     zone.as_user("alice", &["meta", "add", "-d", &object(), "a", "v"]);
     assert_eq!(
-        zone.from_plugin("alice", &["trace_modavu", "add", "-d", &object(), "a", "v", "u"]).0,
+        zone.plugin_answer("alice", &["trace_modavu", "add", "-d", &object(), "a", "v", "u"]).0,
         -809_000
     );
 }
@@ -153,14 +153,14 @@ fn atomic_operations_are_all_or_none() {
         ]})
         .to_string()
     };
-    let (code, text) = zone.from_plugin("alice", &["trace_atomic", &request("burn")]);
+    let (code, text) = zone.plugin_answer("alice", &["trace_atomic", &request("burn")]);
     assert_eq!(code, -1_811_000);
     assert!(text.contains("\"operation_index\":1"), "{text}");
     assert_eq!(zone.as_user("alice", &["meta", "ls", "-d", &object()]), "None\n");
     for _ in 0..2 {
-        assert_eq!(zone.from_plugin("alice", &["trace_atomic", &request("add")]), (0, "{}".into()));
+        assert_eq!(zone.plugin_answer("alice", &["trace_atomic", &request("add")]), (0, "{}".into()));
     }
-    let (code, _) = zone.from_plugin("alice", &["trace_atomic", "{\"entity_name\": "]);
+    let (code, _) = zone.plugin_answer("alice", &["trace_atomic", "{\"entity_name\": "]);
     assert_eq!(code, -1_084_000);
 }
 
@@ -172,17 +172,17 @@ fn the_sessions_flag_is_what_decides_on_the_provider() {
             {"operation": "add", "attribute": "a", "value": "v"}]})
         .to_string()
     };
-    let (code, text) = zone.from_plugin("bob", &["trace_atomic", &request(true)]);
+    let (code, text) = zone.plugin_answer("bob", &["trace_atomic", &request(true)]);
     assert_eq!(code, -130_000);
     assert!(text.contains("Entity does not exist"), "{text}");
-    assert_eq!(zone.from_plugin("bob", &["trace_genquery2", "select DATA_NAME"]), (0, "[]".into()));
-    let answer = zone.from_plugin("bob", &["trace_genquery2_admin", "select DATA_NAME"]);
+    assert_eq!(zone.plugin_answer("bob", &["trace_genquery2", "select DATA_NAME"]), (0, "[]".into()));
+    let answer = zone.plugin_answer("bob", &["trace_genquery2_admin", "select DATA_NAME"]);
     assert_eq!(answer, (0, "[[\"x.tif\"]]".into()));
-    assert_eq!(zone.from_plugin("bob", &["trace_atomic_admin", &request(true)]).0, 0);
-    assert_eq!(zone.from_plugin("alice", &["trace_atomic", &request(true)]).0, -830_000);
+    assert_eq!(zone.plugin_answer("bob", &["trace_atomic_admin", &request(true)]).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &["trace_atomic", &request(true)]).0, -830_000);
     // The classic call wants irodsAdmin as well, and that wants the flag.
-    assert_eq!(zone.from_plugin("bob", &["trace_modavu", "add", "-d", &object(), "b", "v"]).0, -818_000);
-    assert_eq!(zone.from_plugin("bob", &["trace_modavu_admin", "add", "-d", &object(), "b", "v"]).0, 0);
+    assert_eq!(zone.plugin_answer("bob", &["trace_modavu", "add", "-d", &object(), "b", "v"]).0, -818_000);
+    assert_eq!(zone.plugin_answer("bob", &["trace_modavu_admin", "add", "-d", &object(), "b", "v"]).0, 0);
 }
 
 #[test]
@@ -317,9 +317,9 @@ fn genquery2_fails_as_a_whole_for_a_name_that_is_not_utf8() {
 #[test]
 fn genquery1_knows_the_owner() {
     let zone = with_object();
-    assert_eq!(zone.from_plugin("alice", &["trace_genquery1", "x.tif"]), (0, "alice".into()));
-    assert_eq!(zone.from_plugin("bob", &["trace_genquery1", "x.tif"]).0, -808_000);
-    assert_eq!(zone.from_plugin("bob", &["trace_genquery1_admin", "x.tif"]), (0, "alice".into()));
+    assert_eq!(zone.plugin_answer("alice", &["trace_genquery1", "x.tif"]), (0, "alice".into()));
+    assert_eq!(zone.plugin_answer("bob", &["trace_genquery1", "x.tif"]).0, -808_000);
+    assert_eq!(zone.plugin_answer("bob", &["trace_genquery1_admin", "x.tif"]), (0, "alice".into()));
 }
 
 // ---- names -----------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ fn a_verb_whose_plugin_asks_nothing_costs_nothing() {
 fn the_zone_sums_up_clients_and_delayed_rules_also_of_agents_that_died() {
     let zone = Zone::new();
     let ask = json!(["call-rule", "trace_genquery2", "select COLL_NAME"]);
-    zone.script("alice", &[ask.clone()]);
+    zone.script("alice", std::slice::from_ref(&ask));
     zone.script("alice", &[ask.clone(), json!(["die"])]);
     zone.script("alice", &[ask, json!(["die", "--agent"])]);
     zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "x"]);

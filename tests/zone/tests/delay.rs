@@ -237,9 +237,9 @@ fn both_genqueries_tell_the_lock() {
         [["other.example.org", "77", "01700000000", "rods"]]
     );
     for (column, value) in [("1013", "other.example.org"), ("1014", "77"), ("1015", "01700000000")] {
-        assert_eq!(zone.from_plugin("bob", &["trace_column", column]), (0, value.to_owned()));
+        assert_eq!(zone.plugin_answer("bob", &["trace_column", column]), (0, value.to_owned()));
     }
-    let context = zone.from_plugin("bob", &["trace_column", "1012"]).1;
+    let context = zone.plugin_answer("bob", &["trace_column", "1012"]).1;
     let context: Value = serde_json::from_str(&context).expect("JSON");
     assert_eq!(context["user_info_client"]["zone"], "tempZone");
 }

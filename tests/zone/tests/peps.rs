@@ -182,6 +182,7 @@ fn metadata_collections_and_permissions() {
     fires(&zone, "alice", &["mkdir", &home("d")], "imkdir");
     fires(&zone, "alice", &["chmod", "read", "bob", &home("x.tif")], "ichmod");
     fires(&zone, "alice", &["rule", "-r", "trace", "anything"], "irule");
+    fires(&zone, "alice", &["delay", "<PLUSET>1h</PLUSET>", "anything"], "irule_delay");
 }
 
 #[test]

@@ -148,6 +148,24 @@ fn of_atomic_adds_of_a_known_triple_at_once_one_fails_as_a_whole() {
 }
 
 #[test]
+fn a_test_holds_a_plugin_before_a_call_until_it_lets_it_go() {
+    let zone = with_object();
+    zone.must(&["meeting", "before-modavu", "2", "alice"]);
+    let mut held = zone
+        .command(&["as", "alice", "call-rule", "trace_modavu", "add", "-d", &object(), "lock", "held"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("starts");
+    zone.wait_until("it is there", |zone| zone.must(&["meeting", "present", "before-modavu"]).trim() == "1");
+    // Others are not held, and what they do is done first.
+    zone.plugin_answer("rods", &["trace_modavu_admin", "add", "-d", &object(), "lock", "taken"]);
+    assert_eq!(locks(&zone).0, "1");
+    zone.must(&["meeting", "join", "before-modavu"]);
+    assert!(held.wait().expect("ends").success());
+    assert_eq!(locks(&zone).0, "2");
+}
+
+#[test]
 fn of_many_who_make_a_collection_one_wins() {
     let zone = Zone::new();
     let path = format!("{HOME}/lock");

@@ -1,25 +1,26 @@
 //! Jobs: submitted, looked at, cancelled, tried again, and followed.
 
+use super::guard::{Known, Operator, Reader, Submitter};
 use super::problem::Problem;
 use super::state::App;
+use crate::access::is_within;
 use crate::auth::Client;
-use crate::queue::{Cancelled, Event, Filter, Job, JobId, NewJob, Submitted};
+use crate::queue::{Cancelled, Event, Filter, Job, JobId, NewJob, Scope, Submitted};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use irods_omero_importer::wire::{self, Changes, JobState, Key, MAX_BODY_BYTES, Outcome, Progress, Submit};
 use irods_omero_model::clock::{Clock, SystemClock};
 use irods_omero_model::names::{CollectionId, OmeroName};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-type Caller = Extension<Arc<Client>>;
 pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(crate) type Named = Result<Path<String>, PathRejection>;
 
@@ -62,8 +63,7 @@ pub(crate) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
 
 /// `POST /v1/jobs`
 pub async fn submit(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Submitter>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -71,12 +71,22 @@ pub async fn submit(
     let limits = &loaded.config.limits;
     let bytes = receive(&app, &headers, body, limits.body_timeout).await?;
     let submit = parse(bytes).await?;
-    if !client.zones.allow(&submit.zone) {
+    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+    if !client.grant.zones.allow(&submit.zone) {
         let detail = format!("{} may not submit for the zone '{}'", client.name, submit.zone);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).at("/zone"));
     }
-    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
-    loaded.config.users.check(submit.user.as_str()).map_err(|why| unprocessable(why).at("/user"))?;
+    let user = submit.user.as_str();
+    let allowed = loaded.config.users.check(user).and_then(|()| client.check_user(user));
+    allowed.map_err(|why| unprocessable(why).at("/user"))?;
+    if let Some(number) = of_others(&submit, &client, &loaded.config.roots) {
+        let detail = format!(
+            "{} may not submit files of that directory: the administrator of the agent can add it to 'roots' in the section \
+             of this caller",
+            client.name
+        );
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at(&format!("/files/{number}/path")));
+    }
     let mut servers = loaded.config.servers.keys();
     let server = match (&submit.server, servers.next(), servers.next()) {
         (Some(name), _, _) if loaded.config.servers.contains_key(name) => name.clone(),
@@ -104,7 +114,8 @@ pub async fn submit(
         files: u32::try_from(submit.files.len()).unwrap_or(u32::MAX),
         // Written anew, so that blanks and the order of keys make no difference.
         body: submit.to_json(),
-        by: client.name.clone(),
+        caller: client.name.clone(),
+        peers: client.scope(),
     };
     let (status, job) = match app.queue.submit(job, now()).await? {
         Submitted::New(job) => (StatusCode::CREATED, job),
@@ -115,6 +126,16 @@ pub async fn submit(
         }
     };
     Ok((status, Json(shown(&app, job, true).await?)).into_response())
+}
+
+/// The first file that lies below a directory of the agent, and below none of this caller: it would be another caller's.
+/// One that lies below none at all fails alone, when its batch is imported.
+fn of_others(submit: &Submit, client: &Client, all: &[PathBuf]) -> Option<usize> {
+    let own = client.roots(all);
+    submit.files.iter().position(|file| {
+        let path = std::path::Path::new(&file.path);
+        is_within(path, all) && !is_within(path, own)
+    })
 }
 
 /// Where the first file is.
@@ -182,30 +203,25 @@ pub(crate) fn before(app: &App, name: &str) -> Result<JobId, Problem> {
     app.queue.id(name).ok_or_else(wrong)
 }
 
-/// The zones a caller means, of those it may know of.
-pub(crate) fn zones(client: &Client, asked: Option<String>) -> Option<Vec<String>> {
-    match asked {
-        Some(zone) if client.zones.allow(&zone) => Some(vec![zone]),
-        Some(_) => Some(Vec::new()),
-        None => client.zones.filter(),
-    }
+/// The jobs a caller means, of those it may know of.
+pub(crate) fn scope(client: &Client, zone: Option<String>) -> Scope {
+    zone.map_or_else(|| client.scope(), |zone| client.scope_of(zone))
 }
 
 /// See [`Listed`].
 pub async fn list(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Reader>,
     query: Asked<Listed>,
 ) -> Result<Response, Problem> {
     let query = asked(query)?;
-    let zones = zones(&client, query.zone);
+    let scope = scope(&client, query.zone);
     if let Some(key) = query.key {
-        let job = app.queue.find(key, zones).await?.ok_or_else(Problem::no_job)?;
+        let job = app.queue.find(key, scope).await?.ok_or_else(Problem::no_job)?;
         return Ok(Json(shown(&app, job, true).await?).into_response());
     }
     let limit = page_size(query.limit)?;
     let filter = Filter {
-        zones,
+        scope,
         states: states(query.state.as_deref().unwrap_or_default())?,
         user: query.user,
         failed: false,
@@ -239,11 +255,7 @@ pub struct Happened {
 }
 
 /// `GET /v1/jobs/{id}`
-pub async fn get(
-    State(app): State<App>,
-    Extension(client): Caller,
-    name: Named,
-) -> Result<Json<Detail>, Problem> {
+pub async fn get(Known { app, client, .. }: Known<Reader>, name: Named) -> Result<Json<Detail>, Problem> {
     let job = known(&app, &client, name).await?;
     let history = app.queue.history(job.id).await?;
     let history = history.into_iter().map(|Event { at, what }| Happened { at, what }).collect();
@@ -253,8 +265,7 @@ pub async fn get(
 
 /// `POST /v1/jobs/{id}/cancel`
 pub async fn cancel(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Operator>,
     name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
     let id = known(&app, &client, name).await?.id;
@@ -270,8 +281,7 @@ pub async fn cancel(
 
 /// `POST /v1/jobs/{id}/retry`
 pub async fn retry(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Operator>,
     name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
     let id = known(&app, &client, name).await?.id;
@@ -284,7 +294,7 @@ pub(crate) async fn known(app: &App, client: &Client, name: Named) -> Result<Job
     // What is no text is no name.
     let id: Option<JobId> = name.ok().and_then(|Path(name)| app.queue.id(&name));
     let id = id.ok_or_else(Problem::no_job)?;
-    let job = app.queue.get(id).await?.filter(|job| client.zones.allow(&job.zone));
+    let job = app.queue.get(id).await?.filter(|job| client.sees_job(job));
     job.ok_or_else(Problem::no_job)
 }
 
@@ -302,12 +312,11 @@ pub struct Following {
 
 /// See [`Following`].
 pub async fn changes(
-    State(app): State<App>,
-    Extension(client): Caller,
+    Known { app, client, .. }: Known<Reader>,
     query: Asked<Following>,
 ) -> Result<Json<Changes>, Problem> {
     let query = asked(query)?;
-    let zones = zones(&client, query.zone);
+    let scope = scope(&client, query.zone);
     let limit = page_size(query.limit)?;
     if query.wait > MAX_WAIT {
         return Err(bad(format!("'wait' is a number of seconds from 0 to {MAX_WAIT}")));
@@ -317,7 +326,7 @@ pub async fn changes(
     let mut after = query.after;
     let (cursor, jobs) = loop {
         newest.mark_unchanged();
-        let (cursor, jobs) = app.queue.changes(after, zones.clone(), limit).await?;
+        let (cursor, jobs) = app.queue.changes(after, scope.clone(), limit).await?;
         if !jobs.is_empty() || *ending.borrow() {
             break (cursor, jobs);
         }

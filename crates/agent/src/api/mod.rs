@@ -1,21 +1,24 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
+pub mod guard;
 pub(crate) mod jobs;
 mod problem;
 mod state;
 
+pub use guard::Peer;
 pub use problem::Problem;
-pub use state::{App, Peer};
+pub use state::App;
 
 use crate::page;
+use crate::queue::Scope;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use guard::{Anybody, Gate, Known, Scraper};
 use serde_json::json;
-use std::time::Instant;
 
 /// The description of the interface.
 pub const OPENAPI: &str = include_str!("../../openapi.json");
@@ -39,46 +42,24 @@ pub const ROUTES: [(&str, &str); 15] = [
     ("post", "/logout"),
 ];
 
-/// All routes.
+/// All routes, behind the guard.
 pub fn router(app: App) -> Router {
-    let asked_by_clients = Router::new()
+    Router::new()
         .route("/v1/jobs", post(jobs::submit).get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::get))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/changes", get(jobs::changes))
         .route("/metrics", get(metrics))
-        .route_layer(from_fn_with_state(app.clone(), known_clients));
-    Router::new()
-        .merge(asked_by_clients)
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/openapi.json", get(openapi))
         .merge(page::routes(&app))
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
+        .layer(from_fn_with_state(app.clone(), guard::guard))
         .layer(from_fn_with_state(app.clone(), count))
-        .with_state(app)
-}
-
-/// Lets only known callers through, each at its rate.
-async fn known_clients(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let loaded = app.live.get();
-    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let certificate = request.extensions().get::<Peer>().and_then(|p| p.certificate.as_deref());
-    let Some(client) = loaded.clients.who(authorization, certificate) else {
-        return Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "show a token of the agent's tokens_file (Authorization: Bearer TOKEN) or a certificate it knows",
-        )
-        .into_response();
-    };
-    if !app.rates.allow(&client.name, loaded.config.limits.requests_per_second, Instant::now()) {
-        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests: try again in a second")
-            .into_response();
-    }
-    request.extensions_mut().insert(client);
-    next.run(request).await
+        .with_state(Gate::new(app))
 }
 
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -104,25 +85,25 @@ async fn not_so() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method: /openapi.json says with which")
 }
 
-async fn openapi() -> Response {
+async fn openapi(_: Anybody) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 /// Whether the agent lives: it answers.
-async fn healthz() -> Json<serde_json::Value> {
+async fn healthz(_: Anybody) -> Json<serde_json::Value> {
     Json(json!({"alive": true}))
 }
 
 /// Whether what it needs is there.
-async fn readyz(State(app): State<App>) -> Response {
+async fn readyz(Anybody(app): Anybody) -> Response {
     let findings = app.findings().await;
     let ready = findings.iter().all(|f| f.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": ready, "checks": &*findings}))).into_response()
 }
 
-async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    let counts = app.queue.counts(None).await?;
+async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem> {
+    let counts = app.queue.counts(Scope::default()).await?;
     let loaded = app.live.get();
     let text =
         app.metrics.text(&counts, loaded.config.servers.keys(), &app.runner.closed(), app.runner.sessions());

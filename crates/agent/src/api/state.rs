@@ -12,13 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore, watch};
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Peer {
-    /// The name in its certificate, of those the configuration knows.
-    pub certificate: Option<Arc<str>>,
-}
-
 /// What was found, and when.
 type Findings = Option<(Instant, Arc<Vec<Finding>>)>;
 

@@ -98,7 +98,8 @@ pub fn page(status: StatusCode, title: &impl Display, body: &Html, live: bool) -
         headers.insert(name, HeaderValue::from_static(value));
     };
     set(headers, header::CONTENT_TYPE, "text/html; charset=utf-8");
-    set(headers, header::REFERRER_POLICY, "no-referrer");
+    // Not `no-referrer`: with that a browser says `Origin: null` for the page's own forms.
+    set(headers, header::REFERRER_POLICY, "same-origin");
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }

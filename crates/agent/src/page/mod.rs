@@ -7,23 +7,24 @@ mod session;
 mod time;
 mod view;
 
-pub use session::Sessions;
+pub use session::{Session, Sessions};
 
+use crate::access::May;
+use crate::api::guard::{Gate, Visitor};
 use crate::api::jobs::{self, Asked, Named, asked, before, known, now, outcomes_of, read_outcomes, states};
-use crate::api::{App, Peer, Problem};
+use crate::api::{App, Problem};
 use crate::auth::{Client, digest_of};
 use crate::config::Listen;
-use crate::queue::{Filter, Job, JobId, QueueError};
+use crate::queue::{Filter, Job, JobId, QueueError, Scope};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Form, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use irods_omero_importer::wire::{JobState, Outcome, Submit};
 use serde::Deserialize;
-use session::Session;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout;
@@ -47,7 +48,7 @@ const FILES: usize = 100;
 const SIGN_INS: u32 = 10;
 
 /// The routes of the page.
-pub fn routes(app: &App) -> Router<App> {
+pub fn routes(app: &App) -> Router<Gate> {
     Router::new()
         .route("/", get(overview))
         .route("/jobs/{id}", get(job))
@@ -55,17 +56,11 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/login", post(login))
         .route("/logout", post(logout))
         .layer(DefaultBodyLimit::max(MAX_FORM))
-        .route_layer(from_fn_with_state(app.clone(), of_this_site))
+        .route_layer(from_fn_with_state(app.clone(), in_time))
 }
 
-/// Turns away what another site's page sends, and whoever is slow to send.
-async fn of_this_site(State(app): State<App>, request: Request, next: Next) -> Response {
-    let from = request.headers().get("sec-fetch-site").map(|v| v.as_bytes().to_owned());
-    let foreign = from.is_some_and(|from| from != b"same-origin" && from != b"none");
-    if *request.method() != Method::GET && foreign {
-        return forbidden("this form was not sent by the agent's page: open the page and send it there")
-            .into_response();
-    }
+/// Turns away whoever is slow to send.
+async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
     let limit = app.live.get().config.limits.body_timeout;
     let late = |_| Failure::Told(Problem::new(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"));
     timeout(limit, next.run(request)).await.map_err(late).into_response()
@@ -106,6 +101,7 @@ fn forbidden(detail: &str) -> Failure {
 
 /// Who looks at the page.
 struct Viewer {
+    app: App,
     client: Arc<Client>,
     /// Where it has signed in.
     session: Option<Session>,
@@ -113,20 +109,21 @@ struct Viewer {
     may_sign_in: bool,
 }
 
-impl FromRequestParts<App> for Viewer {
+impl Viewer {
+    /// Whether it has a button that tries a job again.
+    fn may_retry(&self) -> bool {
+        self.session.is_some() && self.client.grant.may >= May::Operate
+    }
+}
+
+impl FromRequestParts<Gate> for Viewer {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let loaded = app.live.get();
-        let found = session_id(&parts.headers).and_then(|id| app.sessions.find(id, Instant::now()));
-        let signed_in = found.and_then(|s| Some((loaded.clients.with_token(&s.token)?, Some(s))));
-        let certificate = parts.extensions.get::<Peer>().and_then(|p| p.certificate.as_deref());
-        let otherwise = || Some((loaded.clients.who(None, certificate)?, None));
-        let (client, session) = signed_in.or_else(otherwise).ok_or(Failure::SignIn(None))?;
-        if !app.rates.allow(&client.name, loaded.config.limits.requests_per_second, Instant::now()) {
-            return Err(too_many());
-        }
-        Ok(Self { client, session, may_sign_in: loaded.clients.have_tokens() })
+    async fn from_request_parts(parts: &mut Parts, gate: &Gate) -> Result<Self, Failure> {
+        let Visitor { app, who } = Visitor::from_request_parts(parts, gate).await?;
+        let (client, session) = who.ok_or(Failure::SignIn(None))?;
+        let may_sign_in = app.live.get().clients.have_tokens();
+        Ok(Self { app, client, session, may_sign_in })
     }
 }
 
@@ -135,7 +132,7 @@ fn too_many() -> Failure {
 }
 
 /// What the cookie holds.
-fn session_id(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn session_id(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|v| v.to_str().ok());
     let mut pairs = cookies.flat_map(|v| v.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
@@ -172,15 +169,12 @@ async fn lines(app: &App, filter: Filter) -> Result<Vec<Line>, Failure> {
     Ok(app.queue.list(filter).await?.into_iter().map(|job| line(app, job)).collect())
 }
 
-async fn overview(
-    State(app): State<App>,
-    viewer: Viewer,
-    query: Asked<Filters>,
-) -> Result<Response, Failure> {
+async fn overview(viewer: Viewer, query: Asked<Filters>) -> Result<Response, Failure> {
+    let app = viewer.app.clone();
     let filters = asked(query)?;
-    let zones = jobs::zones(&viewer.client, given(&filters.zone));
+    let scope = jobs::scope(&viewer.client, given(&filters.zone));
     let filter = Filter {
-        zones: zones.clone(),
+        scope: scope.clone(),
         states: states(&filters.state)?,
         user: given(&filters.user),
         failed: false,
@@ -188,7 +182,7 @@ async fn overview(
         before: given(&filters.before).map(|name| before(&app, &name)).transpose()?,
         limit: PAGE,
     };
-    let summary = if filters == Filters::default() { Some(summary(&app, zones).await?) } else { None };
+    let summary = if filters == Filters::default() { Some(summary(&app, scope).await?) } else { None };
     let found = lines(&app, filter).await?;
     Ok(view::overview(&viewer, &filters, summary.as_ref(), &found, found.len() == PAGE))
 }
@@ -203,10 +197,10 @@ struct Summary {
     ended: Vec<crate::queue::Throughput>,
 }
 
-async fn summary(app: &App, zones: Option<Vec<String>>) -> Result<Summary, Failure> {
-    let of = |state, limit| Filter { zones: zones.clone(), states: vec![state], limit, ..Filter::default() };
+async fn summary(app: &App, scope: Scope) -> Result<Summary, Failure> {
+    let of = |state, limit| Filter { scope: scope.clone(), states: vec![state], limit, ..Filter::default() };
     let failed = Filter {
-        zones: zones.clone(),
+        scope: scope.clone(),
         states: vec![JobState::Refused, JobState::Done],
         failed: true,
         limit: SOME,
@@ -214,12 +208,12 @@ async fn summary(app: &App, zones: Option<Vec<String>>) -> Result<Summary, Failu
     };
     let since = now().saturating_sub(plot::LONGEST);
     Ok(Summary {
-        counts: app.queue.counts(zones.clone()).await?,
+        counts: app.queue.counts(scope.clone()).await?,
         closed: app.runner.closed().into_iter().collect(),
         running: lines(app, of(JobState::Running, PAGE)).await?,
         waiting: lines(app, of(JobState::Waiting, SOME)).await?,
         failed: lines(app, failed).await?,
-        ended: app.queue.throughput(since, zones.clone()).await?,
+        ended: app.queue.throughput(since, scope).await?,
     })
 }
 
@@ -246,12 +240,8 @@ struct Whole {
     files: Vec<FileLine>,
 }
 
-async fn job(
-    State(app): State<App>,
-    viewer: Viewer,
-    name: Named,
-    query: Asked<Paging>,
-) -> Result<Response, Failure> {
+async fn job(viewer: Viewer, name: Named, query: Asked<Paging>) -> Result<Response, Failure> {
+    let app = viewer.app.clone();
     let Paging { from } = asked(query)?;
     let job = known(&app, &viewer.client, name).await?;
     let history = app.queue.history(job.id).await?;
@@ -285,14 +275,15 @@ struct Csrf {
 
 type Sent<T> = Result<Form<T>, axum::extract::rejection::FormRejection>;
 
-async fn retry(
-    State(app): State<App>,
-    viewer: Viewer,
-    name: Named,
-    form: Sent<Csrf>,
-) -> Result<Redirect, Failure> {
+async fn retry(viewer: Viewer, name: Named, form: Sent<Csrf>) -> Result<Redirect, Failure> {
+    let app = viewer.app.clone();
     let session = viewer.session.as_ref().ok_or(Failure::SignIn(Some("Sign in to try a job again.")))?;
     checked(session, form)?;
+    if viewer.client.grant.may < May::Operate {
+        return Err(forbidden(
+            "your token may look only: 'may = \"operate\"' in its section lets it try jobs again",
+        ));
+    }
     let id = known(&app, &viewer.client, name).await?.id;
     app.queue.retry(id, viewer.client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
     Ok(Redirect::to(&format!("/jobs/{}", app.queue.name(id))))
@@ -310,7 +301,7 @@ struct Login {
     token: String,
 }
 
-async fn login(State(app): State<App>, form: Sent<Login>) -> Result<Response, Failure> {
+async fn login(Visitor { app, .. }: Visitor, form: Sent<Login>) -> Result<Response, Failure> {
     if !app.rates.allow("/login", SIGN_INS, Instant::now()) {
         return Err(too_many());
     }
@@ -319,18 +310,17 @@ async fn login(State(app): State<App>, form: Sent<Login>) -> Result<Response, Fa
     let digest = digest_of(sent.token.trim().as_bytes());
     let loaded = app.live.get();
     let client = loaded.clients.with_token(&digest).ok_or_else(wrong)?;
+    if client.grant.may < May::Read {
+        return Err(Failure::SignIn(Some("That token is for /metrics only.")));
+    }
     let no_random = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no random numbers");
     let id = app.sessions.open(digest, Instant::now()).ok_or_else(no_random)?;
     tracing::info!(act = "sign in", client = client.name);
     Ok(to_start(&app, &id, session::LIFETIME.as_secs()))
 }
 
-async fn logout(
-    State(app): State<App>,
-    viewer: Viewer,
-    headers: HeaderMap,
-    form: Sent<Csrf>,
-) -> Result<Response, Failure> {
+async fn logout(viewer: Viewer, headers: HeaderMap, form: Sent<Csrf>) -> Result<Response, Failure> {
+    let app = viewer.app.clone();
     if let Some(session) = &viewer.session {
         checked(session, form)?;
         app.sessions.close(session_id(&headers).unwrap_or_default());

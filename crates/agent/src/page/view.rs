@@ -157,7 +157,7 @@ fn table(out: &mut Html, viewer: &Viewer, lines: &[Line], none: &'static str) {
         "<div class=\"card\"><table><thead><tr><th scope=\"col\">iRODS collection and job<th scope=\"col\">Zone<th scope=\"col\">User\
          <th scope=\"col\" class=\"number\">Files<th scope=\"col\">Submitted<th scope=\"col\">State",
     );
-    if viewer.session.is_some() {
+    if viewer.may_retry() {
         out.raw("<th scope=\"col\"><span class=\"quiet\">Action</span>");
     }
     out.raw("</tr></thead><tbody>\n");
@@ -171,7 +171,7 @@ fn table(out: &mut Html, viewer: &Viewer, lines: &[Line], none: &'static str) {
             (span(time.saturating_sub(job.submitted))) " ago</td><td class=\"wide\"><div>");
         state(out, line);
         out.raw("</div></td>");
-        if viewer.session.is_some() {
+        if viewer.may_retry() {
             out.raw("<td class=\"act\">");
             // Of a job that is done well the button is on its own page.
             if job.state != JobState::Done || job.failed > 0 {
@@ -221,7 +221,7 @@ fn next_try(job: &Job) -> Option<String> {
 
 /// For who has signed in, and where the job does not go on by itself right now.
 fn retry_button(out: &mut Html, viewer: &Viewer, line: &Line) {
-    let Some(session) = &viewer.session else { return };
+    let Some(session) = viewer.session.as_ref().filter(|_| viewer.may_retry()) else { return };
     if matches!(line.job.state, JobState::Queued | JobState::Running) {
         return;
     }

@@ -13,7 +13,7 @@ mod read;
 mod write;
 mod writer;
 
-pub use read::Filter;
+pub use read::{Filter, Scope};
 pub use write::{Cancelled, End, Submitted, Taken, Turn};
 
 use irods_omero_importer::wire::JobState;
@@ -33,6 +33,8 @@ pub struct Job {
     pub id: JobId,
     /// The caller's key.
     pub key: String,
+    /// Who submitted it.
+    pub caller: String,
     /// The zone whose data it is.
     pub zone: String,
     /// The agent's name of the OMERO server.
@@ -49,6 +51,8 @@ pub struct Job {
     pub priority: i8,
     /// How many files it has.
     pub files: u32,
+    /// Whether it counts as large: decided when it was submitted.
+    pub large: bool,
     /// How many of them failed, once it is done.
     pub failed: u32,
     /// How far it is.
@@ -78,6 +82,8 @@ pub struct Job {
 pub struct NewJob {
     /// The caller's key.
     pub key: String,
+    /// Who submitted it.
+    pub caller: String,
     /// The zone whose data it is.
     pub zone: String,
     /// The agent's name of the OMERO server.
@@ -96,8 +102,8 @@ pub struct NewJob {
     pub files: u32,
     /// The body as it is kept, from which the batch is read again.
     pub body: Vec<u8>,
-    /// Who submits it, for the history.
-    pub by: String,
+    /// Whose jobs the caller sees: one of them with this key is not queued a second time.
+    pub peers: Scope,
 }
 
 /// A line of a job's history.
@@ -342,12 +348,12 @@ impl Queue {
         self.read(move |c| read::get(c, id)).await
     }
 
-    /// The newest job with a key in one of some zones (`None`: in any).
+    /// The newest job with a key within a scope.
     ///
     /// # Errors
     /// The queue cannot be read.
-    pub async fn find(&self, key: String, zones: Option<Vec<String>>) -> Result<Option<Job>, QueueError> {
-        self.read(move |c| read::find(c, &key, zones.as_deref())).await
+    pub async fn find(&self, key: String, scope: Scope) -> Result<Option<Job>, QueueError> {
+        self.read(move |c| read::find(c, &key, &scope)).await
     }
 
     /// Jobs, newest first.
@@ -365,22 +371,18 @@ impl Queue {
     pub async fn changes(
         &self,
         after: u64,
-        zones: Option<Vec<String>>,
+        scope: Scope,
         limit: usize,
     ) -> Result<(u64, Vec<Job>), QueueError> {
-        self.read(move |c| read::changes(c, after, zones.as_deref(), limit)).await
+        self.read(move |c| read::changes(c, after, &scope, limit)).await
     }
 
     /// Files of the jobs that ended since a time, by the hour.
     ///
     /// # Errors
     /// The queue cannot be read.
-    pub async fn throughput(
-        &self,
-        since: UnixTime,
-        zones: Option<Vec<String>>,
-    ) -> Result<Vec<Throughput>, QueueError> {
-        self.read(move |c| read::throughput(c, since, zones.as_deref())).await
+    pub async fn throughput(&self, since: UnixTime, scope: Scope) -> Result<Vec<Throughput>, QueueError> {
+        self.read(move |c| read::throughput(c, since, &scope)).await
     }
 
     /// What happened to a job, in order.
@@ -415,12 +417,12 @@ impl Queue {
         self.read(move |c| read::log(c, id)).await
     }
 
-    /// How many jobs there are in each state, over some zones (`None`: all).
+    /// How many jobs there are in each state, within a scope.
     ///
     /// # Errors
     /// The queue cannot be read.
-    pub async fn counts(&self, zones: Option<Vec<String>>) -> Result<Counts, QueueError> {
-        self.read(move |c| read::counts(c, zones.as_deref())).await
+    pub async fn counts(&self, scope: Scope) -> Result<Counts, QueueError> {
+        self.read(move |c| read::counts(c, &scope)).await
     }
 
     async fn read<T: Send + 'static>(

@@ -49,11 +49,28 @@ impl Readers {
     }
 }
 
+/// Whose jobs a question is about; without bounds, everybody's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Of these zones; `None`: of any.
+    pub zones: Option<Vec<String>>,
+    /// Submitted by these callers; `None`: by any.
+    pub callers: Option<Vec<String>>,
+}
+
+impl Scope {
+    fn holds(&self, zone: &str, caller: &str) -> bool {
+        let among =
+            |names: &Option<Vec<String>>, name| names.as_ref().is_none_or(|n| n.iter().any(|n| n == name));
+        among(&self.zones, zone) && among(&self.callers, caller)
+    }
+}
+
 /// Which jobs are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// Of these zones; `None`: of any.
-    pub zones: Option<Vec<String>>,
+    /// Whose.
+    pub scope: Scope,
     /// In one of these states; of any where empty.
     pub states: Vec<JobState>,
     /// Of this OMERO user.
@@ -69,7 +86,7 @@ pub struct Filter {
 }
 
 /// The columns [`job_of`] reads.
-pub const COLUMNS: &str = "id, key, zone, server, user, \"group\", collection, place, priority, files, failed, state, \
+pub const COLUMNS: &str = "id, key, caller, zone, server, user, \"group\", collection, place, priority, files, large, failed, state, \
                            stopping, reason, attempts, submitted, started, ended, next, since, change";
 
 /// A job from its row.
@@ -82,6 +99,7 @@ pub fn job_of(row: &Row<'_>) -> Result<Job> {
     Ok(Job {
         id: JobId(row.get("id")?),
         key: row.get("key")?,
+        caller: row.get("caller")?,
         zone: row.get("zone")?,
         server: row.get("server")?,
         user: row.get("user")?,
@@ -90,6 +108,7 @@ pub fn job_of(row: &Row<'_>) -> Result<Job> {
         place: row.get("place")?,
         priority: row.get("priority")?,
         files: row.get("files")?,
+        large: row.get("large")?,
         failed: row.get("failed")?,
         state,
         stopping: row.get("stopping")?,
@@ -132,9 +151,12 @@ impl Conditions {
 
     /// The plus sign keeps SQLite from looking up all rows of the zones to sort them: it goes through them in the order
     /// asked for, and stops when it has enough.
-    fn zones(&mut self, zones: Option<&[String]>) {
-        if let Some(zones) = zones {
+    fn scope(&mut self, scope: &Scope) {
+        if let Some(zones) = &scope.zones {
             self.one_of("+zone", zones);
+        }
+        if let Some(callers) = &scope.callers {
+            self.one_of("+caller", callers);
         }
     }
 
@@ -153,13 +175,16 @@ pub fn get(connection: &Connection, id: JobId) -> Result<Option<Job>> {
 }
 
 /// The newest job with a key.
-pub fn find(connection: &Connection, key: &str, zones: Option<&[String]>) -> Result<Option<Job>> {
+pub fn find(connection: &Connection, key: &str, scope: &Scope) -> Result<Option<Job>> {
     // The index is by zone and key, and there are few zones.
     let mut conditions = Conditions::default();
     conditions.and("key = ?", key.to_owned());
-    match zones {
+    match &scope.zones {
         Some(zones) => conditions.one_of("zone", zones),
         None => conditions.and_of("zone IN (SELECT zone FROM tally)", []),
+    }
+    if let Some(callers) = &scope.callers {
+        conditions.one_of("+caller", callers);
     }
     Ok(conditions.jobs(connection, "ORDER BY id DESC LIMIT 1")?.pop())
 }
@@ -181,10 +206,10 @@ pub fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>> {
     if let Some(before) = filter.before {
         conditions.and("id < ?", before.0);
     }
-    let every = filter.zones.is_none() && filter.states.is_empty();
+    let every = filter.scope == Scope::default() && filter.states.is_empty();
     if every || filter.user.is_some() {
         // Through all jobs, or those of the user, in their order.
-        conditions.zones(filter.zones.as_deref());
+        conditions.scope(&filter.scope);
         let states: Vec<&'static str> = filter.states.iter().map(|s| s.as_str()).collect();
         if !states.is_empty() {
             conditions.one_of("+state", &states);
@@ -194,27 +219,24 @@ pub fn list(connection: &Connection, filter: &Filter) -> Result<Vec<Job>> {
     newest_of_each(connection, filter, &conditions)
 }
 
-/// The jobs of one zone in one state are in order in an index: the newest of each are put together, so that a zone with
-/// few jobs is not looked for among all.
+/// The jobs of one zone and caller in one state are in order in an index: the newest of each are put together, so that a
+/// zone with few jobs is not looked for among all.
 fn newest_of_each(connection: &Connection, filter: &Filter, conditions: &Conditions) -> Result<Vec<Job>> {
-    let zones = match &filter.zones {
-        Some(zones) => zones.clone(),
-        None => all_zones(connection)?,
-    };
+    let owners = owners(connection, &filter.scope)?;
     let states = if filter.states.is_empty() { &JobState::ALL[..] } else { &filter.states };
     let and = if conditions.sql.is_empty() { "WHERE" } else { "AND" };
     let sql = format!(
-        "SELECT id FROM job INDEXED BY {} {} {and} state = ? AND zone = ? ORDER BY id DESC LIMIT {}",
+        "SELECT id FROM job INDEXED BY {} {} {and} state = ? AND zone = ? AND caller = ? ORDER BY id DESC LIMIT {}",
         if filter.failed { "job_failed" } else { "job_state" },
         conditions.sql,
         filter.limit
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut ids: Vec<i64> = Vec::new();
-    for zone in &zones {
+    for (zone, caller) in &owners {
         for state in states {
             let (state, own) = (state.as_str(), conditions.values.iter().map(AsRef::as_ref));
-            let values = own.chain([&state as &dyn ToSql, zone]);
+            let values = own.chain([&state as &dyn ToSql, zone, caller]);
             for id in statement.query_map(params_from_iter(values), |r| r.get(0))? {
                 ids.push(id?);
             }
@@ -226,38 +248,35 @@ fn newest_of_each(connection: &Connection, filter: &Filter, conditions: &Conditi
     jobs.filter_map(Result::transpose).collect()
 }
 
-fn all_zones(connection: &Connection) -> Result<Vec<String>> {
-    connection.prepare_cached("SELECT DISTINCT zone FROM tally")?.query_map([], |r| r.get(0))?.collect()
+/// The zones and callers that have jobs, of a scope.
+fn owners(connection: &Connection, scope: &Scope) -> Result<Vec<(String, String)>> {
+    let mut owners: Vec<(String, String)> = connection
+        .prepare_cached("SELECT DISTINCT zone, caller FROM tally")?
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_>>()?;
+    owners.retain(|(zone, caller)| scope.holds(zone, caller));
+    Ok(owners)
 }
 
 /// Jobs by their newest change, and where to go on.
-pub fn changes(
-    connection: &Connection,
-    after: u64,
-    zones: Option<&[String]>,
-    limit: usize,
-) -> Result<(u64, Vec<Job>)> {
+pub fn changes(connection: &Connection, after: u64, scope: &Scope, limit: usize) -> Result<(u64, Vec<Job>)> {
     let snapshot = connection.unchecked_transaction()?;
     let newest: u64 = snapshot.query_row("SELECT value FROM meta WHERE name = 'change'", [], |r| r.get(0))?;
     // A number that was never given: it is of a queue that is no more, so that everything here is new.
     let after = if after > newest { 0 } else { after };
     let mut conditions = Conditions::default();
     conditions.and("change > ?", after);
-    conditions.zones(zones);
+    conditions.scope(scope);
     let jobs = conditions.jobs(&snapshot, &format!("ORDER BY change LIMIT {limit}"))?;
     let cursor = if jobs.len() < limit { newest } else { jobs.last().map_or(newest, |j| j.change) };
     Ok((cursor, jobs))
 }
 
 /// Files of the jobs that ended since a time, by the hour of their end.
-pub fn throughput(
-    connection: &Connection,
-    since: UnixTime,
-    zones: Option<&[String]>,
-) -> Result<Vec<Throughput>> {
+pub fn throughput(connection: &Connection, since: UnixTime, scope: &Scope) -> Result<Vec<Throughput>> {
     let mut conditions = Conditions::default();
     conditions.and("hour >= ?", since / 3_600);
-    conditions.zones(zones);
+    conditions.scope(scope);
     let sql = format!(
         "SELECT hour, sum(done), sum(others) FROM throughput{} GROUP BY hour HAVING sum(done) + sum(others) > 0 \
          ORDER BY hour",
@@ -293,9 +312,9 @@ pub fn log(connection: &Connection, id: JobId) -> Result<Option<String>> {
 }
 
 /// How many jobs there are in each state.
-pub fn counts(connection: &Connection, zones: Option<&[String]>) -> Result<Counts> {
+pub fn counts(connection: &Connection, scope: &Scope) -> Result<Counts> {
     let mut conditions = Conditions::default();
-    conditions.zones(zones);
+    conditions.scope(scope);
     let sql = format!("SELECT state, sum(jobs) FROM tally{} GROUP BY state", conditions.sql);
     let found: Vec<(String, u64)> = connection
         .prepare_cached(&sql)?

@@ -36,8 +36,13 @@ fn job(key: &str, user: &str) -> NewJob {
         priority: 0,
         files: 1,
         body: format!("body of {key}").into_bytes(),
-        by: "test".to_owned(),
+        caller: "test".to_owned(),
+        peers: Scope::default(),
     }
+}
+
+fn zone(name: &str) -> Scope {
+    Scope { zones: Some(vec![name.to_owned()]), callers: None }
 }
 
 fn done(failed: u32) -> End {
@@ -74,10 +79,36 @@ async fn the_same_submission_again_is_the_same_job_and_another_one_of_its_key_is
     assert!(matches!(queue.submit(other, 1_001).await.unwrap(), Submitted::Conflict(j) if j.id == id));
     let elsewhere = NewJob { zone: "zone2".to_owned(), ..job("k", "alice") };
     assert!(matches!(queue.submit(elsewhere, 1_001).await.unwrap(), Submitted::New(_)));
-    let newest = queue.find("k".to_owned(), None).await.unwrap().unwrap();
+    let newest = queue.find("k".to_owned(), Scope::default()).await.unwrap().unwrap();
     assert_eq!(newest.zone, "zone2");
-    let found = queue.find("k".to_owned(), Some(vec!["zone1".to_owned()])).await.unwrap().unwrap();
+    let found = queue.find("k".to_owned(), zone("zone1")).await.unwrap().unwrap();
     assert_eq!((found.id, queue.body(id).await.unwrap().unwrap()), (id, b"body of k".to_vec()));
+}
+
+#[tokio::test]
+async fn a_key_and_a_job_are_a_callers_own_and_its_peers() {
+    let place = place();
+    let queue = place.open();
+    let by = |caller: &str, peers: &[&str]| {
+        let callers = Some(peers.iter().map(|p| (*p).to_owned()).collect());
+        let peers = Scope { zones: None, callers };
+        NewJob { caller: caller.to_owned(), peers, body: caller.as_bytes().to_vec(), ..job("k", "alice") }
+    };
+    let first = submit(&queue, by("a", &["a", "b"])).await;
+    // Of a peer the job is known, of anybody else not even that there is one.
+    assert!(
+        matches!(queue.submit(by("b", &["a", "b"]), 1).await.unwrap(), Submitted::Conflict(j) if j.id == first)
+    );
+    let second = submit(&queue, by("c", &["c"])).await;
+    let only = |caller: &str| Scope { zones: None, callers: Some(vec![caller.to_owned()]) };
+    for (caller, id) in [("a", first), ("c", second)] {
+        assert_eq!(queue.find("k".to_owned(), only(caller)).await.unwrap().unwrap().id, id);
+        let listed = queue.list(Filter { scope: only(caller), limit: 9, ..Filter::default() }).await.unwrap();
+        assert_eq!(listed.iter().map(|j| j.id).collect::<Vec<_>>(), [id]);
+        let (_, changed) = queue.changes(0, only(caller), 9).await.unwrap();
+        assert_eq!(changed.iter().map(|j| j.id).collect::<Vec<_>>(), [id]);
+        assert!(queue.counts(only(caller)).await.unwrap().contains(&(Queued, 1)));
+    }
 }
 
 #[tokio::test]
@@ -206,14 +237,14 @@ async fn what_ran_when_the_agent_died_is_queued_again_and_names_stay() {
     take(&queue, turn()).await.unwrap();
     queue.cancel(stopping, "test".to_owned(), 2_000).await.unwrap();
     let name = queue.name(id);
-    let (cursor, _) = queue.changes(0, None, 10).await.unwrap();
+    let (cursor, _) = queue.changes(0, Scope::default(), 10).await.unwrap();
     drop(queue);
     let queue = place.open();
     assert_eq!(queue.id(&name), Some(id));
     assert_eq!((state(&queue, id).await, state(&queue, stopping).await), (Queued, CancelledState));
     let history = queue.history(id).await.unwrap();
     assert!(history.last().unwrap().what.contains("the agent ended while it ran"), "{history:?}");
-    let (_, changed) = queue.changes(cursor, None, 10).await.unwrap();
+    let (_, changed) = queue.changes(cursor, Scope::default(), 10).await.unwrap();
     assert_eq!(changed.len(), 2);
     assert_eq!(take(&queue, turn()).await.as_deref(), Some("k"));
 }
@@ -225,7 +256,7 @@ async fn changes_tell_of_each_job_once_at_its_newest_in_the_zones_asked_for() {
     let ids = [submit(&queue, job("a", "alice")).await, submit(&queue, job("b", "bob")).await];
     submit(&queue, NewJob { zone: "zone2".to_owned(), ..job("c", "carol") }).await;
     queue.cancel(ids[0], "test".to_owned(), 1_001).await.unwrap();
-    let zones = Some(vec!["zone1".to_owned()]);
+    let zones = zone("zone1");
     let (cursor, page) = queue.changes(0, zones.clone(), 1).await.unwrap();
     assert_eq!(page.iter().map(|j| j.id).collect::<Vec<_>>(), [ids[1]]);
     let (cursor, page) = queue.changes(cursor, zones.clone(), 1).await.unwrap();
@@ -257,8 +288,8 @@ async fn jobs_are_listed_by_state_user_text_and_page() {
         "key2 key1"
     );
     assert_eq!(keys(Filter { text: Some("0% _B".to_owned()), ..all() }).await, "x");
-    assert_eq!(keys(Filter { zones: Some(vec![]), ..all() }).await, "");
-    let counts = queue.counts(None).await.unwrap();
+    assert_eq!(keys(Filter { scope: Scope { zones: Some(vec![]), ..Scope::default() }, ..all() }).await, "");
+    let counts = queue.counts(Scope::default()).await.unwrap();
     assert!(counts.contains(&(Queued, 5)) && counts.contains(&(CancelledState, 1)), "{counts:?}");
 }
 
@@ -271,9 +302,9 @@ async fn files_of_jobs_that_ended_lately_are_summed_by_the_hour_in_the_zones_ask
         queue.cancel(id, "test".to_owned(), ended).await.unwrap();
     }
     let hour = |hour, others| Throughput { hour, done: 0, others };
-    assert_eq!(queue.throughput(0, None).await.unwrap(), [hour(1, 7), hour(2, 14)]);
-    let zone = Some(vec!["zone1".to_owned()]);
-    assert_eq!(queue.throughput(7_200, zone).await.unwrap(), [hour(2, 7)]);
+    assert_eq!(queue.throughput(0, Scope::default()).await.unwrap(), [hour(1, 7), hour(2, 14)]);
+
+    assert_eq!(queue.throughput(7_200, zone("zone1")).await.unwrap(), [hour(2, 7)]);
 }
 
 #[tokio::test]
@@ -327,7 +358,10 @@ async fn a_disk_that_is_full_fails_the_one_who_writes_and_loses_nothing() {
         tokio::join!(queue.submit(huge, 1_000), queue.submit(job("beside it", "alice"), 1_000));
     assert!(matches!(&failed, Err(QueueError::Unusable { why, .. }) if why.contains("full")), "{failed:?}");
     assert!(matches!(fine, Ok(Submitted::New(_))), "{fine:?}");
-    assert_eq!((state(&queue, id).await, queue.find("huge".to_owned(), None).await.unwrap()), (Queued, None));
+    assert_eq!(
+        (state(&queue, id).await, queue.find("huge".to_owned(), Scope::default()).await.unwrap()),
+        (Queued, None)
+    );
     assert_eq!(take(&queue, turn()).await.as_deref(), Some("k"));
     assert_eq!(take(&queue, turn()).await.as_deref(), Some("beside it"));
     assert_eq!(take(&queue, turn()).await, None);
@@ -383,7 +417,7 @@ async fn many_at_once_each_get_their_own_answer_and_share_commits() {
         }
     }
     assert_eq!((new, same), (1_000, 1_000));
-    assert!(queue.counts(None).await.unwrap().contains(&(Queued, 1_000)));
+    assert!(queue.counts(Scope::default()).await.unwrap().contains(&(Queued, 1_000)));
 }
 
 #[tokio::test]
@@ -406,7 +440,8 @@ async fn what_failed_and_what_a_zone_has_is_found_and_counted_through_every_chan
     }
     let found = |zones: &[&str], states: Vec<JobState>, failed, limit| {
         let zones = (!zones.is_empty()).then(|| zones.iter().map(|z| (*z).to_owned()).collect());
-        let (queue, filter) = (queue.clone(), Filter { zones, states, failed, limit, ..Filter::default() });
+        let scope = Scope { zones, callers: None };
+        let (queue, filter) = (queue.clone(), Filter { scope, states, failed, limit, ..Filter::default() });
         async move { queue.list(filter).await.unwrap().into_iter().map(|j| j.id.0).collect::<Vec<_>>() }
     };
     let failed = || vec![Refused, Done];
@@ -419,16 +454,18 @@ async fn what_failed_and_what_a_zone_has_is_found_and_counted_through_every_chan
 
     queue.retry(ids[1], "test".to_owned(), 7_300).await.unwrap();
     assert_eq!(found(&[], failed(), true, 9).await, [5, 4, 3]);
-    let zone = |zone: &str| Some(vec![zone.to_owned()]);
     let ended = queue.throughput(0, zone("zone2")).await.unwrap();
     assert_eq!(ended, [Throughput { hour: 2, done: 0, others: 3 }]);
     let count = |counts: &Counts, state| counts.iter().find(|(s, _)| *s == state).unwrap().1;
     let counts = queue.counts(zone("zone2")).await.unwrap();
     assert_eq!((count(&counts, Queued), count(&counts, Done), count(&counts, Refused)), (1, 0, 1));
     queue.prune(7_201).await.unwrap();
-    let counts = queue.counts(None).await.unwrap();
+    let counts = queue.counts(Scope::default()).await.unwrap();
     assert_eq!((count(&counts, Done), count(&counts, Refused)), (0, 0));
-    assert_eq!(queue.throughput(0, None).await.unwrap(), [Throughput { hour: 2, done: 6, others: 6 }]);
+    assert_eq!(
+        queue.throughput(0, Scope::default()).await.unwrap(),
+        [Throughput { hour: 2, done: 6, others: 6 }]
+    );
 }
 
 #[tokio::test]
@@ -443,14 +480,28 @@ async fn a_queue_of_the_version_before_is_made_anew_with_all_that_is_in_it() {
                               ended, change)
              VALUES ('a', x'', 'z', 'main', 'alice', '7', 0, 4, 0, 0, 'done', 1, 7200, 8),
                     ('b', x'', 'z', 'main', 'alice', '7', 0, 5, 0, 0, 'queued', 1, NULL, 9);
+             INSERT INTO body VALUES (2, x'31');
+             INSERT INTO history (job, at, what) VALUES (2, 1, 'submitted by irods1'), (2, 2, 'submitted by nobody');
+             UPDATE sqlite_sequence SET seq = 40 WHERE name = 'job';
              PRAGMA user_version = 1;",
         )
         .unwrap();
     drop(connection);
     let queue = place.open();
     assert_eq!(queue.list(Filter { limit: 9, ..Filter::default() }).await.unwrap().len(), 2);
-    let counts = queue.counts(None).await.unwrap();
+    let counts = queue.counts(Scope::default()).await.unwrap();
     assert!(counts.contains(&(Done, 1)) && counts.contains(&(Queued, 1)), "{counts:?}");
-    assert_eq!(queue.throughput(0, None).await.unwrap(), [Throughput { hour: 2, done: 4, others: 0 }]);
-    assert_eq!(take(&queue, turn()).await.as_deref(), Some("b"));
+    assert_eq!(
+        queue.throughput(0, Scope::default()).await.unwrap(),
+        [Throughput { hour: 2, done: 4, others: 0 }]
+    );
+    let taken = queue.take(turn(), 2_000).await.unwrap().unwrap();
+    assert_eq!(
+        (taken.job.key.as_str(), taken.job.caller.as_str(), &taken.body[..]),
+        ("b", "irods1", &b"1"[..])
+    );
+    assert_eq!(submit(&queue, job("new", "alice")).await.0, 41, "no number is given twice");
+    // What belongs to a job goes with it.
+    assert_eq!(queue.prune(9_999).await.unwrap(), 1);
+    assert_eq!(queue.history(taken.job.id).await.unwrap().len(), 3);
 }

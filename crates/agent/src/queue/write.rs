@@ -1,7 +1,7 @@
 //! What is written, each act inside the transaction of its group.
 
 use super::fair::Shares;
-use super::read::{self, COLUMNS, job_of};
+use super::read::{self, COLUMNS, Scope, job_of};
 use super::{Job, JobId, NewJob, QueueError, Settings};
 use irods_omero_importer::wire::JobState;
 use irods_omero_model::clock::UnixTime;
@@ -128,7 +128,7 @@ impl Memory {
     }
 
     /// Follows a job from one state (`None`: it is new) to another.
-    fn moved(&mut self, job: &Job, large: bool, from: Option<JobState>, to: JobState) {
+    fn moved(&mut self, job: &Job, from: Option<JobState>, to: JobState) {
         let account = || (job.server.clone(), job.zone.clone(), job.user.clone());
         let open = |state: JobState| !state.is_final();
         match from {
@@ -149,7 +149,7 @@ impl Memory {
                         self.running.remove(&user);
                     }
                 }
-                self.large -= u32::from(large);
+                self.large -= u32::from(job.large);
             }
             Some(JobState::Waiting | JobState::Done | JobState::Refused | JobState::Cancelled) | None => {}
         }
@@ -157,7 +157,7 @@ impl Memory {
             JobState::Queued => *self.queued.entry(account()).or_default() += 1,
             JobState::Running => {
                 *self.running.entry((job.server.clone(), job.user.clone())).or_default() += 1;
-                self.large += u32::from(large);
+                self.large += u32::from(job.large);
             }
             JobState::Waiting | JobState::Done | JobState::Refused | JobState::Cancelled => {}
         }
@@ -221,16 +221,12 @@ impl Writing<'_> {
         self.memory.change
     }
 
-    fn is_large(&self, job: &Job) -> bool {
-        job.files > self.settings.large_files
-    }
-
     /// Writes what is new of a job, and gives it.
     fn put(&mut self, mut job: Job, from: JobState) -> Result<Job> {
         job.change = self.next_change();
         self.run(
             "UPDATE job SET state = ?2, stopping = ?3, reason = ?4, attempts = ?5, started = ?6, ended = ?7, next = ?8,
-                            since = ?9, change = ?10, large = ?11, failed = ?12
+                            since = ?9, change = ?10, failed = ?11
              WHERE id = ?1",
             params![
                 job.id.0,
@@ -243,12 +239,10 @@ impl Writing<'_> {
                 job.next,
                 job.since,
                 job.change,
-                self.is_large(&job),
                 job.failed,
             ],
         )?;
-        let large = self.is_large(&job);
-        self.memory.moved(&job, large, Some(from), job.state);
+        self.memory.moved(&job, Some(from), job.state);
         Ok(job)
     }
 
@@ -259,12 +253,12 @@ impl Writing<'_> {
         now: UnixTime,
     ) -> Result<std::result::Result<Submitted, QueueError>> {
         let digest = Sha256::digest(&new.body);
-        let known = self
-            .connection
-            .prepare_cached(&format!("SELECT {COLUMNS}, digest FROM job WHERE zone = ?1 AND key = ?2"))?
-            .query_row([&new.zone, &new.key], |r| Ok((job_of(r)?, r.get::<_, Vec<u8>>("digest")?)))
-            .optional()?;
-        if let Some((job, was)) = known {
+        let own = Scope { zones: Some(vec![new.zone.clone()]), ..new.peers.clone() };
+        if let Some(job) = read::find(self.connection, &new.key, &own)? {
+            let was: Vec<u8> = self
+                .connection
+                .prepare_cached("SELECT digest FROM job WHERE id = ?1")?
+                .query_row([job.id.0], |r| r.get(0))?;
             let same = was == digest.as_slice();
             return Ok(Ok(if same { Submitted::Same(job) } else { Submitted::Conflict(job) }));
         }
@@ -272,11 +266,12 @@ impl Writing<'_> {
             return Ok(Err(QueueError::Full(full)));
         }
         let change = self.next_change();
+        let large = new.files > self.settings.large_files;
         let handicap = (u64::from(new.files) / FILES_A_SECOND).min(LONGEST_HANDICAP);
         self.run(
             "INSERT INTO job (key, digest, zone, server, user, \"group\", collection, priority, files, large, rank,
-                              state, submitted, change, place)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued', ?12, ?13, ?14)",
+                              state, submitted, change, place, caller)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued', ?12, ?13, ?14, ?15)",
             params![
                 new.key,
                 digest.as_slice(),
@@ -287,19 +282,21 @@ impl Writing<'_> {
                 new.collection,
                 new.priority,
                 new.files,
-                new.files > self.settings.large_files,
+                large,
                 now + handicap,
                 now,
                 change,
                 new.place,
+                new.caller,
             ],
         )?;
         let id = JobId(self.connection.last_insert_rowid());
         self.run("INSERT INTO body (job, json) VALUES (?1, ?2)", params![id.0, new.body])?;
-        self.note(id, now, &format!("submitted by {}", new.by))?;
+        self.note(id, now, &format!("submitted by {}", new.caller))?;
         let job = Job {
             id,
             key: new.key.clone(),
+            caller: new.caller.clone(),
             zone: new.zone.clone(),
             server: new.server.clone(),
             user: new.user.clone(),
@@ -308,6 +305,7 @@ impl Writing<'_> {
             place: new.place.clone(),
             priority: new.priority,
             files: new.files,
+            large,
             failed: 0,
             state: JobState::Queued,
             stopping: false,
@@ -320,8 +318,7 @@ impl Writing<'_> {
             since: None,
             change,
         };
-        let large = self.is_large(&job);
-        self.memory.moved(&job, large, None, JobState::Queued);
+        self.memory.moved(&job, None, JobState::Queued);
         Ok(Ok(Submitted::New(job)))
     }
 

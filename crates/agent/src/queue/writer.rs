@@ -10,10 +10,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What makes each version of the schema out of the one before; the first out of nothing.
-const SCHEMAS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const SCHEMAS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The version of the schema.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How many acts share one commit at most.
 const GROUP: usize = 1_024;
@@ -176,6 +177,8 @@ fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
 }
 
 fn upgrade(connection: &mut Connection, version: i64, now: UnixTime) -> rusqlite::Result<()> {
+    // A table that is made anew must not take with it what belongs to its rows. Inside a transaction this does nothing.
+    connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for schema in SCHEMAS.iter().skip(usize::try_from(version).unwrap_or(0)) {
         transaction.execute_batch(schema)?;
@@ -186,7 +189,8 @@ fn upgrade(connection: &mut Connection, version: i64, now: UnixTime) -> rusqlite
         transaction.execute("INSERT INTO meta VALUES ('change', ?1), ('touched', 0)", [now << 20])?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    transaction.commit()?;
+    connection.pragma_update(None, "foreign_keys", true)
 }
 
 fn limit(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> {

@@ -3,7 +3,7 @@
 use super::{agents, importer};
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
-use crate::server_config::join;
+use crate::server_config::{join, read_regular};
 use irods_omero_config::identity::{Denied, TableFile};
 use irods_omero_importer::secret::{self, SecretError};
 use irods_omero_model::form::check_host_path;
@@ -59,6 +59,9 @@ pub const PATHS: &[(&str, Kind)] = &[
 
 /// Where the importer works if nothing else is said.
 const WORK_DIRECTORY: &str = "/var/lib/irods/omero";
+
+/// The largest logback file that is read, in bytes.
+const MAX_LOGBACK: u64 = 1 << 20;
 
 /// What is looked at, and for whom.
 pub struct Look<'a> {
@@ -144,7 +147,8 @@ impl Look<'_> {
                 }
             }
             Kind::Logback => {
-                let to_stderr = || fs::read_to_string(path).is_ok_and(|text| text.contains("System.err"));
+                let names_stderr = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("System.err");
+                let to_stderr = || read_regular(path, MAX_LOGBACK).is_ok_and(names_stderr);
                 if self.look_at_file(&place, path, report) && !to_stderr() {
                     report.add(
                         Code::LogbackStdout,
@@ -157,9 +161,19 @@ impl Look<'_> {
                     );
                 }
             }
-            Kind::Command => importer::look_at_command(&place, path, self.stanza, account, report),
+            Kind::Command => importer::look_at_command(&place, path, &self.environment(), account, report),
             Kind::Work => importer::look_at_work_directory(&place, path, account, report),
         }
+    }
+
+    /// The environment that the stanza gives the `omero` command, without what the reader refuses.
+    fn environment(&self) -> Vec<(&str, &str)> {
+        let variables = self.stanza.pointer("/importer/environment").and_then(Value::as_object);
+        let variables = variables.into_iter().flatten().filter(|(name, _)| {
+            let at = join("/importer/environment", name);
+            !self.wrong.contains(&at) && !name.contains('\0')
+        });
+        variables.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect()
     }
 
     /// Whether the importer sees a vault elsewhere than at its prefix.

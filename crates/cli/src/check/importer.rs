@@ -2,54 +2,62 @@
 
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
-use serde_json::Value;
-use std::fs;
-use std::io::{IsTerminal, stderr};
+use irods_omero_importer::process::{self, Finished, Nobody};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, stderr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
-/// How long `omero version` may take, in seconds: it starts Python, but no Java.
-const VERSION_SECONDS: &str = "60";
+/// How long `omero version` may take: it starts Python, but no Java.
+const VERSION_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether the command is there, can be run and says its version.
-pub fn look_at_command(place: &str, path: &Path, stanza: &Value, account: &Account, report: &mut Report) {
+pub fn look_at_command(
+    place: &str,
+    path: &Path,
+    environment: &[(&str, &str)],
+    account: &Account,
+    report: &mut Report,
+) {
     let (shown, who) = (path.display(), &account.name);
     let wrong = match fs::metadata(path) {
         Err(e) => e.to_string(),
         Ok(about) if !about.is_file() => "it is not a file".to_owned(),
         Ok(about) if about.mode() & 0o111 == 0 => "it is not executable".to_owned(),
         Ok(_) if !account.may(Wish::Run, path) => format!("{who} may not run it"),
-        Ok(_) => return look_at_version(place, path, stanza, account, report),
+        Ok(_) => return look_at_version(place, path, environment, account, report),
     };
     let remedy = format!("name the 'omero' command of an OMERO.py that {who} may run");
     report.add(Code::Command, place, format_args!("the command {shown} cannot be used: {wrong}"), remedy);
 }
 
-fn look_at_version(place: &str, path: &Path, stanza: &Value, account: &Account, report: &mut Report) {
-    if account.uid == 0 {
-        // The omero command refuses to run as root.
-        report.skip(format_args!("'{} version': it does not run as root", path.display()));
-        return;
-    }
+fn look_at_version(
+    place: &str,
+    path: &Path,
+    environment: &[(&str, &str)],
+    account: &Account,
+    report: &mut Report,
+) {
     if stderr().is_terminal() {
         eprintln!("running '{} version' ...", path.display());
     }
-    let mut command = account.command(Path::new("timeout"));
-    command.args(["--kill-after=5", VERSION_SECONDS]).arg(path).arg("version");
-    set_environment(&mut command, stanza);
-    let wrong = match command.stdin(Stdio::null()).output() {
+    let wrong = match run(path, &["version"], environment) {
         Err(e) => format!("it cannot be run: {e}"),
-        Ok(output) => {
-            let text =
-                |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().chars().take(300).collect::<String>();
-            let said = text(&output.stdout);
-            if output.status.success() && said.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(done) => {
+            let text = |text: &str| text.trim().chars().take(300).collect::<String>();
+            let said = text(&done.stdout);
+            if done.code() == Some(0) && said.starts_with(|c: char| c.is_ascii_digit()) {
                 return;
             }
-            match (output.status.code(), text(&output.stderr)) {
-                (Some(124 | 137), _) => format!("it did not end within {VERSION_SECONDS} seconds"),
-                (_, complaint) => format!("it ended with {}: {said} {complaint}", output.status),
+            match (done.timed_out, done.code()) {
+                (true, _) => format!("it did not end within {} seconds", VERSION_LIMIT.as_secs()),
+                (false, code) => {
+                    let code = code.map_or_else(|| "no exit code".to_owned(), |c| format!("exit code {c}"));
+                    format!("it ended with {code}: {said} {}", text(&done.stderr))
+                }
             }
         }
     };
@@ -58,14 +66,16 @@ fn look_at_version(place: &str, path: &Path, stanza: &Value, account: &Account, 
     report.add(Code::CommandVersion, place, sentence, remedy);
 }
 
-/// The environment that the stanza gives the command.
-fn set_environment(command: &mut Command, stanza: &Value) {
-    let variables = stanza.pointer("/importer/environment").and_then(Value::as_object);
-    for (name, value) in variables.into_iter().flatten() {
-        if let (Some(value), false) = (value.as_str(), name.is_empty() || name.contains(['=', '\0'])) {
-            command.env(name, value);
-        }
-    }
+/// Runs a program of the configuration with the environment of the importer. We are the service account.
+fn run(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> io::Result<Finished> {
+    let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+    let prepare = |command: &mut Command| {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").current_dir("/");
+        command.envs(environment.iter().copied());
+    };
+    let input = File::open("/dev/null")?;
+    process::run(&program.into(), &words, input, VERSION_LIMIT, prepare, &mut || {}, &Nobody)
 }
 
 /// Whether the importer can make its files there.

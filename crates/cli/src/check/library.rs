@@ -2,14 +2,14 @@
 
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
-use crate::server_config::PLUGIN;
+use crate::server_config::{PLUGIN, open_regular};
 use irods_omero_model::BUILT_FOR_MARK;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
 /// The largest library that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// Looks at the library below the directory of plugins.
 pub fn look(directory: &Path, account: &Account, report: &mut Report) {
@@ -59,7 +59,7 @@ fn read(path: &Path, account: &Account) -> Result<Vec<u8>, String> {
 
 fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

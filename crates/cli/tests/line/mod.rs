@@ -1,21 +1,21 @@
-//! A command line and its answer, without a process.
+//! A command line and its answer, as a shell has it.
 
-use clap::{CommandFactory, Parser};
-use irods_omero_cli::{Answer, Command, answer};
+use irods_omero_cli::Answer;
+use std::process::Command;
 
-#[derive(Debug, Parser)]
-#[command(name = "irods-omero")]
-struct Line {
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
+/// The program.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_irods-omero"))
 }
 
 /// What is answered to the words after `irods-omero`.
 pub fn ask(words: &[&str]) -> Answer {
-    let line = Line::try_parse_from(["irods-omero"].iter().chain(words)).unwrap_or_else(|e| panic!("{e}"));
-    answer(&line.command, line.json, Line::command())
+    let output = program().args(words).output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(!complaint.starts_with("error:"), "{words:?}: {complaint}");
+    let complaint = complaint.trim_end().trim_start_matches("irods-omero: ").to_owned();
+    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
+    Answer { output: output.stdout, complaint, code: code.unwrap_or_else(|| panic!("{}", output.status)) }
 }
 
 /// The same as text, where it ends with 0.

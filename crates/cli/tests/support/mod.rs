@@ -92,10 +92,20 @@ impl Answer {
 /// The bytes of a request.
 pub fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> String {
     let authorization = token.map(|t| format!("Authorization: Bearer {t}\r\n")).unwrap_or_default();
+    let kind = if method == "POST" { "Content-Type: application/json\r\n" } else { "" };
+    request_with(method, path, &format!("Host: agent\r\n{kind}{authorization}"), body)
+}
+
+/// The bytes of a request with these lines of the head.
+pub fn request_with(method: &str, path: &str, head: &str, body: &str) -> String {
     let length = body.len();
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n{authorization}Content-Length: {length}\r\n\r\n{body}"
-    )
+    format!("{method} {path} HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// The bytes of a form that is sent.
+pub fn form(path: &str, head: &str, form: &str) -> String {
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    request_with("POST", path, &format!("Host: agent\r\n{kind}{head}"), form)
 }
 
 pub struct TestAgent {
@@ -146,9 +156,19 @@ impl TestAgent {
         agent
     }
 
+    /// Callers that may submit what lies in the vault, each for its zone.
     pub fn write_tokens(&self, tokens: &[(&str, &str)]) {
-        let table = |(t, z): &(&str, &str)| format!("[caller-of-{z}]\ntoken = \"{t}\"\nzones = [\"{z}\"]\n");
-        let text = tokens.iter().map(table).collect::<Vec<_>>().concat();
+        let vault = self.vault.display();
+        let table = |(token, zone): &(&str, &str)| {
+            format!(
+                "[caller-of-{zone}]\ntoken = \"{token}\"\nzones = [\"{zone}\"]\nroots = [\"{vault}\"]\n\
+                 users = {{ match = \".+\" }}\n"
+            )
+        };
+        self.write_callers(&tokens.iter().map(table).collect::<String>());
+    }
+
+    pub fn write_callers(&self, text: &str) {
         let path = self.dir.path().join("tokens.toml");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -162,13 +182,18 @@ impl TestAgent {
         fs::read_to_string(self.dir.path().join("agent.log")).unwrap_or_default()
     }
 
+    pub fn write_config(&self) -> PathBuf {
+        let config = self.dir.path().join("agent.toml");
+        fs::write(&config, toml::to_string(&self.config).unwrap()).unwrap();
+        config
+    }
+
     fn spawn(&self) -> Child {
         self.spawn_by(Command::new(env!("CARGO_BIN_EXE_irods-omero")))
     }
 
     fn spawn_by(&self, mut command: Command) -> Child {
-        let config = self.dir.path().join("agent.toml");
-        fs::write(&config, toml::to_string(&self.config).unwrap()).unwrap();
+        let config = self.write_config();
         let log = File::options().create(true).append(true).open(&self.journal).unwrap();
         command.args(["agent", "--config"]).arg(config).env("RUST_LOG", "debug");
         command.stderr(log).stdout(Stdio::null()).spawn().unwrap()
@@ -309,6 +334,17 @@ impl TestAgent {
             "key": key, "zone": "z", "user": "alice", "group": null, "target": "Dataset:name:run1",
             "plate_target": null, "may_join": false, "priority": 0, "collection": "77", "files": files,
         })
+    }
+
+    /// The same for a caller of another token.
+    pub fn get_as(&self, token: &str, path: &str) -> Answer {
+        self.send(&request("GET", path, Some(token), ""))
+    }
+
+    /// The same for a caller of another token.
+    pub fn post_as(&self, token: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(&request("POST", path, Some(token), &body))
     }
 
     /// Submits a new job; gives its id.

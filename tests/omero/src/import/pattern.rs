@@ -25,9 +25,17 @@ pub fn look(path: &Path, bytes: &[u8], here: &Path) -> Looked {
         java_join(directory(path), text)
     };
     let files = files(&pattern);
-    let Some(first) = files.first() else { return not_there(&pattern) };
+    // A relative name is told as it is written.
+    let written = |file: &str| {
+        let from_here = format!("{}/", here.display());
+        file.strip_prefix(&from_here)
+            .filter(|_| text.contains('/') && !text.starts_with('/'))
+            .unwrap_or(file)
+            .to_owned()
+    };
+    let Some(first) = files.first() else { return not_there(&written(&pattern)) };
     if !Path::new(first).is_file() {
-        return not_there(first);
+        return not_there(&written(first));
     }
     if first.ends_with(".pattern") {
         return Looked::Unknown;
@@ -38,8 +46,8 @@ pub fn look(path: &Path, bytes: &[u8], here: &Path) -> Looked {
     };
     if let Some((number, missing)) = files.iter().enumerate().skip(1).find(|(_, f)| !Path::new(f).is_file()) {
         return Looked::Broken(format!(
-            "loci.formats.FormatException: File #{} ({missing}) does not exist.",
-            number + 1
+            "loci.formats.FormatException: File #{number} ({}) does not exist.",
+            written(missing)
         ));
     }
     let mut used = vec![path.to_string_lossy().into_owned()];

@@ -126,25 +126,52 @@ pub fn look(path: &Path, here: &Path) -> Looked {
         (b"ND2-TEST", "loci.formats.in.NativeND2Reader"),
         (b"GIF8", "loci.formats.in.GIFReader"),
     ];
-    let Some((magic, reader)) = magics.iter().find(|(m, _)| bytes.starts_with(m)) else {
-        return Looked::Unknown;
-    };
+    let found = magics.iter().find(|(m, _)| bytes.starts_with(m));
+    let tiff = found.is_some_and(|(_, r)| r.ends_with("TiffDelegateReader"));
+    // Whatever bears the name of a NRRD header is taken for its pixels.
+    let header = path.with_extension("nhdr");
+    if (tiff || found.is_none())
+        && header.is_file()
+        && let Ok(bytes) = head_and_tail(&header)
+    {
+        return nrrd(&header, &bytes);
+    }
+    let Some((magic, reader)) = found else { return by_name(path) };
     let after = &bytes[magic.len()..];
     if contains(&after[..after.len().min(4096)], b"BROKEN-TIFF") {
         return Looked::Broken("loci.formats.FormatException: Invalid TIFF file".to_owned());
     }
-    if reader.ends_with("TiffDelegateReader") {
+    if tiff {
         if let Some(looked) = ome_xml::tiff(path, &bytes) {
             return looked;
         }
-        // A TIFF beside the description of its plate is opened as that plate.
-        if contains(&bytes, b"<MetaData>")
-            && let Some(looked) = beside_its_plate(path)
-        {
-            return looked;
+        if contains(&bytes, b"<MetaData>") {
+            // A TIFF beside the description of its plate is opened as that plate.
+            return beside_its_plate(path).unwrap_or_else(|| {
+                Looked::Candidate(set(
+                    path,
+                    vec![text_of(path)],
+                    "loci.formats.in.MetamorphTiffReader",
+                    vec![None],
+                ))
+            });
         }
     }
     Looked::Candidate(set(path, vec![text_of(path)], reader, series(&bytes, 1)))
+}
+
+/// A file whose first bytes are those of no format: some readers take its name for enough, and then throw.
+fn by_name(path: &Path) -> Looked {
+    let name = lower_name(path);
+    let text = text_of(path);
+    let why = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
+        Some("tif" | "tiff" | "btf" | "tf2" | "tf8" | "svs") => format!("Invalid TIFF file: {text}"),
+        Some("png") => "Invalid PNG signature.".to_owned(),
+        Some("gif") => "Not a valid GIF file.".to_owned(),
+        Some("lif") => format!("{text} is not a valid Leica LIF file"),
+        _ => return Looked::Unknown,
+    };
+    Looked::Broken(format!("loci.formats.FormatException: {why}"))
 }
 
 /// Whether a file begins as a TIFF does.

@@ -218,7 +218,7 @@ impl Zone {
     }
 
     /// What a rule of the tracing plugin answers: a code and text.
-    pub fn from_plugin(&self, user: &str, words: &[&str]) -> (i64, String) {
+    pub fn plugin_answer(&self, user: &str, words: &[&str]) -> (i64, String) {
         let mut line = vec!["call-rule"];
         line.extend_from_slice(words);
         self.script(user, &[json!(line)])[0].of_plugin()
