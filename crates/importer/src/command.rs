@@ -15,7 +15,7 @@ use crate::outcome::{self, Missing};
 use crate::process::{self, Finished, Nobody, Observer};
 use crate::session::{self, Lease, Sessions};
 use crate::settings::Omero;
-use crate::worker::{self, FilesetQuery, MAX_ITEMS, Note, Waiting};
+use crate::worker::{self, FilesetQuery, Kind, MAX_ITEMS, Note, Waiting};
 use crate::workplace::{Purpose, Workplace};
 use crate::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path, client_path};
 use irods_omero_model::clock::UnixTime;
@@ -293,29 +293,40 @@ impl<'a> CommandImporter<'a> {
         alive: &mut dyn FnMut(),
     ) -> BTreeSet<OmeroId> {
         let namespace = &self.omero.server.namespace;
-        let mut chances = NOTE_CHANCES;
+        let (mut chances, mut at_once) = (NOTE_CHANCES, MAX_ITEMS);
         while !notes.is_empty() && chances > 0 && !self.is_to_end() {
-            let some = &notes[..notes.len().min(MAX_ITEMS)];
+            let some = &notes[..notes.len().min(at_once)];
             let answer = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
                 worker.annotate(key, namespace, some, false, waiting)
             });
+            let is_slow;
             let done: BTreeSet<OmeroId> = match &answer {
                 Ok(items) => {
                     for item in items.iter().filter(|item| !item.is_done() && !item.will_pass()) {
                         let why = item.error.as_ref().map_or("", |(_, why)| why.as_str());
                         log::warn!("act=annotate fileset={} failed={why:?}", item.fileset);
                     }
+                    is_slow = items
+                        .iter()
+                        .any(|item| item.error.as_ref().is_some_and(|(kind, _)| *kind == Kind::TimeLimit));
                     items.iter().filter(|item| !item.will_pass()).map(|item| item.fileset).collect()
                 }
                 Err(error) => {
+                    is_slow = error.kind() == Some(Kind::TimeLimit);
                     log::warn!("act=annotate filesets={} failed={:?}", some.len(), error.to_string());
                     BTreeSet::new()
                 }
             };
-            if done.is_empty() {
-                chances -= 1;
-            }
+            let asked = some.len();
             notes.retain(|note| !done.contains(&note.fileset));
+            if done.is_empty() {
+                // A server that is slow gets less at a time; one that fails gets a few chances.
+                if is_slow && asked > 1 {
+                    at_once = (asked / 8).max(1);
+                } else {
+                    chances -= 1;
+                }
+            }
         }
         if !notes.is_empty() {
             log::warn!("act=annotate filesets={} failed=\"OMERO did not take the annotations\"", notes.len());
