@@ -41,6 +41,14 @@
 int _delayExec(const char* action, const char* recovery, const char* condition, ruleExecInfo_t* rei);
 int packReiAndArg(ruleExecInfo_t* rei, char* arguments[], int count, bytesBuf_t** packed);
 
+// In headers a plugin has had no use for so far.
+struct RuleExecDeleteInput
+{
+    char ruleExecId[NAME_LEN];
+};
+int rsRuleExecDel(RsComm* comm, RuleExecDeleteInput* input);
+int rsRmColl(RsComm* comm, CollInp* input, CollectionOperationStat** stat);
+
 namespace
 {
     using zone::Failure;
@@ -321,6 +329,21 @@ int rsCollCreate(rsComm_t* comm, collInp_t* input)
     });
 }
 
+int rsRmColl(RsComm* comm, CollInp* input, CollectionOperationStat** stat)
+{
+    return exported("rmcoll", comm, [&](Session& session) {
+        if (stat != nullptr) {
+            *stat = nullptr;
+        }
+        const bool recursive = getValByKey(&input->condInput, RECURSIVE_OPR__KW) != nullptr;
+        const bool force = getValByKey(&input->condInput, FORCE_FLAG_KW) != nullptr;
+        if (session.remote() != nullptr) {
+            return session.remote()->call({"rm", recursive ? "-r" : "-R", force ? "-f" : "-F", input->collName}).code;
+        }
+        return zone::remove_collection_without_policy(session, input->collName, recursive, force, false);
+    });
+}
+
 int rsModAccessControl(rsComm_t* comm, modAccessControlInp_t* input)
 {
     return exported("chmod", comm, [&](Session& session) {
@@ -362,6 +385,17 @@ int _delayExec(const char* action, const char* /* recovery */, const char* condi
         // A copy: the session's client, where it is that, changes meanwhile.
         const userInfo_t client = *rei->uoic;
         zone::queue_rule(session, client, text_or_empty(action), text_or_empty(condition));
+        return 0;
+    });
+}
+
+int rsRuleExecDel(RsComm* comm, RuleExecDeleteInput* input)
+{
+    return exported("ruleexecdel", comm, [&](Session& session) {
+        if (session.remote() != nullptr) {
+            return session.remote()->call({"qdel", input->ruleExecId}).code;
+        }
+        zone::delete_rule_without_policy(session, std::atoll(input->ruleExecId));
         return 0;
     });
 }

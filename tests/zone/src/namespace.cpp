@@ -204,7 +204,10 @@ namespace zone
     {
         Catalog& catalog = session.catalog();
         require_valid_path(session, path);
-        if (catalog.find_collection(path)) {
+        const auto there = catalog.find_collection(path);
+        // The look is a query of the client, who does not see everything; what is there all the same is found by its name
+        // being taken.
+        if (there && (parents || session.privileged() || catalog.access(there->id, session.actor()) >= access::read)) {
             if (parents) {
                 return;
             }
@@ -335,6 +338,41 @@ namespace zone
             input.get());
     }
 
+    int remove_collection_without_policy(Session& session, const std::string& path, bool recursive, bool force, bool unregister)
+    {
+        Catalog& catalog = session.catalog();
+        require_valid_path(session, path);
+        const auto collection = catalog.collection(path);
+        catalog.require(collection.id, session.actor(), access::own, CAT_NO_ACCESS_PERMISSION, path);
+        if (!recursive && (!catalog.child_collections(path).empty() || !catalog.data_in(path).empty())) {
+            throw Failure{CAT_COLLECTION_NOT_EMPTY, "collection [" + path + "] is not empty"};
+        }
+        if (force || unregister || is_in_trash(session, path)) {
+            TreeRemoval how;
+            how.unregister = unregister;
+            if (const int code = remove_tree(session, path, how)) {
+                return code;
+            }
+            touch_collection(session, parent_of(path));
+        }
+        else {
+            for (const auto id : data_below(catalog, path)) {
+                require_unlocked(catalog.replicas(id), path);
+            }
+            const std::string target = trash_path(session, path);
+            require_collections(session, parent_of(target));
+            catalog.move_collection(path, target);
+            for (const auto id : data_below(catalog, target)) {
+                follow_path(session, id);
+            }
+            touch_collection(session, parent_of(path));
+            touch_collection(session, parent_of(target));
+            touch_collection(session, parent_of(parent_of(target)));
+        }
+        static_policy(session, "acPostProcForRmColl");
+        return 0;
+    }
+
     int remove_collection(Session& session, const std::string& path, bool recursive, bool force, bool unregister)
     {
         const auto input = collection_input(path);
@@ -356,37 +394,7 @@ namespace zone
                         ->call({unregister ? "unreg" : "rm", recursive ? "-r" : "-R", force ? "-f" : "-F", path})
                         .code;
                 }
-                Catalog& catalog = session.catalog();
-                require_valid_path(session, path);
-                const auto collection = catalog.collection(path);
-                catalog.require(collection.id, session.actor(), access::own, CAT_NO_ACCESS_PERMISSION, path);
-                if (!recursive && (!catalog.child_collections(path).empty() || !catalog.data_in(path).empty())) {
-                    throw Failure{CAT_COLLECTION_NOT_EMPTY, "collection [" + path + "] is not empty"};
-                }
-                if (force || unregister || is_in_trash(session, path)) {
-                    TreeRemoval how;
-                    how.unregister = unregister;
-                    if (const int code = remove_tree(session, path, how)) {
-                        return code;
-                    }
-                    touch_collection(session, parent_of(path));
-                }
-                else {
-                    for (const auto id : data_below(catalog, path)) {
-                        require_unlocked(catalog.replicas(id), path);
-                    }
-                    const std::string target = trash_path(session, path);
-                    require_collections(session, parent_of(target));
-                    catalog.move_collection(path, target);
-                    for (const auto id : data_below(catalog, target)) {
-                        follow_path(session, id);
-                    }
-                    touch_collection(session, parent_of(path));
-                    touch_collection(session, parent_of(target));
-                    touch_collection(session, parent_of(parent_of(target)));
-                }
-                static_policy(session, "acPostProcForRmColl");
-                return 0;
+                return remove_collection_without_policy(session, path, recursive, force, unregister);
             },
             input.get(), &stat);
         clearKeyVal(&input->condInput);

@@ -146,6 +146,8 @@ namespace zone
                       bool recursive, bool admin);
 
     void make_collection_without_policy(Session& session, const std::string& path, bool parents);
+    // The code it ended with, which is that of the last thing that could not be removed.
+    int remove_collection_without_policy(Session& session, const std::string& path, bool recursive, bool force, bool unregister);
     void rename_without_policy(Session& session, const std::string& from, const std::string& to);
     void change_access_without_policy(Session& session, const std::string& level, const std::string& user,
                                       const std::string& path, bool recursive, bool admin);
@@ -164,6 +166,7 @@ namespace zone
     // irule with a delay() in the rule language, whose engine takes the text; `output` gets the id.
     int execute_delay(Session& session, const std::string& conditions, const std::string& text, std::string& output);
     int delete_rule(Session& session, std::int64_t id);
+    void delete_rule_without_policy(Session& session, std::int64_t id);
     // A rule with strings in and out, as the native rule language calls one.
     int call_rule(Session& session, const std::string& rule, std::vector<std::string>& arguments);
 

@@ -299,22 +299,27 @@ namespace zone
         return 0;
     }
 
-    int delete_rule(Session& session, std::int64_t id)
+    void delete_rule_without_policy(Session& session, std::int64_t id)
     {
         const std::string text = std::to_string(id);
+        const auto rule = session.catalog().rule(id);
+        if (!rule) {
+            throw Failure{session.privileged() ? cat_success_but_with_no_info : CAT_NO_ROWS_FOUND, "no such delayed rule"};
+        }
+        // Whose it is says its context, not the column with a name. That it is running does not matter.
+        if (!session.privileged() && (rule->user != session.actor().name || rule->user_zone != session.actor().zone)) {
+            throw Failure{user_access_denied, "the rule is another user's"};
+        }
+        const char* id_text = text.c_str();
+        database_operation(session, "del_rule_exec", [&] { session.catalog().remove_rule(id); }, id_text);
+    }
+
+    int delete_rule(Session& session, std::int64_t id)
+    {
         return api(
             session, "rule_exec_del",
             [&] {
-                const auto rule = session.catalog().rule(id);
-                if (!rule) {
-                    throw Failure{session.privileged() ? cat_success_but_with_no_info : CAT_NO_ROWS_FOUND, "no such delayed rule"};
-                }
-                // Whose it is says its context, not the column with a name. That it is running does not matter.
-                if (!session.privileged() && (rule->user != session.actor().name || rule->user_zone != session.actor().zone)) {
-                    throw Failure{user_access_denied, "the rule is another user's"};
-                }
-                const char* id_text = text.c_str();
-                database_operation(session, "del_rule_exec", [&] { session.catalog().remove_rule(id); }, id_text);
+                delete_rule_without_policy(session, id);
                 return 0;
             },
             &id);

@@ -397,6 +397,16 @@ fn limits_of_the_text() {
 }
 
 #[test]
+fn a_plugin_deletes_a_rule_with_the_right_of_its_session() {
+    let zone = Zone::new();
+    let id = zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "x"]);
+    assert_eq!(zone.plugin_answer("bob", &["trace_undelay", id.trim()]).0, -350_000);
+    assert_eq!(zone.plugin_answer("bob", &["trace_undelay_admin", id.trim()]).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &["trace_undelay", id.trim()]).0, -808_000);
+    assert!(queue(&zone).is_empty());
+}
+
+#[test]
 fn the_owner_may_delete_a_rule_and_a_stranger_not() {
     let zone = Zone::new();
     let id = zone.as_user("alice", &["delay", "<INST_NAME>trace</INST_NAME>", "x"]);

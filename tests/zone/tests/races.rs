@@ -174,3 +174,17 @@ fn of_many_who_make_a_collection_one_wins() {
     assert_eq!(zone.fails("alice", &["mkdir", &path]), -809_000);
     assert_eq!(zone.query("alice", &format!("select COLL_ID where COLL_NAME = '{path}'")).len(), 1);
 }
+
+#[test]
+fn a_plugin_locks_with_a_collection_that_it_makes_and_removes() {
+    let zone = Zone::new();
+    let path = format!("{HOME}/lock");
+    zone.trace();
+    assert_eq!(zone.plugin_answer("alice", &["trace_mkcoll", &path]).0, 0);
+    assert_eq!(zone.plugin_answer("rods", &["trace_mkcoll", &path]).0, -809_000);
+    assert_eq!(zone.plugin_answer("bob", &["trace_mkcoll", &path]).0, -818_000, "sees neither it nor the parent");
+    assert_eq!(zone.plugin_answer("bob", &["trace_rmcoll", &path]).0, -818_000);
+    assert_eq!(zone.plugin_answer("alice", &["trace_rmcoll", &path]).0, 0);
+    assert_eq!(zone.plugin_answer("alice", &["trace_rmcoll", &path]).0, -814_000);
+    assert!(!zone.peps().iter().any(|pep| pep.starts_with("pep_api_")), "server-side calls");
+}

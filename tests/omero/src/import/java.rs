@@ -1,6 +1,7 @@
 //! The Java half of the import: options, candidate search, one fileset after
 //! another, results on standard output and everything else on standard error.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -29,7 +30,15 @@ pub struct Log {
     sink: Sink,
     debug: bool,
     started: Instant,
+    /// The thread that speaks.
+    thread: Cell<&'static str>,
 }
+
+/// The threads of the importer: the first, that of a fileset, that of a file, that of the server's answers.
+const MAIN: &str = "main";
+const FILESET: &str = "pool-2-thread-1";
+const FILE: &str = "pool-3-thread-1";
+const ANSWERS: &str = "Ice.ThreadPool.Client-0";
 
 impl Log {
     fn of(configuration: Option<&Path>) -> Self {
@@ -39,7 +48,7 @@ impl Log {
             Some(Ok(_)) => Sink::Nowhere,
             _ => Sink::Stdout,
         };
-        Self { sink, debug: sink == Sink::Stdout, started: Instant::now() }
+        Self { sink, debug: sink == Sink::Stdout, started: Instant::now(), thread: Cell::new(MAIN) }
     }
 
     fn line(&self, level: &str, logger: &str, message: &str) {
@@ -52,20 +61,28 @@ impl Log {
             Sink::Stdout => {
                 put(
                     &mut std::io::stdout(),
-                    &format!("{clock}.{ms:03} [main] {level:5} {logger} - {message}\n"),
+                    &format!("{clock}.{ms:03} [{}] {level:5} {logger} - {message}\n", self.thread.get()),
                 );
             }
             Sink::Stderr => {
                 let ran = self.started.elapsed().as_millis();
-                // Of a long name of a logger, its end is shown.
-                let logger = &logger[logger.len().saturating_sub(40)..];
+                // Of a long name, its end is shown.
+                let end = |name: &'_ str, length: usize| name[name.len().saturating_sub(length)..].to_owned();
+                let (thread, logger) = (end(self.thread.get(), 10), end(logger, 40));
                 let line = format!(
-                    "{}-{:02}-{:02} {clock},{ms:03} {ran:<10} [{:>10.10}] {level:<6.6} {logger:>40} - {message}\n",
-                    c.year, c.month, c.day, "main"
+                    "{}-{:02}-{:02} {clock},{ms:03} {ran:<10} [{thread:>10}] {level:<6.6} {logger:>40} - {message}\n",
+                    c.year, c.month, c.day
                 );
                 put(&mut std::io::stderr(), &line);
             }
         }
+    }
+
+    /// A line of another thread.
+    fn of_thread(&self, thread: &'static str, logger: &str, message: &str) {
+        let before = self.thread.replace(thread);
+        self.info(logger, message);
+        self.thread.set(before);
     }
 
     pub fn info(&self, logger: &str, message: &str) {
@@ -381,15 +398,15 @@ pub fn main(words: &[String]) -> i32 {
     let log = Log::of(of("-Dlogback.configurationFile=").map(Path::new));
     let depth = of("-Domero.import.depth=").and_then(|d| d.parse().ok()).unwrap_or(4);
     let arguments: Vec<String> = rest.iter().skip(1).map(|w| decode(w.as_bytes())).collect();
-    let mut o = match options(&arguments, &log) {
-        Ok(o) => o,
-        Err(code) => return code,
-    };
     log.info(CONFIG, "OMERO.blitz Version: 5.7.4");
     log.info(
         CONFIG,
         "Bioformats version: 7.3.1 revision: 41e12f630ad7349caa0293cba23948c17d22732b date: 11 July 2024",
     );
+    let mut o = match options(&arguments, &log) {
+        Ok(o) => o,
+        Err(code) => return code,
+    };
     log.info(IMPORTER, "Log levels -- Bio-Formats: ERROR OMERO.importer: INFO");
     if o.completed {
         return if o.paths.is_empty() { 0 } else { 254 };
@@ -442,16 +459,7 @@ fn plural(n: usize, word: &str) -> String {
 impl Importer {
     fn start(mut self) -> i32 {
         let began = Instant::now();
-        let mut client = None;
-        if !self.o.list_only {
-            match self.connect() {
-                Ok(c) => client = Some(c),
-                Err(why) => {
-                    self.log.error(IMPORTER, "Error during import process.", Some(&why));
-                    return 2;
-                }
-            }
-        }
+        self.faults.user = self.user();
         let paths = self.o.paths.clone();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.faults.strike_for("start", &paths);
@@ -467,7 +475,6 @@ impl Importer {
             self.list(&found.candidates);
             return if found.candidates.is_empty() { 125 } else { 0 };
         }
-        let Some((store, context)) = client else { return 2 };
         if found.candidates.is_empty() {
             if self.errors > 0 {
                 complain!("No imports due to errors!");
@@ -476,6 +483,20 @@ impl Importer {
             complain!("No imports found");
             return usage();
         }
+        // The server is first spoken to when all files have been looked at.
+        let (store, context) = match self.connect() {
+            Ok(client) => client,
+            Err(why) => {
+                self.log.error(IMPORTER, "Error during import process.", Some(&why));
+                return 2;
+            }
+        };
+        if let Some(target) = &self.o.target {
+            for _ in &found.candidates {
+                self.log.info(CONFIG, &format!("Using import target: {target}"));
+            }
+        }
+        self.log.thread.set(FILESET);
         let code = self.import_all(store, &context, found.candidates);
         let ms = began.elapsed().as_millis();
         let plates =
@@ -495,6 +516,13 @@ impl Importer {
         code
     }
 
+    /// Whose session it is, for faults that are only meant for some.
+    fn user(&self) -> String {
+        let key = self.o.key.as_deref().unwrap_or_default();
+        let context = Store::open(&self.dir).ok().and_then(|s| s.join(key).ok());
+        context.map(|c| c.user_name).unwrap_or_default()
+    }
+
     fn connect(&mut self) -> Result<(Store, Context), String> {
         let key = self.o.key.clone().ok_or("omero.ClientError: no session key")?;
         self.log.info(
@@ -505,8 +533,15 @@ impl Importer {
         let context = store
             .join(&key)
             .map_err(|e| format!("Glacier2.PermissionDeniedException\n    reason = \"{e:?}\""))?;
-        self.faults.user.clone_from(&context.user_name);
-        self.log.info("ome.formats.OMEROMetadataStoreClient", "Insecure connection requested, falling back");
+        for line in [
+            "Insecure connection requested, falling back",
+            "Pinging session every 300s.",
+            "Server: 5.6.12",
+            "Client: 5.7.4",
+            "Java Version: 17.0.15",
+        ] {
+            self.log.info("ome.formats.OMEROMetadataStoreClient", line);
+        }
         Ok((store, context))
     }
 
@@ -793,6 +828,7 @@ impl Importer {
         if !server::HASHERS.contains(&checksum.as_str()) {
             return Err("java.lang.IllegalArgumentException: unknown checksum algorithm".to_owned());
         }
+        self.log.info(MONITOR, "FILESET_UPLOAD_PREPARATION");
         let fileset = server::save_fileset(store, context, c, self.o.transfer)?;
         self.log.info(MONITOR, "FILESET_UPLOAD_START");
         self.faults.strike("after-fileset", Some(path));
@@ -801,7 +837,8 @@ impl Importer {
         lose(store, &self.faults, "before-transfer");
         alive(store)?;
         for file in &fileset.files {
-            self.log.info(MONITOR, &format!("FILE_UPLOAD_STARTED: {}", file.source));
+            self.log.of_thread(FILE, self.o.transfer.class(), &format!("Transferring {}...", file.source));
+            self.log.of_thread(FILE, MONITOR, &format!("FILE_UPLOAD_STARTED: {}", file.source));
             if let Err(why) = server::transfer(store, file, self.o.transfer, &checksum, &self.faults) {
                 // Whatever went wrong, it is told as if the file were to blame.
                 self.errors += 1;
@@ -809,13 +846,20 @@ impl Importer {
                 return Err(why);
             }
             self.uploaded += 1;
-            self.log.info(MONITOR, &format!("FILE_UPLOAD_COMPLETE: {}", file.source));
+            self.log.of_thread(FILE, MONITOR, &format!("FILE_UPLOAD_COMPLETE: {}", file.source));
+        }
+        // The checksums are compared when all files are there; that counts as no error, and names no file.
+        let differs = |f: &server::Entry| self.faults.take("checksum", None, Some(&f.source)).is_some();
+        if fileset.leads_up || fileset.files.iter().any(differs) {
+            self.log.info(MONITOR, "FILESET_UPLOAD_END");
+            return Err("omero.ChecksumValidationException: A checksum mismatch has occurred.".to_owned());
         }
         server::note_upload(store, fileset.id)?;
         self.log.info(MONITOR, "FILESET_UPLOAD_END");
         self.faults.strike("after-transfer", Some(path));
         lose(store, &self.faults, "after-transfer");
         alive(store)?;
+        self.log.info(MONITOR, "IMPORT_STARTED Logfile: 1");
         let job = server::Job {
             context: context.clone(),
             candidate: c.clone(),
@@ -832,15 +876,16 @@ impl Importer {
             faults: self.faults.clone(),
         };
         let outcome = server::import(store, &job).map_err(|refusal| match refusal {
-            server::Refusal::Answer { name, message } => {
+            server::Refusal::Answer { name, exception, message } => {
                 self.errors += 1;
-                self.log.error(
-                    HANDLER,
-                    &format!("INTERNAL_EXCEPTION: {path}"),
-                    Some(&format!(
-                        "java.lang.RuntimeException: Failure response on import!\nCategory: ::omero::grid::ImportRequest\nName: {name}\nParameters: {{message={message}}}"
-                    )),
+                let response = format!(
+                    "java.lang.RuntimeException: Failure response on import!\nCategory: ::omero::grid::ImportRequest\nName: {name}\nParameters: {{stacktrace={exception}\n\tat ome.services.blitz.repo.ManagedImportRequestI.open(ManagedImportRequestI.java:763)\n, message={message}}}\n"
                 );
+                // It is told twice, the second time without a line of its own.
+                let twice = format!("{response}\n\tat {LIBRARY}$ImportCallback.onFinished(ImportLibrary.java:807)\n\n{response}");
+                let before = self.log.thread.replace(ANSWERS);
+                self.log.error(HANDLER, &format!("INTERNAL_EXCEPTION: {path}"), Some(&twice));
+                self.log.thread.set(before);
                 "java.lang.Exception: Import failure".to_owned()
             }
             server::Refusal::Gone(why) => why,
@@ -852,7 +897,7 @@ impl Importer {
             "METADATA_PROCESSED Step: 4 of 5  Logfile: 1",
             "OBJECTS_RETURNED Step: 5 of 5  Logfile: 1",
         ] {
-            self.log.info(MONITOR, step);
+            self.log.of_thread(ANSWERS, MONITOR, step);
         }
         self.faults.strike("after-images", Some(path));
         lose(store, &self.faults, "after-images");
@@ -867,7 +912,7 @@ impl Importer {
     }
 
     fn print(&self, store: &Store, context: &Context, c: &Candidate, o: &Outcome) {
-        self.log.info(MONITOR, &format!("IMPORT_DONE Imported file: {}", c.file));
+        self.log.of_thread(ANSWERS, MONITOR, &format!("IMPORT_DONE Imported file: {}", c.file));
         let out = &mut std::io::stdout();
         let mut shown = vec![o.clone()];
         if let Some(f) = self.faults.take("garbage", None, Some(&c.file)) {
@@ -884,6 +929,9 @@ impl Importer {
         let _ = context;
         for o in &shown {
             print_outcome(self.o.output, o);
+        }
+        if self.errors > 0 {
+            self.log.of_thread(ANSWERS, HANDLER, &format!("Number of errors: {}", self.errors));
         }
         self.strike("after-result", &[&c.file]);
     }

@@ -27,7 +27,7 @@ pub fn look(path: &Path, bytes: &[u8], here: &Path) -> Looked {
     let files = files(&pattern);
     // A relative name is told as it is written.
     let written = |file: &str| {
-        let from_here = format!("{}/", here.display());
+        let from_here = here.display().to_string().trim_end_matches('/').to_owned() + "/";
         file.strip_prefix(&from_here)
             .filter(|_| text.contains('/') && !text.starts_with('/'))
             .unwrap_or(file)

@@ -320,13 +320,17 @@ fn metaxpress(path: &Path, bytes: &[u8]) -> Looked {
     let waves = if is_true("Waves") { number("NWavelengths").unwrap_or(1) } else { 1 };
     let times = number("TimePoints").unwrap_or(1);
     let mut used = vec![text_of(path)];
-    let mut series_count = 0;
+    let mut wells = Vec::new();
     let mut first_missing = None;
     for row in 0..rows {
         for (column, _) in
             values(&format!("WellsSelection{}", row + 1)).iter().enumerate().filter(|(_, v)| *v == "TRUE")
         {
-            series_count += sites;
+            wells.push(Well {
+                row: u32::try_from(row).unwrap_or(0),
+                column: u32::try_from(column).unwrap_or(0),
+                images: sites,
+            });
             let letter = char::from(b'A' + u8::try_from(row).unwrap_or(0));
             for site in 1..=sites {
                 for wave in 1..=waves {
@@ -354,12 +358,11 @@ fn metaxpress(path: &Path, bytes: &[u8]) -> Looked {
     if !is_tiff(Path::new(&used[1])) {
         return Looked::Broken(format!("loci.formats.FormatException: Invalid TIFF file: {}", used[1]));
     }
-    Looked::Candidate(set(
-        path,
-        used,
-        "loci.formats.in.MetaxpressTiffReader",
-        vec![None; series_count.max(1)],
-    ))
+    let images = wells.iter().map(|w| w.images).sum::<usize>().max(1);
+    let mut c = set(path, used, "loci.formats.in.MetaxpressTiffReader", vec![None; images]);
+    // The reader does not say that it is one for plates, and OMERO makes one all the same.
+    c.plate = Some((stem, wells));
+    Looked::Candidate(c)
 }
 
 fn metaxpress_file(dir: &Path, time: usize, name: &str) -> Option<String> {

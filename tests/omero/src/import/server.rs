@@ -87,6 +87,8 @@ pub struct Entry {
 pub struct Fileset {
     pub id: i64,
     pub files: Vec<Entry>,
+    /// A file lies above what the others have in common, so that the server does not find it again.
+    pub leads_up: bool,
 }
 
 /// What an import made.
@@ -125,7 +127,7 @@ pub struct Job {
 #[derive(Serialize, Deserialize)]
 pub enum Refusal {
     /// Its answer, as the importer gets it.
-    Answer { name: String, message: String },
+    Answer { name: String, exception: String, message: String },
     /// There was no answer.
     Gone(String),
 }
@@ -148,21 +150,25 @@ fn work(store: &mut Store, job: &Job) -> Result<Outcome, Refusal> {
     let path = job.candidate.file.as_str();
     job.faults.strike("server-import", Some(path));
     if let Some(f) = job.faults.take("import-error", None, Some(path)) {
-        return Err(Refusal::Answer {
-            name: "import-request-failure".to_owned(),
-            message: f.text.unwrap_or_else(|| "stand-in".to_owned()),
-        });
+        let exception = f.text.unwrap_or_else(|| "java.lang.RuntimeException: stand-in".to_owned());
+        return Err(Refusal::answer("import-request-failure", exception));
     }
     read_in_repository(store, job)?;
-    make_images(store, job)
-        .map_err(|message| Refusal::Answer { name: "import-request-failure".to_owned(), message })
+    make_images(store, job).map_err(|why| Refusal::answer("import-request-failure", why))
+}
+
+impl Refusal {
+    /// The server's answer for an exception, of which the message is what follows its class.
+    fn answer(name: &str, exception: String) -> Self {
+        let message = exception.split_once(": ").map_or(exception.as_str(), |(_, m)| m).to_owned();
+        Self::Answer { name: name.to_owned(), exception, message }
+    }
 }
 
 /// The server opens what lies in the repository, and uses no file that does not lie there.
 fn read_in_repository(store: &Store, job: &Job) -> Result<(), Refusal> {
-    let answer = |name: &str, message: String| Err(Refusal::Answer { name: name.to_owned(), message });
     let Some(first) = job.fileset.files.first() else { return Ok(()) };
-    match Reader::at("/".into()).look(&first.location) {
+    let exception = match Reader::at("/".into()).look(&first.location) {
         Looked::Candidate(c) => {
             let repository = normal(&store.repository());
             let outside: Vec<&String> =
@@ -170,24 +176,24 @@ fn read_in_repository(store: &Store, job: &Job) -> Result<(), Refusal> {
             if outside.is_empty() {
                 return Ok(());
             }
-            let mut message =
-                format!("reader for {} accesses data outside managed repository:", first.location.display());
-            for path in outside {
-                message += &format!("\n\t{path}");
-            }
-            answer("import-request-failure", message)
-        }
-        Looked::Unknown => answer("import-unknown-format", "Unknown file format".to_owned()),
-        Looked::MissingLibrary(why) => answer("import-missing-library", why),
-        Looked::Unreadable => answer(
-            "import-file-exception",
-            format!(
-                "java.io.FileNotFoundException: {} (No such file or directory)",
+            let mut text = format!(
+                "ome.conditions.SecurityViolation: reader for {} accesses data outside managed repository:",
                 first.location.display()
-            ),
-        ),
-        Looked::Broken(why) => answer("import-file-exception", why),
-    }
+            );
+            for path in outside {
+                text += &format!("\n\t{path}");
+            }
+            text
+        }
+        Looked::Unknown => {
+            format!("loci.formats.UnknownFormatException: Unknown file format: {}", first.location.display())
+        }
+        Looked::Unreadable => {
+            format!("java.io.FileNotFoundException: {} (No such file or directory)", first.location.display())
+        }
+        Looked::MissingLibrary(why) | Looked::Broken(why) => why,
+    };
+    Err(Refusal::answer("error-on-init", exception))
 }
 
 /// A path without `.` and `..`; links stay.
@@ -370,7 +376,16 @@ pub fn save_fileset(
     transfer: Transfer,
 ) -> Result<Fileset, String> {
     let prefix = new_directory(store, context)?;
-    let base = common_directory(&c.used);
+    let mut base = common_directory(&c.used);
+    // So many directories are kept that a `..` stays below the fileset's own.
+    let up = |u: &String| {
+        let below = Path::new(u).strip_prefix(&base).unwrap_or_else(|_| Path::new(u));
+        below.components().take_while(|p| *p == Component::ParentDir).count()
+    };
+    let ups = c.used.iter().map(up).max().unwrap_or(0);
+    if ups > 0 {
+        base = base.ancestors().nth(ups + 1).unwrap_or_else(|| Path::new("/")).to_owned();
+    }
     let repository = store.repository();
     let tx = store.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
     let event = event(&tx, context).map_err(sql)?;
@@ -427,7 +442,7 @@ pub fn save_fileset(
     insert(&tx, context, event, "fileset_annotation_link", &[("parent", &id), ("child", &note)])
         .map_err(sql)?;
     tx.commit().map_err(sql)?;
-    Ok(Fileset { id, files })
+    Ok(Fileset { id, files, leads_up: ups > 0 })
 }
 
 fn event(db: &Connection, context: &Context) -> rusqlite::Result<i64> {
@@ -495,9 +510,6 @@ pub fn transfer(
     };
     let size = std::fs::metadata(location).map_err(unreadable)?.len();
     let local = checksum(hasher, source).map_err(|e| format!("java.io.IOException: {e}"))?;
-    if faults.take("checksum", None, path).is_some() {
-        return Err("omero.ChecksumValidationException: A checksum mismatch has occurred.".to_owned());
-    }
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     store
         .db
