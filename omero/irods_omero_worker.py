@@ -624,6 +624,10 @@ class Worker:
             close(client)
             raise Failed("password", "OMERO refused the password of '%s': check omero/password_file (%s)"
                          % (sudo_user, said(e)))
+        except omero.SecurityViolation as e:
+            close(client)
+            raise Failed("no_privilege", "OMERO does not let '%s' log in, which opens the sessions of others by its "
+                         "privilege Sudo (%s)" % (sudo_user, said(e)))
         except omero.WrappedCreateSessionException as e:
             close(client)
             kind = "busy" if e.concurrency else "internal"

@@ -182,7 +182,11 @@ fn a_plugin_locks_with_a_collection_that_it_makes_and_removes() {
     zone.trace();
     assert_eq!(zone.plugin_answer("alice", &["trace_mkcoll", &path]).0, 0);
     assert_eq!(zone.plugin_answer("rods", &["trace_mkcoll", &path]).0, -809_000);
-    assert_eq!(zone.plugin_answer("bob", &["trace_mkcoll", &path]).0, -818_000, "sees neither it nor the parent");
+    assert_eq!(
+        zone.plugin_answer("bob", &["trace_mkcoll", &path]).0,
+        -818_000,
+        "sees neither it nor the parent"
+    );
     assert_eq!(zone.plugin_answer("bob", &["trace_rmcoll", &path]).0, -818_000);
     assert_eq!(zone.plugin_answer("alice", &["trace_rmcoll", &path]).0, 0);
     assert_eq!(zone.plugin_answer("alice", &["trace_rmcoll", &path]).0, -814_000);
