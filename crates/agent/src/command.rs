@@ -1,9 +1,10 @@
 //! The command line of the agent.
 
+use crate::drain;
 use crate::live::Loaded;
 use crate::service;
-use clap::Args;
-use std::path::PathBuf;
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -11,15 +12,34 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The agent's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/irods-omero/agent.toml")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/irods-omero/agent.toml", global = true)]
     config: PathBuf,
     /// Only look at the configuration and what it names, and say all that is wrong
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+/// What is asked of an agent that runs.
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Have the running agent finish what it does and take nothing new; wait until nothing runs any more
+    Drain {
+        /// Take up new work again
+        #[arg(long)]
+        undo: bool,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 /// Runs the agent, or checks its configuration.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    if let Some(act) = &arguments.act {
+        return ask(act, &arguments.config);
+    }
     let loaded = match Loaded::read(&arguments.config) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -41,6 +61,18 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     journal.log_internal_errors(false).init();
     match service::run(&arguments.config, loaded) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
+}
+
+fn ask(act: &Act, config: &Path) -> ExitCode {
+    let Act::Drain { undo, no_wait } = act;
+    // Of the file no more is needed than where the agent has its lock: it may be one that the agent is to read next.
+    match drain::state_directory(config).and_then(|directory| drain::drain(&directory, *undo, !no_wait)) {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
         Err(why) => failed(&why),
     }
 }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+/// Where the queue is kept, if the configuration names no other place.
+pub const STATE_DIRECTORY: &str = "/var/lib/irods-omero";
+
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,6 +42,8 @@ pub struct Config {
     pub users: Users,
     /// The OMERO servers by the agent's name of them.
     pub servers: BTreeMap<String, Omero>,
+    /// The `ManagedRepository` of some of them, as this host sees it.
+    pub repositories: BTreeMap<String, PathBuf>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -236,14 +241,14 @@ fn read(form: Form<'_>) -> Option<Config> {
     if !certificates.is_empty() && !client_ca {
         form.problem("certificates", "callers with certificates need [tls] client_ca");
     }
-    let state_directory = form.host_path("state_directory").unwrap_or("/var/lib/irods-omero").into();
+    let state_directory = form.host_path("state_directory").unwrap_or(STATE_DIRECTORY).into();
     let roots = roots(&form);
-    let mut servers = BTreeMap::new();
+    let (mut servers, mut repositories) = (BTreeMap::new(), BTreeMap::new());
     for entry in forms(&form, "omero") {
         let pointer = entry.at("name");
-        if let Some((name, server)) = server(entry)
-            && servers.insert(name.clone(), server).is_some()
-        {
+        let Some((name, server, repository)) = server(entry) else { continue };
+        repositories.extend(repository.map(|path| (name.clone(), path)));
+        if servers.insert(name.clone(), server).is_some() {
             form.problems().add(&pointer, format_args!("there are two servers of the name '{name}'"));
         }
     }
@@ -265,6 +270,7 @@ fn read(form: Form<'_>) -> Option<Config> {
         roots,
         users,
         servers,
+        repositories,
         limits: limits?,
     })
 }
@@ -353,9 +359,10 @@ fn hosts(form: &Form<'_>) -> Vec<String> {
     hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
 }
 
-fn server(form: Form<'_>) -> Option<(String, Omero)> {
+fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
     let (problems, place) = (form.problems(), form.at("").trim_end_matches('/').to_owned());
     let name = form.text("name");
+    let repository = form.host_path("managed_repository").map(PathBuf::from);
     let importer = form.value("importer").cloned();
     if importer.is_none() {
         form.missing("importer", "describe the 'omero' command in a table [omero.importer]");
@@ -391,7 +398,7 @@ fn server(form: Form<'_>) -> Option<(String, Omero)> {
         Ok(config) => {
             let omero = config.omero?;
             let name = name.unwrap_or(&omero.server.host).to_owned();
-            Some((name, omero))
+            Some((name, omero, repository))
         }
         Err(found) => {
             for problem in found {

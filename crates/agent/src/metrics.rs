@@ -10,12 +10,30 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRun {
+    state: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPhase {
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDirectory {
+    directory: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,11 +61,16 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     jobs: Family<OfState, Gauge>,
-    ended: Family<OfState, Counter>,
+    ended: Family<OfRun, Counter>,
+    phases: Family<OfPhase, Histogram, fn() -> Histogram>,
+    free: Family<OfDirectory, Gauge>,
+    hung: Family<OfDirectory, Gauge>,
+    oldest: Gauge,
+    last_success: Gauge,
+    draining: Gauge,
     files: Family<OfOutcome, Counter>,
     reachable: Family<OfServer, Gauge>,
     requests: Family<OfAnswer, Counter>,
-    seconds: Histogram,
     connections: Gauge,
     sessions: Gauge,
 }
@@ -59,13 +82,32 @@ impl Default for Metrics {
         let (reachable, requests) = (Family::default(), Family::default());
         let (connections, sessions) = (Gauge::default(), Gauge::default());
         // From one second to a day and a half.
-        let seconds = Histogram::new(exponential_buckets(1.0, 2.0, 18));
+        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(1.0, 2.0, 18));
+        let phases = Family::new_with_constructor(seconds);
+        let (free, hung) = (Family::default(), Family::default());
+        let (oldest, last_success, draining) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("jobs", "Jobs in the queue by state", Family::clone(&jobs));
-        registry.register("runs", "Runs of jobs that ended, by the state after", Family::clone(&ended));
+        registry.register(
+            "runs",
+            "Runs of jobs that ended, by the state after and its cause",
+            Family::clone(&ended),
+        );
         registry.register("files", "Files of jobs that are done, by outcome", Family::clone(&files));
-        registry.register("omero_reachable", "Whether OMERO can be reached", Family::clone(&reachable));
+        registry.register(
+            "omero_reachable",
+            "Whether imports into an OMERO server are started",
+            Family::clone(&reachable),
+        );
         registry.register("requests", "Requests answered", Family::clone(&requests));
-        registry.register_with_unit("run", "Length of a run", Unit::Seconds, seconds.clone());
+        let about = "Time of a job in a phase: queued before its first run, running";
+        registry.register_with_unit("phase", about, Unit::Seconds, Family::clone(&phases));
+        registry.register_with_unit("free", "Room in a directory", Unit::Bytes, Family::clone(&free));
+        registry.register("hung", "Whether a directory does not answer", Family::clone(&hung));
+        let about = "Age of the job that has been queued longest, 0 if none is";
+        registry.register_with_unit("oldest_queued", about, Unit::Seconds, oldest.clone());
+        let about = "When a job was last done with a file in OMERO, as seconds since 1970; 0 if none was";
+        registry.register("last_success_timestamp", about, last_success.clone());
+        registry.register("draining", "Whether nothing new is taken", draining.clone());
         registry.register("connections", "Open connections", connections.clone());
         registry.register("omero_sessions", "Open sessions in OMERO", sessions.clone());
         Self(Arc::new(Inner {
@@ -75,20 +117,55 @@ impl Default for Metrics {
             files,
             reachable,
             requests,
-            seconds,
+            phases,
+            free,
+            hung,
+            oldest,
+            last_success,
+            draining,
             connections,
             sessions,
         }))
     }
 }
 
+/// What is looked at when the numbers are asked for.
+#[derive(Debug)]
+pub struct Now<'a> {
+    /// Jobs in each state.
+    pub counts: &'a Counts,
+    /// The OMERO servers.
+    pub servers: Vec<&'a String>,
+    /// Those for which nothing is started, and why.
+    pub closed: BTreeMap<String, String>,
+    /// Open sessions in OMERO.
+    pub sessions: usize,
+    /// For how many seconds the oldest queued job has been.
+    pub oldest_queued: Option<u64>,
+    /// Whether nothing new is taken.
+    pub draining: bool,
+    /// The directories of files, and whether they hang.
+    pub directories: Vec<(PathBuf, bool)>,
+    /// Free bytes in the directories that are written to.
+    pub free: Vec<(PathBuf, u64)>,
+}
+
 impl Metrics {
-    /// A run has ended.
-    pub fn ended(&self, state: JobState, seconds: Option<UnixTime>) {
-        self.0.ended.get_or_create(&OfState { state: state.as_str() }).inc();
-        if let Some(seconds) = seconds.and_then(|s| u32::try_from(s).ok()) {
-            self.0.seconds.observe(seconds.into());
-        }
+    /// A run has ended, for a cause, after some time.
+    pub fn ended(&self, state: JobState, cause: &'static str, took: Duration) {
+        self.0.ended.get_or_create(&OfRun { state: state.as_str(), cause }).inc();
+        self.0.phases.get_or_create(&OfPhase { phase: "running" }).observe(took.as_secs_f64());
+    }
+
+    /// A job begins its first run so many seconds after it was submitted.
+    pub fn waited(&self, seconds: u64) {
+        let seconds = Duration::from_secs(seconds).as_secs_f64();
+        self.0.phases.get_or_create(&OfPhase { phase: "queued" }).observe(seconds);
+    }
+
+    /// A job was done some of whose files are in OMERO.
+    pub fn succeeded(&self, now: UnixTime) {
+        self.0.last_success.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
     /// Files have their outcomes.
@@ -119,21 +196,27 @@ impl Metrics {
     ///
     /// # Errors
     /// It cannot be written, which no buffer in memory does.
-    pub fn text<'s>(
-        &self,
-        counts: &Counts,
-        servers: impl Iterator<Item = &'s String>,
-        closed: &BTreeSet<String>,
-        sessions: usize,
-    ) -> Result<String, std::fmt::Error> {
-        self.0.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
-        for (state, count) in counts {
+    pub fn text(&self, now: &Now<'_>) -> Result<String, std::fmt::Error> {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.0.sessions.set(i64::try_from(now.sessions).unwrap_or(i64::MAX));
+        self.0.oldest.set(number(now.oldest_queued.unwrap_or_default()));
+        self.0.draining.set(i64::from(now.draining));
+        for (directory, hung) in &now.directories {
+            let directory = OfDirectory { directory: directory.display().to_string() };
+            self.0.hung.get_or_create(&directory).set(i64::from(*hung));
+        }
+        for (directory, bytes) in &now.free {
+            let directory = OfDirectory { directory: directory.display().to_string() };
+            self.0.free.get_or_create(&directory).set(number(*bytes));
+        }
+        let Now { counts, servers, closed, .. } = now;
+        for (state, count) in *counts {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             self.0.jobs.get_or_create(&OfState { state: state.as_str() }).set(count);
         }
         for server in servers {
-            let reachable = i64::from(!closed.contains(server));
-            self.0.reachable.get_or_create(&OfServer { server: server.clone() }).set(reachable);
+            let reachable = i64::from(!closed.contains_key(*server));
+            self.0.reachable.get_or_create(&OfServer { server: (*server).clone() }).set(reachable);
         }
         let mut text = String::new();
         encode(&mut text, &self.0.registry)?;

@@ -1,9 +1,10 @@
 //! Whether what the agent needs is there: OMERO, its command, the jars, the password, the directories, the queue.
 
 use crate::config::Config;
+use crate::mounts::Mounts;
 use crate::queue::Queue;
 use irods_omero_importer::secret;
-use irods_omero_importer::settings::{ImporterCommand, Server, name_of};
+use irods_omero_importer::settings::{ImporterCommand, Omero, Server, name_of};
 use irods_omero_importer::worker;
 use serde::Serialize;
 use std::path::Path;
@@ -13,6 +14,9 @@ use tokio::time::timeout;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a look at files may take: longer than the directories themselves have to answer.
+const LOOK: Duration = Duration::from_secs(8);
 
 /// One thing looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,7 +31,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn of(name: String, result: Result<(), String>) -> Self {
+    /// What a look gave.
+    pub fn of(name: String, result: Result<(), String>) -> Self {
         Self { name, ok: result.is_ok(), why: result.err() }
     }
 }
@@ -47,25 +52,72 @@ pub async fn connect(server: &Server) -> Result<(), String> {
     }
 }
 
+/// Whether imports into a server are of use now: it can be reached, its password can be read, and its repository can be
+/// written, where the configuration names that.
+///
+/// # Errors
+/// Why not, with the remedy.
+pub async fn server(omero: &Omero, repository: Option<&Path>) -> Result<(), String> {
+    connect(&omero.server).await?;
+    let file = omero.server.password_file.clone();
+    in_time(move || secret::read(&file).map(drop).map_err(|e| e.to_string())).await?;
+    match repository.map(Path::to_owned) {
+        Some(path) => in_time(move || writable(&path)).await,
+        None => Ok(()),
+    }
+}
+
+/// The least room in a repository with which imports are begun, in bytes: links and thumbnails need little.
+const LEAST_ROOM: u64 = 64 << 20;
+
+/// Whether the agent's account may write into a repository, and there is room in it.
+fn writable(repository: &Path) -> Result<(), String> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
+    let shown = repository.display();
+    accessat(CWD, repository, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|e| {
+        format!(
+            "the repository {shown} cannot be written by the agent's account ({e}): look at its mode and group, and at \
+             ReadWritePaths= of the service"
+        )
+    })?;
+    let about = statvfs(repository).map_err(|e| format!("the repository {shown}: {e}"))?;
+    let room = about.f_bavail.saturating_mul(about.f_frsize);
+    if room < LEAST_ROOM || (about.f_files > 0 && about.f_favail == 0) {
+        return Err(format!("the repository {shown} is full: {room} bytes are left"));
+    }
+    Ok(())
+}
+
+/// Does what may hang on a thread of its own, and waits for it for some seconds.
+async fn in_time(look: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+    let looking = tokio::task::spawn_blocking(look);
+    match timeout(LOOK, looking).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) => Err("the agent failed inside while it looked".to_owned()),
+        Err(_) => Err(format!("no answer within {} s: does a file system hang?", LOOK.as_secs())),
+    }
+}
+
 /// Looks at everything.
-pub async fn all(config: &Config, queue: &Queue) -> Vec<Finding> {
+pub async fn all(config: &Config, queue: &Queue, mounts: &Mounts) -> Vec<Finding> {
     let mut found = vec![Finding::of("queue".to_owned(), queue.probe().await.map_err(|e| e.to_string()))];
     for root in &config.roots {
-        found.push(Finding::of(format!("root {}", root.display()), readable(root)));
+        let (name, root, mounts) = (format!("root {}", root.display()), root.clone(), mounts.clone());
+        found.push(Finding::of(name, in_time(move || mounts.look(&root)).await));
     }
     for (name, omero) in &config.servers {
         found.push(Finding::of(format!("server {name}"), connect(&omero.server).await));
-        let password = secret::read(&omero.server.password_file).map(drop).map_err(|e| e.to_string());
-        found.push(Finding::of(format!("password of {name}"), password));
-        found.push(Finding::of(format!("importer of {name}"), importer(&omero.importer)));
+        let file = omero.server.password_file.clone();
+        let password = in_time(move || secret::read(&file).map(drop).map_err(|e| e.to_string()));
+        found.push(Finding::of(format!("password of {name}"), password.await));
+        if let Some(repository) = config.repositories.get(name).cloned() {
+            let found_there = in_time(move || writable(&repository)).await;
+            found.push(Finding::of(format!("repository of {name}"), found_there));
+        }
+        let command = omero.importer.clone();
+        found.push(Finding::of(format!("importer of {name}"), in_time(move || importer(&command)).await));
     }
     found
-}
-
-fn readable(directory: &Path) -> Result<(), String> {
-    std::fs::read_dir(directory)
-        .map(drop)
-        .map_err(|e| format!("{} cannot be read by the agent's account: {e}", directory.display()))
 }
 
 fn importer(importer: &ImporterCommand) -> Result<(), String> {

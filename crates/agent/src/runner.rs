@@ -2,9 +2,11 @@
 
 use crate::access::May;
 use crate::background;
+use crate::breaker::Breaker;
 use crate::config::Limits;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::mounts::Mounts;
 use crate::observer::Watching;
 use crate::probe;
 use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
@@ -14,14 +16,15 @@ use irods_omero_importer::wire::{Became, JobState, Outcome, Submit, to_json};
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError, Sessions, Subject};
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::clock::{Clock, SystemClock};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A job some of whose files are in OMERO is not held back for the others for longer than this, in seconds: the caller
 /// hears of the ones and submits the others again.
@@ -56,15 +59,87 @@ struct State {
     running: BTreeMap<JobId, Running>,
     /// Queued jobs that share a file with a running one, and with which.
     blocked: BTreeMap<JobId, JobId>,
-    /// Servers that cannot be reached.
-    closed: BTreeSet<String>,
+    /// What is left alone for a time.
+    breaker: Breaker,
+    /// Nothing new is started, until the agent ends or is told otherwise.
+    draining: bool,
 }
 
 #[derive(Debug)]
 struct Running {
     watching: Arc<Watching>,
+    /// Whose it is.
+    account: (String, String),
+    /// The directories its files lie below, once they are known.
+    roots: Vec<PathBuf>,
     /// The zone and the files, once they are known.
     files: Option<(String, HashSet<Subject>)>,
+}
+
+/// Why a run ended as it did, for metrics and journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Every file has its outcome.
+    Done,
+    /// Some files were not imported for a reason that passes.
+    Files,
+    /// The batch cannot be imported as it is.
+    Refused,
+    /// The importer could do nothing of it, for a reason that passes.
+    Importer,
+    /// The OMERO server, by a probe.
+    Server,
+    /// A directory of its files does not answer.
+    Directory,
+    /// A running job has one of its files.
+    Busy,
+    /// The agent ends.
+    Stopped,
+    /// The agent failed inside.
+    Agent,
+}
+
+impl Cause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Files => "files",
+            Self::Refused => "refused",
+            Self::Importer => "importer",
+            Self::Server => "server",
+            Self::Directory => "directory",
+            Self::Busy => "busy",
+            Self::Stopped => "stopped",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// Knows when the clock was set: it goes on otherwise than time does.
+#[derive(Debug)]
+pub struct Steady {
+    begun: Instant,
+    clock: UnixTime,
+}
+
+/// A clock that differs by less is only corrected, in seconds.
+const SET: u64 = 60;
+
+impl Steady {
+    /// From now on.
+    pub fn new(clock: UnixTime) -> Self {
+        Self { begun: Instant::now(), clock }
+    }
+
+    /// By how many seconds the clock was set since it was last asked; `None` if it was not.
+    pub fn jump(&mut self, clock: UnixTime) -> Option<i64> {
+        let expected = self.clock.saturating_add(self.begun.elapsed().as_secs());
+        if clock.abs_diff(expected) < SET {
+            return None;
+        }
+        *self = Self::new(clock);
+        i64::try_from(clock).ok()?.checked_sub(i64::try_from(expected).ok()?)
+    }
 }
 
 /// Runs the jobs of a queue.
@@ -80,7 +155,8 @@ struct Inner {
     state: Mutex<State>,
     changed: Notify,
     ending: AtomicBool,
-    /// No job starts before.
+    mounts: Mounts,
+    /// No job that another agent may have as well starts before.
     start: Instant,
 }
 
@@ -89,8 +165,8 @@ fn now() -> UnixTime {
 }
 
 impl Runner {
-    /// A runner that does nothing yet, and starts no job for some time.
-    pub fn new(queue: Queue, live: Live, metrics: Metrics, hold: Duration) -> Self {
+    /// A runner that does nothing yet, and for some time starts no job that another agent may have as well.
+    pub fn new(queue: Queue, live: Live, metrics: Metrics, mounts: Mounts, hold: Duration) -> Self {
         Self(Arc::new(Inner {
             queue,
             live,
@@ -99,6 +175,7 @@ impl Runner {
             state: Mutex::default(),
             changed: Notify::new(),
             ending: AtomicBool::new(false),
+            mounts,
             start: Instant::now() + hold,
         }))
     }
@@ -126,13 +203,38 @@ impl Runner {
 
     /// Why a job that is queued cannot start, if that is for more than its turn.
     pub fn holds(&self, job: &Job) -> Option<String> {
-        let is_held = job.state == JobState::Queued && self.state().closed.contains(&job.server);
-        is_held.then(|| format!("OMERO server '{}' cannot be reached", job.server))
+        if job.state != JobState::Queued {
+            return None;
+        }
+        let (state, now) = (self.state(), Instant::now().into_std());
+        let of_server = state.breaker.shut_servers(now).remove(&job.server);
+        let account = (job.server.clone(), job.user.clone());
+        let why = of_server.or_else(|| state.breaker.shut_accounts(now).remove(&account));
+        let draining =
+            || state.draining.then(|| "the agent takes up nothing new: it is to be stopped".to_owned());
+        why.or_else(draining)
     }
 
-    /// The servers that cannot be reached.
-    pub fn closed(&self) -> BTreeSet<String> {
-        self.state().closed.clone()
+    /// The servers for which nothing is started, and why.
+    pub fn closed(&self) -> BTreeMap<String, String> {
+        self.state().breaker.shut_servers(Instant::now().into_std())
+    }
+
+    /// Starts nothing new from now on, or does so again.
+    pub fn drain(&self, draining: bool) {
+        self.state().draining = draining;
+        tracing::info!(act = "drain", draining, running = self.running());
+        self.0.changed.notify_one();
+    }
+
+    /// Whether nothing new is started.
+    pub fn is_draining(&self) -> bool {
+        self.state().draining
+    }
+
+    /// Whether directories answer.
+    pub fn mounts(&self) -> &Mounts {
+        &self.0.mounts
     }
 
     /// How many sessions are open in OMERO.
@@ -159,10 +261,21 @@ impl Runner {
 
     /// Starts jobs as their turn comes, until [`Runner::stop`].
     pub async fn run(self) {
-        sleep_until(self.0.start).await;
         let mut newest = self.0.queue.newest();
+        let (mut clock, mut hung) = (Steady::new(now()), Vec::new());
         while !self.0.ending.load(Ordering::Relaxed) {
             newest.mark_unchanged();
+            if let Some(seconds) = clock.jump(now()) {
+                tracing::warn!(
+                    act = "clock",
+                    seconds,
+                    "the clock was set: waits go on as if it had not been"
+                );
+                if let Err(error) = self.0.queue.clock_was_set(seconds, now()).await {
+                    tracing::error!(act = "clock", failed = %error);
+                }
+            }
+            self.wake_mounted(&mut hung).await;
             let wait = match self.start_all().await {
                 Ok(wait) => wait,
                 Err(QueueError::Ended) => return,
@@ -179,55 +292,106 @@ impl Runner {
         }
     }
 
+    /// Has the jobs tried again whose directories answer again.
+    async fn wake_mounted(&self, before: &mut Vec<PathBuf>) {
+        let hung = self.0.mounts.hung();
+        if before.iter().any(|root| !hung.contains(root)) {
+            let servers: Vec<String> = self.0.live.get().config.servers.keys().cloned().collect();
+            for server in servers {
+                if let Err(error) = self.0.queue.wake(server, now()).await {
+                    tracing::warn!(act = "wake", failed = %error, "waiting jobs keep their times");
+                }
+            }
+        }
+        *before = hung;
+    }
+
     /// Starts what may start. Gives the time until the next waiting job is due.
     async fn start_all(&self) -> Result<Duration, QueueError> {
         let limits = self.0.live.get().config.limits.clone();
         let next = self.0.queue.promote(now(), longest_wait(&limits).max(PANIC_WAIT.as_secs())).await?;
-        while self.running() < limits.imports as usize && !self.0.ending.load(Ordering::Relaxed) {
-            let turn = {
-                let state = self.state();
-                Turn {
-                    closed: state.closed.clone(),
-                    per_user: limits.imports_per_user,
-                    large: limits.large(),
-                    not: state.blocked.keys().copied().collect(),
-                }
-            };
+        while !self.0.ending.load(Ordering::Relaxed)
+            && let Some(turn) = self.turn(&limits)
+        {
             let Some(taken) = self.0.queue.take(turn, now()).await? else {
                 break;
             };
             self.start(taken, limits.log_bytes);
         }
-        let wait = next.map_or(LOOK, |next| Duration::from_secs(next.saturating_sub(now())));
-        Ok(wait.clamp(Duration::from_millis(100), LOOK))
+        let of_queue = next.map_or(LOOK, |next| Duration::from_secs(next.saturating_sub(now())));
+        let at =
+            |time: Option<Instant>| time.map_or(LOOK, |time| time.saturating_duration_since(Instant::now()));
+        let of_trial = at(self.state().breaker.next_trial().map(Instant::from_std));
+        let of_start = at(Some(self.0.start).filter(|start| *start > Instant::now()));
+        Ok(of_queue.min(of_trial).min(of_start).clamp(Duration::from_millis(100), LOOK))
+    }
+
+    /// What the next job has to keep to; `None` if none may start now.
+    fn turn(&self, limits: &Limits) -> Option<Turn> {
+        let (hung, now) = (self.0.mounts.hung(), Instant::now());
+        let state = self.state();
+        let is_stuck = |running: &&Running| running.roots.iter().any(|root| hung.contains(root));
+        let mut stuck = BTreeMap::new();
+        for running in state.running.values().filter(is_stuck) {
+            *stuck.entry(running.account.clone()).or_insert(0) += 1;
+        }
+        let stuck_jobs = state.running.values().filter(is_stuck).count();
+        if state.draining || state.running.len() - stuck_jobs >= limits.imports as usize {
+            return None;
+        }
+        Some(Turn {
+            closed: state.breaker.shut_servers(now.into_std()).into_keys().collect(),
+            paused: state.breaker.shut_accounts(now.into_std()).into_keys().collect(),
+            stuck,
+            per_user: limits.imports_per_user,
+            large: limits.large(),
+            not: state.blocked.keys().copied().collect(),
+            not_shared: now < self.0.start,
+        })
     }
 
     fn start(&self, taken: Taken, log_bytes: usize) {
         let id = taken.job.id;
         let watching = Arc::new(Watching::new(taken.job.files.into(), log_bytes));
-        self.state().running.insert(id, Running { watching: Arc::clone(&watching), files: None });
+        let account = (taken.job.server.clone(), taken.job.user.clone());
+        let running = Running { watching: Arc::clone(&watching), account, roots: Vec::new(), files: None };
+        {
+            let mut state = self.state();
+            state.breaker.started(&taken.job.server, &taken.job.user, Instant::now().into_std());
+            state.running.insert(id, running);
+        }
+        self.0.metrics.waited(now().saturating_sub(taken.job.submitted));
         let runner = self.clone();
         tokio::spawn(async move {
-            let job = taken.job.clone();
+            // Who asked to end it before it stood among the running ones is heard now.
+            if runner.0.queue.get(id).await.is_ok_and(|job| job.is_some_and(|job| job.stopping)) {
+                watching.end();
+            }
+            let (job, begun) = (taken.job.clone(), Instant::now());
             let worker = runner.clone();
             let work = background::run(move || worker.perform(&taken, &watching));
-            let (end, log) = work.await.unwrap_or_else(|_| {
-                (
-                    End::Waiting {
-                        reason: "the agent failed inside".to_owned(),
-                        next: now() + PANIC_WAIT.as_secs(),
-                    },
-                    String::new(),
-                )
+            let (end, cause, log) = work.await.unwrap_or_else(|_| {
+                let reason = "the agent failed inside".to_owned();
+                let end = End::Waiting { reason, next: now() + PANIC_WAIT.as_secs(), counts: true };
+                (end, Cause::Agent, String::new())
             });
-            runner.finish(&job, end, log).await;
+            runner.finish(&job, end, cause, log, begun.elapsed()).await;
         });
     }
 
     /// Notes how a run ended, however long that takes: until then the job counts as running.
-    async fn finish(&self, job: &Job, end: End, log: String) {
-        let unreachable = matches!(end, End::Waiting { .. }) && !self.reachable(&job.server).await;
+    async fn finish(&self, job: &Job, mut end: End, mut cause: Cause, log: String, took: Duration) {
+        // One probe says whether it is the server, for all its jobs.
+        let mut closing = None;
+        if let (End::Waiting { reason, counts, .. }, Cause::Importer) = (&mut end, cause) {
+            if let Err(why) = self.probe(&job.server).await {
+                (*counts, cause) = (false, Cause::Server);
+                reason.clone_from(&why);
+                closing = Some(why);
+            }
+        }
         let not_now = end == End::NotNow;
+        self.judge(job, &end, cause);
         let noted = loop {
             match self.0.queue.finish(job.id, end.clone(), log.clone(), now()).await {
                 Ok(job) => break job,
@@ -240,46 +404,85 @@ impl Runner {
         };
         if let Some(job) = noted.filter(|_| !not_now) {
             let (name, state) = (self.0.queue.name(job.id), job.state.as_str());
-            let reason = job.reason.as_deref().unwrap_or_default();
-            tracing::info!(act = "run", job = name, user = job.user, files = job.files, state, reason);
-            self.0.metrics.ended(job.state, job.started.map(|s| now().saturating_sub(s)));
+            let (reason, cause) = (job.reason.as_deref().unwrap_or_default(), cause.as_str());
+            let (caller, attempt) = (&job.caller, job.attempts);
+            tracing::info!(
+                act = "run",
+                job = name,
+                caller,
+                user = job.user,
+                files = job.files,
+                attempt,
+                state,
+                cause,
+                reason
+            );
+            self.0.metrics.ended(job.state, cause, took);
+            if job.state == JobState::Done && job.failed < job.files {
+                self.0.metrics.succeeded(now());
+            }
         }
         {
             let mut state = self.state();
             state.running.remove(&job.id);
             state.blocked.retain(|_, by| *by != job.id);
         }
-        if unreachable {
-            self.close(&job.server);
+        if let Some(why) = closing {
+            self.close(&job.server, &why);
         }
         self.0.changed.notify_one();
     }
 
-    async fn reachable(&self, server: &str) -> bool {
-        match self.0.live.get().config.servers.get(server) {
-            Some(omero) => probe::connect(&omero.server).await.is_ok(),
-            None => true,
+    /// Learns from how a run ended whether the next ones are of use.
+    fn judge(&self, job: &Job, end: &End, cause: Cause) {
+        let mut state = self.state();
+        match (end, cause) {
+            (End::Waiting { reason, .. }, Cause::Importer) => {
+                state.breaker.failed(&job.server, &job.user, Instant::now().into_std(), reason);
+            }
+            (End::Done { .. } | End::Refused(_), _) | (End::Waiting { .. }, Cause::Files) => {
+                state.breaker.succeeded(&job.server, &job.user);
+            }
+            (End::Waiting { .. } | End::Back(_) | End::NotNow, _) => {}
         }
     }
 
-    /// Starts no job of a server until it can be reached again.
-    fn close(&self, server: &str) {
-        if !self.state().closed.insert(server.to_owned()) {
+    /// Whether imports into a server are of use at all.
+    async fn probe(&self, server: &str) -> Result<(), String> {
+        let loaded = self.0.live.get();
+        match loaded.config.servers.get(server) {
+            Some(omero) => {
+                let repository = loaded.config.repositories.get(server);
+                probe::server(omero, repository.map(PathBuf::as_path)).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Starts no job of a server until a probe finds it of use again.
+    fn close(&self, server: &str, why: &str) {
+        if !self.state().breaker.close(server, why) {
             return;
         }
-        tracing::warn!(act = "close", server, "OMERO cannot be reached: its jobs stay queued");
+        tracing::warn!(
+            act = "close",
+            server,
+            why,
+            "no job of this OMERO server is started until it works again"
+        );
         let (runner, server) = (self.clone(), server.to_owned());
         tokio::spawn(async move {
             let mut wait = PROBE_WAIT;
             loop {
                 sleep(wait).await;
-                if runner.reachable(&server).await {
-                    break;
-                }
+                match runner.probe(&server).await {
+                    Ok(()) => break,
+                    Err(why) => runner.state().breaker.close(&server, &why),
+                };
                 wait = (wait * 2).min(PROBE_MAX_WAIT);
             }
-            tracing::info!(act = "open", server, "OMERO can be reached again");
-            runner.state().closed.remove(&server);
+            tracing::info!(act = "open", server, "the OMERO server works again");
+            runner.state().breaker.open(&server);
             if let Err(error) = runner.0.queue.wake(server, now()).await {
                 tracing::warn!(act = "open", failed = %error, "waiting jobs keep their times");
             }
@@ -323,9 +526,9 @@ impl Runner {
     }
 
     /// Performs a job, on a thread of its own. Gives how it ended and what the importer said.
-    fn perform(&self, taken: &Taken, watching: &Watching) -> (End, String) {
+    fn perform(&self, taken: &Taken, watching: &Watching) -> (End, Cause, String) {
         let loaded = self.0.live.get();
-        let refused = |why: String| (End::Refused(why), String::new());
+        let refused = |why: String| (End::Refused(why), Cause::Refused, String::new());
         let submit = match Submit::read(&taken.body) {
             Ok(submit) => submit,
             Err(problem) => return refused(format!("what was submitted cannot be read any more: {problem}")),
@@ -354,26 +557,40 @@ impl Runner {
         let zone = submit.zone.clone();
         let batch = submit.into_batch();
         if !self.claim(taken.job.id, &zone, &batch) {
-            return (End::NotNow, String::new());
+            return (End::NotNow, Cause::Busy, String::new());
         }
-        let importer = CommandImporter::new(omero)
-            .within(caller.roots(&loaded.config.roots))
-            .observed(watching)
-            .sharing(&self.0.sessions);
+        let roots = caller.roots(&loaded.config.roots);
+        if let Err(why) = self.reach(taken.job.id, &batch, roots) {
+            return (self.wait(&taken.job, why, None), Cause::Directory, String::new());
+        }
+        let importer = CommandImporter::new(omero).within(roots).observed(watching).sharing(&self.0.sessions);
         // A panic here must cost one attempt, not the job's place.
         let result = catch_unwind(AssertUnwindSafe(|| importer.import(&batch, now(), &mut || {})));
         let result =
             result.unwrap_or_else(|_| Err(ImporterError::WillPass("the agent failed inside".to_owned())));
-        let end = match result {
+        let (end, cause) = match result {
             Ok(outcomes) => self.end_of(&taken.job, &batch, &outcomes),
-            Err(ImporterError::Refused(why)) => End::Refused(why),
+            Err(ImporterError::Refused(why)) => (End::Refused(why), Cause::Refused),
             Err(ImporterError::WillPass(_)) if self.0.ending.load(Ordering::Relaxed) => {
-                End::Back("the agent ends: the job is queued again".to_owned())
+                (End::Back("the agent ends: the job is queued again".to_owned()), Cause::Stopped)
             }
-            Err(ImporterError::WillPass(why)) => self.wait(&taken.job, why, None),
+            Err(ImporterError::WillPass(why)) => (self.wait(&taken.job, why, None), Cause::Importer),
         };
         let password = secret::read(&omero.server.password_file).ok();
-        (end, watching.log(password.as_deref()))
+        (end, cause, watching.log(password.as_deref()))
+    }
+
+    /// Makes sure that the directories answer in which the files of a job are.
+    fn reach(&self, id: JobId, batch: &Batch, roots: &[PathBuf]) -> Result<(), String> {
+        let holds =
+            |root: &&PathBuf| batch.files.iter().any(|f| Path::new(&f.importer_path).starts_with(root));
+        let own: Vec<PathBuf> = roots.iter().filter(holds).cloned().collect();
+        if let Some(running) = self.state().running.get_mut(&id) {
+            running.roots.clone_from(&own);
+        }
+        // One that cannot be listed may still be passed through: the importer says what it cannot open.
+        let hangs = |root: &PathBuf, why| if self.0.mounts.hung().contains(root) { Err(why) } else { Ok(()) };
+        own.iter().try_for_each(|root| self.0.mounts.look(root).or_else(|why| hangs(root, why)))
     }
 
     /// Notes which files a job is about; false if one of them is being imported by another job, for which it has to wait.
@@ -392,7 +609,7 @@ impl Runner {
         by.is_none()
     }
 
-    fn end_of(&self, job: &Job, batch: &Batch, outcomes: &[FileOutcome]) -> End {
+    fn end_of(&self, job: &Job, batch: &Batch, outcomes: &[FileOutcome]) -> (End, Cause) {
         let all: Vec<Outcome> = batch
             .files
             .iter()
@@ -410,15 +627,17 @@ impl Runner {
             .collect();
         let Some(why) = postponed.first() else {
             self.0.metrics.files(&all);
-            return done;
+            return (done, Cause::Done);
         };
         let age = job.since.map_or(0, |since| now().saturating_sub(since));
         if postponed.len() < outcomes.len() && age >= PARTLY_DONE_WAIT {
             self.0.metrics.files(&all);
-            return done;
+            return (done, Cause::Done);
         }
         let reason = format!("{} of {} files: {why}", postponed.len(), outcomes.len());
-        self.wait(job, reason, Some(done))
+        // Where no file was taken, it may be no file's fault.
+        let cause = if postponed.len() < outcomes.len() { Cause::Files } else { Cause::Importer };
+        (self.wait(job, reason, Some(done)), cause)
     }
 
     /// Has a job wait for as long as it has been failing, within bounds: the waits double. In the end it ends with what
@@ -429,7 +648,7 @@ impl Runner {
             let days = age / 86_400;
             return known.unwrap_or_else(|| End::Refused(format!("given up after {days} days: {reason}")));
         };
-        End::Waiting { reason, next: now() + wait }
+        End::Waiting { reason, next: now() + wait, counts: true }
     }
 }
 
@@ -463,5 +682,16 @@ mod tests {
         assert_eq!(waits[..5], [15, 15, 30, 60, 120]);
         assert!(waits.is_sorted() && waits.last() == Some(&1_800));
         assert!(age >= 14 * 86_400 && waits.len() < 700, "{} attempts", waits.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_goes_with_time_was_not_set() {
+        let mut clock = Steady::new(1_000);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert_eq!(clock.jump(4_600), None);
+        assert_eq!(clock.jump(4_600 + 21 * 86_400), Some(21 * 86_400));
+        assert_eq!(clock.jump(4_600 + 21 * 86_400), None, "once");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(clock.jump(4_610), Some(-21 * 86_400));
     }
 }

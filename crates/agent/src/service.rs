@@ -3,23 +3,28 @@
 use crate::api::{self, App};
 use crate::live::{Live, Loaded};
 use crate::metrics::Metrics;
+use crate::mounts::Mounts;
 use crate::orphans;
-use crate::queue::{Queue, Scope, Settings};
-use crate::runner::Runner;
+use crate::queue::{Queue, Settings};
+use crate::runner::{Runner, Steady};
 use crate::server::{self, Listener};
 use irods_omero_model::clock::{Clock, SystemClock};
 use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// The time between two removals of jobs that ended long ago.
 const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
+
+/// For how long nothing is removed after the clock was set.
+const AFTER_JUMP: Duration = Duration::from_secs(86_400);
 
 /// An agent that has written nothing for so long was away long enough for its callers to turn to another.
 const AWAY: Duration = Duration::from_secs(60);
@@ -70,15 +75,20 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     };
     let file = loaded.config.state_directory.join("queue.sqlite");
     let was_away = away(&file);
-    let queue = Queue::open(&file, settings, SystemClock.now()).map_err(|e| e.to_string())?;
-    let hold = hold(&queue, was_away, limits.hand_over).await;
+    let queue = open(file, settings).await?;
+    let hold = hold(&queue, was_away, limits.hand_over).await?;
     let listener = Listener::bind(&loaded.config.listen).await?;
     let mut signals = Signals::new().map_err(|e| format!("signals cannot be received: {e}"))?;
     let (end, ending) = watch::channel(false);
     let live = Live::new(path, loaded);
     let metrics = Metrics::default();
-    let runner = Runner::new(queue.clone(), live.clone(), metrics.clone(), hold);
-    let app = App::new(live.clone(), queue.clone(), runner.clone(), metrics.clone(), ending.clone());
+    if let Some(at) = queue.last_success().await.map_err(|e| e.to_string())? {
+        metrics.succeeded(at);
+    }
+    let runner = Runner::new(queue.clone(), live.clone(), metrics.clone(), Mounts::default(), hold);
+    let (damage_in, damage) = watch::channel(None);
+    let app = App::new(live.clone(), queue.clone(), runner.clone(), metrics.clone(), ending.clone(), damage);
+    let checking = tokio::spawn(check(queue.clone(), damage_in));
     let running = tokio::spawn(runner.clone().run());
     let sessions = tokio::spawn(runner.clone().keep_sessions());
     let retention = tokio::spawn(retain(queue.clone(), live.clone()));
@@ -86,8 +96,15 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     let answering = tokio::spawn(server::serve(listener, api::router(app), live.clone(), metrics, ending));
     notify(&[NotifyState::Ready]);
     tracing::info!(act = "start", version = env!("CARGO_PKG_VERSION"));
-    while signals.reload_or_end().await {
-        reload(&live);
+    loop {
+        match signals.next().await {
+            Wish::Reload => reload(&live),
+            Wish::Drain(draining) => {
+                runner.drain(draining);
+                notify(&[NotifyState::Status(if draining { "Takes nothing new" } else { "" })]);
+            }
+            Wish::End => break,
+        }
     }
     let stop = live.get().config.limits.stop;
     let micros = u32::try_from((stop + STOP_SLACK).as_micros()).unwrap_or(u32::MAX);
@@ -97,10 +114,45 @@ async fn serve(path: &Path, loaded: Loaded) -> Result<(), String> {
     runner.stop(stop).await;
     let _ = end.send(true); // nobody listens any more if the server has ended
     let _ = timeout(STOP_SLACK, answering).await; // who is still connected is cut off
-    for task in [running, sessions, retention, watchdog] {
+    for task in [running, sessions, retention, watchdog, checking] {
         task.abort();
     }
     Ok(())
+}
+
+/// How much longer systemd is asked to wait, each time, while the queue is opened.
+const START_SLACK: Duration = Duration::from_secs(60);
+
+/// The longest the queue may take to be opened, as far as systemd goes: a long one of a version before is made anew.
+const LONGEST_START: Duration = Duration::from_secs(3_600);
+
+/// Opens the queue, and has systemd wait meanwhile.
+async fn open(file: PathBuf, settings: Settings) -> Result<Queue, String> {
+    let opening = tokio::task::spawn_blocking(move || Queue::open(&file, settings, SystemClock.now()));
+    tokio::pin!(opening);
+    let begun = Instant::now();
+    loop {
+        match timeout(START_SLACK / 3, &mut opening).await {
+            Ok(opened) => {
+                return opened
+                    .map_err(|e| format!("the queue cannot be opened: {e}"))?
+                    .map_err(|e| e.to_string());
+            }
+            Err(_) if begun.elapsed() < LONGEST_START => {
+                let micros = u32::try_from(START_SLACK.as_micros()).unwrap_or(u32::MAX);
+                notify(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status("Opens the queue")]);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Looks through the file of the queue once, beside the work.
+async fn check(queue: Queue, damage: watch::Sender<Option<String>>) {
+    if let Err(why) = queue.check().await {
+        tracing::error!(act = "check", failed = why);
+        let _ = damage.send(Some(why)); // nobody asks any more
+    }
 }
 
 /// How long ago an agent last wrote in the queue.
@@ -111,18 +163,22 @@ fn away(file: &Path) -> Duration {
     last.and_then(|last| last.elapsed().ok()).unwrap_or_default()
 }
 
-/// How long the jobs of before are held: while the agent was away callers may have given them to others.
-async fn hold(queue: &Queue, was_away: Duration, hand_over: Duration) -> Duration {
-    let open = match queue.counts(Scope::default()).await {
-        Ok(counts) => counts.iter().filter(|(state, _)| !state.is_final()).map(|(_, count)| count).sum(),
-        Err(_) => 1_u64,
-    };
-    if was_away < AWAY || open == 0 {
-        return Duration::ZERO;
+/// How long those jobs of before are held that another agent may have: while this one was away callers may have given them
+/// to it, and cancel them here as soon as they are heard of. What counts by the clock does not count while it was away.
+async fn hold(queue: &Queue, was_away: Duration, hand_over: Duration) -> Result<Duration, String> {
+    if was_away < AWAY {
+        return Ok(Duration::ZERO);
     }
     let (away_for, seconds) = (was_away.as_secs(), hand_over.as_secs());
-    tracing::info!(act = "hold", jobs = open, away_for, seconds, "their callers may have others do them");
-    hand_over
+    let shift = i64::try_from(away_for).unwrap_or(i64::MAX);
+    queue.clock_was_set(shift, SystemClock.now()).await.map_err(|e| e.to_string())?;
+    tracing::info!(
+        act = "hold",
+        away_for,
+        seconds,
+        "jobs of callers that have other agents wait for so long"
+    );
+    Ok(hand_over)
 }
 
 /// Makes sure that no other agent uses the state directory.
@@ -142,6 +198,10 @@ fn lock(directory: &Path) -> Result<File, String> {
         .map_err(|e| about("cannot be written to", &e))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| format!("another agent runs with the state directory {}", directory.display()))?;
+    // For `drain`, which asks this process.
+    file.set_len(0)
+        .and_then(|()| (&file).write_all(std::process::id().to_string().as_bytes()))
+        .map_err(|e| about("cannot be written to", &e))?;
     Ok(file)
 }
 
@@ -177,8 +237,20 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
+/// What a signal asks for.
+enum Wish {
+    /// To read the configuration again.
+    Reload,
+    /// To start nothing new from now on, or to do so again.
+    Drain(bool),
+    /// To end.
+    End,
+}
+
 struct Signals {
     reload: Signal,
+    drain: Signal,
+    undo_drain: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -187,24 +259,35 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
+            drain: signal(SignalKind::user_defined1())?,
+            undo_drain: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    /// True for the signal to read the configuration again, false for one to end.
-    async fn reload_or_end(&mut self) -> bool {
+    async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.reload.recv() => true,
-            _ = self.terminate.recv() => false,
-            _ = self.interrupt.recv() => false,
+            _ = self.reload.recv() => Wish::Reload,
+            _ = self.drain.recv() => Wish::Drain(true),
+            _ = self.undo_drain.recv() => Wish::Drain(false),
+            _ = self.terminate.recv() => Wish::End,
+            _ = self.interrupt.recv() => Wish::End,
         }
     }
 }
 
 /// Removes what ended long ago.
 async fn retain(queue: Queue, live: Live) {
+    let mut clock = Steady::new(SystemClock.now());
     loop {
+        // A clock that was set is looked at for some time before it is believed.
+        if clock.jump(SystemClock.now()).is_some() {
+            tracing::warn!(act = "retain", "the clock was set: nothing is removed for a day");
+            sleep(AFTER_JUMP).await;
+            clock = Steady::new(SystemClock.now());
+            continue;
+        }
         let age = live.get().config.limits.retention.as_secs();
         loop {
             match queue.prune(SystemClock.now().saturating_sub(age)).await {

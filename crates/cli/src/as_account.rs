@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The hidden command by which the program is started anew.
@@ -103,6 +103,17 @@ fn roots_own(config: &Path) -> Option<File> {
     (about.is_file() && about.nlink() == 1 && is_roots(&about)).then_some(file)
 }
 
+/// This program; by its first word where no /proc is mounted.
+fn program() -> io::Result<OsString> {
+    let named = || std::env::args_os().next().map(PathBuf::from);
+    match (std::env::current_exe(), named()) {
+        (Ok(path), _) => Ok(path.into_os_string()),
+        (Err(_), Some(name)) if name.components().count() == 1 => Ok(name.into_os_string()),
+        (Err(_), Some(name)) => Ok(fs::canonicalize(name)?.into_os_string()),
+        (Err(why), None) => Err(why),
+    }
+}
+
 fn run(account: Option<&Account>, opened: Option<File>, line: &[OsString]) -> io::Result<Answer> {
     let groups = |of: &[u32]| of.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let mut words: Vec<OsString> = vec![COMMAND.into()];
@@ -117,7 +128,7 @@ fn run(account: Option<&Account>, opened: Option<File>, line: &[OsString]) -> io
     words.extend(opened.is_some().then(|| "--opened".into()));
     words.push("--".into());
     words.extend_from_slice(line);
-    let program = std::env::current_exe()?.into_os_string();
+    let program = program()?;
     let prepare = |command: &mut std::process::Command| {
         command.env_clear().current_dir("/");
     };
@@ -149,7 +160,8 @@ impl Asked {
     pub fn become_it(&self) -> Result<(), StayError> {
         let uid = self.uid;
         let refused = |why: io::Error| StayError::Refused { uid, why };
-        if fs::read_dir("/proc/self/task").map_err(refused)?.count() != 1 {
+        // Where no /proc is mounted it cannot be told; this is called before any thread is made.
+        if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() != 1) {
             return Err(StayError::Threads(uid));
         }
         if uid == 0 {

@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::json;
 use std::fs;
-use support::{TestAgent, outcomes, wait_until};
+use support::{TOKEN, TestAgent, outcomes, request, wait_until};
 
 /// Stops the import at a point; gives when it is there.
 fn until_import_is_at(agent: &TestAgent, point: &str) {
@@ -86,13 +86,20 @@ fn killed_with_a_job_queued_waiting_or_done_nothing_is_lost_and_nothing_done_aga
 }
 
 #[test]
-fn an_agent_that_was_away_holds_its_jobs_until_their_callers_can_have_cancelled_them() {
+fn an_agent_that_was_away_holds_what_another_may_have_until_it_can_be_cancelled_and_nothing_else() {
     let mut agent = TestAgent::new();
     agent.config["limits"]["hand_over_in_seconds"] = json!(4);
     agent.omero_down();
     agent.start();
-    let ids: Vec<String> = (1..3)
-        .map(|n| agent.submit(&agent.body(&format!("k{n}"), n, &[agent.image(&format!("{n}.tif"))])))
+    // As the plugin submits where it knows of two agents, and where this is its only one.
+    let ids: Vec<String> = (1..4)
+        .map(|n| {
+            let body = agent.body(&format!("k{n}"), n, &[agent.image(&format!("{n}.tif"))]).to_string();
+            let head = format!("Connection: close\r\nIrods-Omero-Agents: {}\r\n", if n < 3 { 2 } else { 1 });
+            let plain = request("POST", "/v1/jobs", Some(TOKEN), &body);
+            let answer = agent.send(&plain.replacen("Connection: close\r\n", &head, 1));
+            answer.json()["id"].as_str().unwrap().to_owned()
+        })
         .collect();
     agent.kill();
     agent.omero_up();
@@ -109,8 +116,10 @@ fn an_agent_that_was_away_holds_its_jobs_until_their_callers_can_have_cancelled_
     assert!(agent.log().contains("act=\"hold\""), "{}", agent.log());
     let cancelled = agent.post(&format!("/v1/jobs/{}/cancel", ids[0]), &serde_json::Value::Null);
     assert_eq!(cancelled.json()["state"], "cancelled", "it does not run yet");
-    assert_eq!(outcomes(&agent.wait_for(&ids[1], "done")), ["imported"]);
-    assert_eq!(agent.omero.count("images"), 1);
+    assert_eq!(outcomes(&agent.wait_for(&ids[2], "done")), ["imported"]);
+    let (own, shared) = (agent.job(&ids[2])["started"].clone(), agent.wait_for(&ids[1], "done"));
+    assert!(own.as_u64() < shared["started"].as_u64(), "{own}: {shared}");
+    assert_eq!(agent.omero.count("images"), 2);
 }
 
 #[test]

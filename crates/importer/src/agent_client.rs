@@ -46,12 +46,17 @@ const MAX_PAGES: usize = 1_000;
 pub struct Client<'a> {
     agent: &'a AgentSettings,
     timeout: Duration,
+    /// How many agents there are, where that is known: an only one need not fear that another has its work.
+    agents: Option<usize>,
     connection: OnceCell<Connection>,
 }
 
 /// The agents of the configuration.
 pub fn all(agents: &AgentMode) -> Agents<'_> {
-    let client = |agent| Box::new(Client::new(agent, agents.timeout)) as Box<dyn Agent>;
+    let number = agents.agents.len();
+    let client = |agent| {
+        Box::new(Client { agents: Some(number), ..Client::new(agent, agents.timeout) }) as Box<dyn Agent>
+    };
     let clients = agents.agents.iter().map(client).collect();
     Agents::new(clients, agents.server.as_deref(), agents.fallback_after)
 }
@@ -74,7 +79,7 @@ struct Answer {
 impl<'a> Client<'a> {
     /// The agent; nothing is read or opened yet. No request takes longer than `timeout`.
     pub fn new(agent: &'a AgentSettings, timeout: Duration) -> Self {
-        Self { agent, timeout, connection: OnceCell::new() }
+        Self { agent, timeout, agents: None, connection: OnceCell::new() }
     }
 
     fn connection(&self) -> Result<&Connection, AgentError> {
@@ -104,6 +109,10 @@ impl<'a> Client<'a> {
         let connection = self.connection()?;
         let request = connection.http.post(format!("{}{path}", connection.base));
         let request = request.header("content-type", "application/json");
+        let request = match self.agents {
+            Some(number) => request.header("irods-omero-agents", number),
+            None => request,
+        };
         let request = match &connection.authorization {
             Some(authorization) => request.header("authorization", authorization),
             None => request,

@@ -18,7 +18,9 @@ use irods_omero_model::clock::{Clock, SystemClock};
 use irods_omero_model::names::{CollectionId, OmeroName};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
@@ -69,7 +71,12 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     let loaded = app.live.get();
     let limits = &loaded.config.limits;
-    let bytes = receive(&app, &headers, body, limits.body_timeout).await?;
+    if app.runner.is_draining() {
+        let detail = "the agent is to be stopped and takes nothing new: ask again when it is back";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    // Held until the job is on the disk: the same bytes are in memory as text, as values and as what is written.
+    let (bytes, _room) = receive(&app, &headers, body, limits.body_timeout).await?;
     let submit = parse(bytes).await?;
     let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
     if !client.grant.zones.allow(&submit.zone) {
@@ -115,10 +122,22 @@ pub async fn submit(
         // Written anew, so that blanks and the order of keys make no difference.
         body: submit.to_json(),
         caller: client.name.clone(),
+        shared: is_shared(&headers),
         peers: client.scope(),
     };
     let (status, job) = match app.queue.submit(job, now()).await? {
-        Submitted::New(job) => (StatusCode::CREATED, job),
+        Submitted::New(job) => {
+            let (id, caller) = (app.queue.name(job.id), &client.name);
+            tracing::info!(
+                act = "submit",
+                job = id,
+                caller,
+                zone = job.zone,
+                user = job.user,
+                files = job.files
+            );
+            (StatusCode::CREATED, job)
+        }
         Submitted::Same(job) => (StatusCode::OK, job),
         Submitted::Conflict(job) => {
             let detail = format!("job {} has this key, and is about something else", app.queue.name(job.id));
@@ -126,6 +145,19 @@ pub async fn submit(
         }
     };
     Ok((status, Json(shown(&app, job, true).await?)).into_response())
+}
+
+/// How many agents the caller has, as it says itself.
+const AGENTS: &str = "irods-omero-agents";
+
+/// How the plugin begins what it says of itself; one that does not say how many agents it has may have several.
+const PLUGIN: &[u8] = b"irods_rule_engine_plugin_omero/";
+
+/// Whether another agent may be given the same job while this one is away.
+fn is_shared(headers: &HeaderMap) -> bool {
+    let agents = headers.get(AGENTS).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let is_plugin = || headers.get(header::USER_AGENT).is_some_and(|v| v.as_bytes().starts_with(PLUGIN));
+    agents.map_or_else(is_plugin, |agents| agents > 1)
 }
 
 /// The first file that lies below a directory of the agent, and below none of this caller: it would be another caller's.
@@ -144,8 +176,13 @@ fn place(submit: &Submit) -> String {
     parent.map(|path| path.display().into_owned()).unwrap_or_default()
 }
 
-/// The whole body, within its limits.
-async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: Duration) -> Result<Vec<u8>, Problem> {
+/// The whole body, within its limits, and the room it takes.
+async fn receive(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    limit: Duration,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
     let deadline = Instant::now() + limit;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let length: usize = length.unwrap_or(MAX_BODY_BYTES);
@@ -161,10 +198,13 @@ async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: Duration) ->
         )
     };
     let room = u32::try_from(length).unwrap_or(u32::MAX);
-    let _room = timeout_at(deadline, app.room.acquire_many(room)).await.map_err(late)?;
+    let no_room =
+        || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many large bodies at once: try again");
+    let acquired = timeout_at(deadline, Arc::clone(&app.room).acquire_many_owned(room)).await;
+    let room = acquired.map_err(|_| no_room())?.map_err(|_| no_room())?;
     let collected = timeout_at(deadline, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(late)?;
     match collected {
-        Ok(body) => Ok(body.to_bytes().into()),
+        Ok(body) => Ok((body.to_bytes().into(), room)),
         Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
         Err(e) => Err(bad(format!("the body did not come to its end: {e}"))),
     }
@@ -269,6 +309,7 @@ pub async fn cancel(
     name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
     let id = known(&app, &client, name).await?.id;
+    tracing::info!(act = "cancel", job = app.queue.name(id), caller = client.name);
     let job = match app.queue.cancel(id, client.name.clone(), now()).await?.ok_or_else(Problem::no_job)? {
         Cancelled::Now(job) | Cancelled::Ended(job) => job,
         Cancelled::Running(job) => {
@@ -285,6 +326,7 @@ pub async fn retry(
     name: Named,
 ) -> Result<Json<wire::Job>, Problem> {
     let id = known(&app, &client, name).await?.id;
+    tracing::info!(act = "retry", job = app.queue.name(id), caller = client.name);
     let job = app.queue.retry(id, client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
     Ok(Json(shown(&app, job, false).await?))
 }

@@ -9,6 +9,7 @@ pub use guard::Peer;
 pub use problem::Problem;
 pub use state::App;
 
+use crate::metrics::Now;
 use crate::page;
 use crate::queue::Scope;
 use axum::extract::{MatchedPath, Request, State};
@@ -19,6 +20,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use guard::{Anybody, Gate, Known, Scraper};
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The description of the interface.
 pub const OPENAPI: &str = include_str!("../../openapi.json");
@@ -91,7 +96,7 @@ async fn openapi(_: Anybody) -> Response {
 
 /// Whether the agent lives: it answers.
 async fn healthz(_: Anybody) -> Json<serde_json::Value> {
-    Json(json!({"alive": true}))
+    Json(json!({"alive": true, "version": env!("CARGO_PKG_VERSION")}))
 }
 
 /// Whether what it needs is there.
@@ -104,10 +109,40 @@ async fn readyz(Anybody(app): Anybody) -> Response {
 
 async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem> {
     let counts = app.queue.counts(Scope::default()).await?;
+    let oldest = app.queue.oldest_queued().await?;
     let loaded = app.live.get();
-    let text =
-        app.metrics.text(&counts, loaded.config.servers.keys(), &app.runner.closed(), app.runner.sessions());
+    let config = &loaded.config;
+    let written: BTreeSet<PathBuf> = config
+        .servers
+        .values()
+        .map(|omero| omero.importer.work_directory.clone())
+        .chain([config.state_directory.clone()])
+        .chain(config.repositories.values().cloned())
+        .collect();
+    // A directory that hangs costs its number, not the answer.
+    let free = timeout(STAT, tokio::task::spawn_blocking(move || free_of(written))).await;
+    let hung = app.runner.mounts().hung();
+    let now = Now {
+        counts: &counts,
+        servers: config.servers.keys().collect(),
+        closed: app.runner.closed(),
+        sessions: app.runner.sessions(),
+        oldest_queued: oldest.map(|at| jobs::now().saturating_sub(at)),
+        draining: app.runner.is_draining(),
+        directories: config.roots.iter().map(|root| (root.clone(), hung.contains(root))).collect(),
+        free: free.ok().and_then(Result::ok).unwrap_or_default(),
+    };
+    let text = app.metrics.text(&now);
     let text = text.map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// How long a look at the room in directories may take.
+const STAT: Duration = Duration::from_secs(2);
+
+/// The bytes that may still be written into directories.
+fn free_of(directories: BTreeSet<PathBuf>) -> Vec<(PathBuf, u64)> {
+    let free = |path: &PathBuf| rustix::fs::statvfs(path).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    directories.into_iter().filter_map(|path| free(&path).map(|bytes| (path, bytes))).collect()
 }

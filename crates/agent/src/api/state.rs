@@ -34,6 +34,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// Becomes true when the agent ends.
     pub ending: watch::Receiver<bool>,
+    /// What is wrong with the file of the queue.
+    pub damage: watch::Receiver<Option<String>>,
     findings: Arc<Mutex<Findings>>,
 }
 
@@ -51,9 +53,10 @@ impl App {
         runner: Runner,
         metrics: Metrics,
         ending: watch::Receiver<bool>,
+        damage: watch::Receiver<Option<String>>,
     ) -> Self {
         let (rates, room, findings) = (Arc::default(), Arc::new(Semaphore::new(ROOM)), Arc::default());
-        Self { live, queue, runner, metrics, rates, room, sessions: Arc::default(), ending, findings }
+        Self { live, queue, runner, metrics, rates, room, sessions: Arc::default(), ending, damage, findings }
     }
 
     /// What is found by looking at everything the agent needs, a few seconds old at most: whoever asks often makes
@@ -65,8 +68,26 @@ impl App {
         {
             return Arc::clone(found);
         }
-        let found = Arc::new(probe::all(&self.live.get().config, &self.queue).await);
+        let found = Arc::new(self.look().await);
         *last = Some((Instant::now(), Arc::clone(&found)));
+        found
+    }
+
+    async fn look(&self) -> Vec<Finding> {
+        let mut found = probe::all(&self.live.get().config, &self.queue, self.runner.mounts()).await;
+        // What the probe has found is said once.
+        let closed = self.runner.closed().into_iter();
+        let news: Vec<_> =
+            closed.filter(|(_, why)| found.iter().all(|f| f.why.as_ref() != Some(why))).collect();
+        for (server, why) in news {
+            found.push(Finding::of(format!("imports into {server}"), Err(why)));
+        }
+        let wrong = self.damage.borrow().clone();
+        found.extend(wrong.map(|why| Finding::of("file of the queue".to_owned(), Err(why))));
+        if self.runner.is_draining() {
+            let why = "nothing new is taken: 'irods-omero agent drain' was called; a restart ends it, or 'drain --undo'";
+            found.push(Finding::of("drain".to_owned(), Err(why.to_owned())));
+        }
         found
     }
 }

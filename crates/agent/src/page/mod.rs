@@ -190,7 +190,7 @@ async fn overview(viewer: Viewer, query: Asked<Filters>) -> Result<Response, Fai
 /// What the first page begins with.
 struct Summary {
     counts: crate::queue::Counts,
-    closed: Vec<String>,
+    closed: Vec<(String, String)>,
     running: Vec<Line>,
     waiting: Vec<Line>,
     failed: Vec<Line>,
@@ -286,6 +286,7 @@ async fn retry(viewer: Viewer, name: Named, form: Sent<Csrf>) -> Result<Redirect
     }
     let id = known(&app, &viewer.client, name).await?.id;
     app.queue.retry(id, viewer.client.name.clone(), now()).await?.ok_or_else(Problem::no_job)?;
+    tracing::info!(act = "retry", job = app.queue.name(id), caller = viewer.client.name);
     Ok(Redirect::to(&format!("/jobs/{}", app.queue.name(id))))
 }
 

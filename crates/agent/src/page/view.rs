@@ -90,9 +90,9 @@ pub fn overview(
 }
 
 fn summarize(out: &mut Html, viewer: &Viewer, summary: &Summary) {
-    for server in &summary.closed {
-        html!(out; "<p class=\"banner\" role=\"status\">OMERO '" (server)
-            "' cannot be reached: its jobs stay queued and go on as soon as it answers. <a href=\"/readyz\">What the agent finds</a></p>");
+    for (server, why) in &summary.closed {
+        html!(out; "<p class=\"banner\" role=\"status\">Nothing is imported into OMERO '" (server)
+            "' now: " (why) ". Its jobs stay queued and go on as soon as it works again. <a href=\"/readyz\">What the agent finds</a></p>");
     }
     out.raw("<nav aria-label=\"Jobs by state\"><ul class=\"counts\">");
     for (state, count) in &summary.counts {

@@ -73,6 +73,8 @@ pub struct Job {
     pub next: Option<UnixTime>,
     /// Since when it has been failing for a reason that will pass.
     pub since: Option<UnixTime>,
+    /// How often the agent died while it ran, since it last ended in order.
+    pub crashes: u32,
     /// The number of its newest change; numbers grow over all jobs.
     pub change: u64,
 }
@@ -102,6 +104,8 @@ pub struct NewJob {
     pub files: u32,
     /// The body as it is kept, from which the batch is read again.
     pub body: Vec<u8>,
+    /// Whether the caller may have given it to another agent, or will.
+    pub shared: bool,
     /// Whose jobs the caller sees: one of them with this key is not queued a second time.
     pub peers: Scope,
 }
@@ -251,6 +255,17 @@ impl Queue {
         self.newest.clone()
     }
 
+    /// How many jobs of a queue file run, as an agent that has it open noted last.
+    ///
+    /// # Errors
+    /// A sentence with the file.
+    pub fn running_in(path: &Path) -> Result<u64, String> {
+        let about = |e: rusqlite::Error| format!("{}: {e}", path.display());
+        let readers = read::Readers::open(path).map_err(about)?;
+        let counts = readers.with(|c| read::counts(c, &Scope::default())).map_err(about)?;
+        Ok(counts.iter().find(|(state, _)| *state == JobState::Running).map_or(0, |(_, count)| *count))
+    }
+
     /// Queues a job, or finds it by its key.
     ///
     /// # Errors
@@ -338,6 +353,40 @@ impl Queue {
             Ok(())
         };
         self.writer.write(touch).await
+    }
+
+    /// The clock was set by so many seconds: what is counted from times before goes on as if it had not been.
+    ///
+    /// # Errors
+    /// The queue cannot be written.
+    pub async fn clock_was_set(&self, seconds: i64, now: UnixTime) -> Result<(), QueueError> {
+        self.writer.write(move |w| w.clock_was_set(seconds, now)).await
+    }
+
+    /// Looks through the whole file for damage, beside all else that is asked of it. Gives what is wrong.
+    ///
+    /// # Errors
+    /// What is wrong, with the remedy.
+    pub async fn check(&self) -> Result<(), String> {
+        let path = Arc::clone(&self.path);
+        let check = move || writer::check_beside(&path).map_err(|e| e.to_string());
+        tokio::task::spawn_blocking(check).await.unwrap_or(Ok(()))
+    }
+
+    /// When the job was submitted that has been queued longest; `None` if none is.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn oldest_queued(&self) -> Result<Option<UnixTime>, QueueError> {
+        self.read(read::oldest_queued).await
+    }
+
+    /// When a job was last done some of whose files are in OMERO; `None` if none is kept.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn last_success(&self) -> Result<Option<UnixTime>, QueueError> {
+        self.read(read::last_success).await
     }
 
     /// A job by its number.

@@ -87,7 +87,7 @@ pub struct Filter {
 
 /// The columns [`job_of`] reads.
 pub const COLUMNS: &str = "id, key, caller, zone, server, user, \"group\", collection, place, priority, files, large, failed, state, \
-                           stopping, reason, attempts, submitted, started, ended, next, since, change";
+                           stopping, reason, attempts, submitted, started, ended, next, since, crashes, change";
 
 /// A job from its row.
 pub fn job_of(row: &Row<'_>) -> Result<Job> {
@@ -119,6 +119,7 @@ pub fn job_of(row: &Row<'_>) -> Result<Job> {
         ended: row.get("ended")?,
         next: row.get("next")?,
         since: row.get("since")?,
+        crashes: row.get("crashes")?,
         change: row.get("change")?,
     })
 }
@@ -256,6 +257,31 @@ fn owners(connection: &Connection, scope: &Scope) -> Result<Vec<(String, String)
         .collect::<Result<_>>()?;
     owners.retain(|(zone, caller)| scope.holds(zone, caller));
     Ok(owners)
+}
+
+/// See [`super::Queue::oldest_queued`]. Numbers grow with time, and the index has those of each owner in order.
+pub fn oldest_queued(connection: &Connection) -> Result<Option<UnixTime>> {
+    let mut oldest: Option<UnixTime> = None;
+    let mut first = connection.prepare_cached(
+        "SELECT submitted FROM job INDEXED BY job_state WHERE state = 'queued' AND zone = ?1 AND caller = ?2
+         ORDER BY id LIMIT 1",
+    )?;
+    for (zone, caller) in owners(connection, &Scope::default())? {
+        let found: Option<UnixTime> = first.query_row([zone, caller], |r| r.get(0)).optional()?;
+        oldest = oldest.into_iter().chain(found).min();
+    }
+    Ok(oldest)
+}
+
+/// See [`super::Queue::last_success`].
+pub fn last_success(connection: &Connection) -> Result<Option<UnixTime>> {
+    connection
+        .prepare_cached(
+            "SELECT ended FROM job INDEXED BY job_ended WHERE ended IS NOT NULL AND state = 'done' AND failed < files
+             ORDER BY ended DESC LIMIT 1",
+        )?
+        .query_row([], |r| r.get(0))
+        .optional()
 }
 
 /// Jobs by their newest change, and where to go on.

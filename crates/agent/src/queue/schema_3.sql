@@ -1,4 +1,5 @@
--- Version 3: a job belongs to the caller that submitted it, and a key is a caller's own. Foreign keys are off meanwhile.
+-- Version 3: a job belongs to the caller that submitted it, and a key is a caller's own. `shared`: the caller has other agents
+-- too, which may be given the job. `crashes`: how often the agent died while it ran. Foreign keys are off meanwhile.
 CREATE TABLE job_3 (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     key        TEXT    NOT NULL,
@@ -25,6 +26,8 @@ CREATE TABLE job_3 (
     change     INTEGER NOT NULL,
     place      TEXT    NOT NULL DEFAULT '',
     failed     INTEGER NOT NULL DEFAULT 0,
+    shared     INTEGER NOT NULL DEFAULT 1,
+    crashes    INTEGER NOT NULL DEFAULT 0,
     UNIQUE (zone, key, caller)
 );
 -- Until now only the history said who.
@@ -32,7 +35,7 @@ INSERT INTO job_3 SELECT
     id, key, digest,
     coalesce((SELECT substr(what, 14) FROM history WHERE job = job.id AND what LIKE 'submitted by %' ORDER BY history.id LIMIT 1), ''),
     zone, server, user, "group", collection, priority, files, large, rank, state, stopping, reason, attempts, submitted,
-    started, ended, next, since, change, place, failed FROM job;
+    started, ended, next, since, change, place, failed, 1, 0 FROM job;
 -- No number is given twice.
 DELETE FROM sqlite_sequence WHERE name = 'job_3';
 INSERT INTO sqlite_sequence SELECT 'job_3', seq FROM sqlite_sequence WHERE name = 'job';

@@ -37,6 +37,7 @@ fn job(key: &str, user: &str) -> NewJob {
         files: 1,
         body: format!("body of {key}").into_bytes(),
         caller: "test".to_owned(),
+        shared: false,
         peers: Scope::default(),
     }
 }
@@ -172,7 +173,7 @@ async fn a_job_ends_in_every_way_and_says_so_in_its_history() {
     for (n, end) in [
         done(0),
         End::Refused("no such user".to_owned()),
-        End::Waiting { reason: "down".to_owned(), next: 2_060 },
+        End::Waiting { reason: "down".to_owned(), next: 2_060, counts: true },
         End::Back("the agent ends".to_owned()),
         End::NotNow,
     ]
@@ -195,7 +196,7 @@ async fn what_waits_is_queued_when_its_time_has_come_or_its_server_is_back() {
     let queue = place.open();
     let id = submit(&queue, job("k", "alice")).await;
     take(&queue, turn()).await.unwrap();
-    let end = || End::Waiting { reason: "down".to_owned(), next: 2_060 };
+    let end = || End::Waiting { reason: "down".to_owned(), next: 2_060, counts: true };
     queue.finish(id, end(), String::new(), 2_000).await.unwrap();
     assert_eq!(queue.promote(2_059, 86_400).await.unwrap(), Some(2_060));
     assert_eq!((state(&queue, id).await, take(&queue, turn()).await), (Waiting, None));
@@ -504,4 +505,155 @@ async fn a_queue_of_the_version_before_is_made_anew_with_all_that_is_in_it() {
     // What belongs to a job goes with it.
     assert_eq!(queue.prune(9_999).await.unwrap(), 1);
     assert_eq!(queue.history(taken.job.id).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn jobs_that_have_ended_never_make_the_queue_full() {
+    let mut place = place();
+    place.settings.max_bytes = 400_000;
+    let queue = place.open();
+    let mut last = None;
+    for n in 0..200 {
+        let big = NewJob { body: vec![b'x'; 10_000], ..job(&format!("k{n}"), "alice") };
+        let id = submit(&queue, big).await;
+        queue.cancel(id, "test".to_owned(), 1_000 + n).await.unwrap();
+        last = Some(id);
+    }
+    assert!(queue.find("k0".to_owned(), Scope::default()).await.unwrap().is_none(), "the oldest went");
+    assert_eq!(state(&queue, last.unwrap()).await, CancelledState);
+}
+
+#[tokio::test]
+async fn a_run_that_was_none_costs_its_user_no_turn_and_no_age() {
+    let place = place();
+    let queue = place.open();
+    for n in 0..3 {
+        submit(&queue, job(&format!("a{n}"), "alice")).await;
+        submit(&queue, NewJob { files: 5_000, ..job(&format!("b{n}"), "bob") }).await;
+    }
+    let first = queue.take(turn(), 2_000).await.unwrap().unwrap().job;
+    queue.finish(first.id, done(0), String::new(), 2_000).await.unwrap();
+    let second = queue.take(turn(), 2_000).await.unwrap().unwrap().job;
+    assert_ne!(first.user, second.user);
+    // The server was away: the same user is next again.
+    let away = || End::Waiting { reason: "away".to_owned(), next: 2_001, counts: false };
+    let waiting = queue.finish(second.id, away(), String::new(), 2_000).await.unwrap().unwrap();
+    assert_eq!((waiting.state, waiting.since), (Waiting, None));
+    assert_eq!(queue.take(turn(), 2_002).await.unwrap().unwrap().job.user, second.user);
+}
+
+#[tokio::test]
+async fn a_job_the_agent_dies_of_again_and_again_lets_others_pass() {
+    let place = place();
+    let mut waits = Vec::new();
+    submit(&place.open(), job("k", "alice")).await;
+    for n in 0..6 {
+        let queue = place.open();
+        queue.promote(1_000_000, 86_400).await.unwrap();
+        let taken = queue.take(turn(), 1_000).await.unwrap().unwrap();
+        drop(queue);
+        // The agent is killed: the next one finds it running.
+        let queue = Queue::open(&place.path(), place.settings, 1_000).unwrap();
+        let job = queue.get(taken.job.id).await.unwrap().unwrap();
+        assert_eq!(job.crashes, n + 1);
+        waits.push(job.next.map(|next| next - 1_000));
+    }
+    assert_eq!(waits, [None, None, Some(15), Some(30), Some(60), Some(120)]);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_by_weeks_neither_ages_jobs_nor_has_them_stand_back() {
+    let place = place();
+    let queue = place.open();
+    let weeks = 21 * 86_400;
+    let id = submit(&queue, job("old", "alice")).await;
+    let taken = queue.take(turn(), 1_000).await.unwrap().unwrap();
+    let end = End::Waiting { reason: "no".to_owned(), next: 1_001, counts: true };
+    queue.finish(taken.job.id, end, String::new(), 1_000).await.unwrap();
+    queue.clock_was_set(weeks, 1_000 + 21 * 86_400).await.unwrap();
+    assert_eq!(queue.get(id).await.unwrap().unwrap().since, Some(1_000 + 21 * 86_400));
+    // And back: what was noted ahead is of now.
+    queue.submit(job("ahead", "bob"), 9_000_000).await.unwrap();
+    queue.clock_was_set(-weeks, 1_000).await.unwrap();
+    assert_eq!(queue.get(id).await.unwrap().unwrap().since, Some(1_000));
+    queue.submit(NewJob { files: 100_000, ..job("long", "bob") }, 1_000).await.unwrap();
+    queue.submit(job("later", "bob"), 1_000 + 3_700).await.unwrap();
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.push(take(&queue, turn()).await.unwrap());
+    }
+    assert_eq!(order.last().map(String::as_str), Some("later"), "{order:?}");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_queue_gives_no_number_again() {
+    let place = place();
+    let copy = place.dir.path().join("copy");
+    {
+        let queue = place.open();
+        submit(&queue, job("before", "alice")).await;
+    }
+    let other = rusqlite::Connection::open(place.path()).unwrap();
+    other.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    drop(other);
+    let (lost, cursor) = {
+        let queue = place.open();
+        let id = submit(&queue, job("after the copy", "alice")).await;
+        (id, queue.changes(0, Scope::default(), 9).await.unwrap().0)
+    };
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", place.path().display())); // not all are there
+    }
+    std::fs::rename(&copy, place.path()).unwrap();
+    let queue = Queue::open(&place.path(), place.settings, 2_000_000_000).unwrap();
+    let new = submit(&queue, job("new", "alice")).await;
+    assert!(new.0 > lost.0 + 1_000, "{new:?} {lost:?}");
+    let (_, changed) = queue.changes(cursor, Scope::default(), 9).await.unwrap();
+    assert!(changed.iter().any(|j| j.id == new), "a caller's cursor of before misses nothing");
+}
+
+#[tokio::test]
+async fn jobs_that_another_agent_may_have_wait_and_the_others_start() {
+    let place = place();
+    let queue = place.open();
+    submit(&queue, NewJob { shared: true, ..job("shared", "alice") }).await;
+    submit(&queue, job("own", "alice")).await;
+    let held = || Turn { not_shared: true, ..turn() };
+    assert_eq!(take(&queue, held()).await.as_deref(), Some("own"));
+    assert_eq!(take(&queue, held()).await, None);
+    assert_eq!(take(&queue, turn()).await.as_deref(), Some("shared"));
+}
+
+#[tokio::test]
+async fn whether_a_job_is_large_is_decided_once() {
+    let mut place = place();
+    let id = submit(&place.open(), NewJob { files: 20, ..job("k", "alice") }).await;
+    place.settings.large_files = 100;
+    let queue = place.open();
+    assert!(queue.get(id).await.unwrap().unwrap().large);
+    let taken = queue.take(Turn { large: 1, ..turn() }, 2_000).await.unwrap().unwrap();
+    // What was counted when it started is taken away when it ends.
+    queue.finish(taken.job.id, done(0), String::new(), 2_000).await.unwrap();
+    submit(&queue, NewJob { files: 200, ..job("next", "alice") }).await;
+    assert_eq!(take(&queue, Turn { large: 1, ..turn() }).await.as_deref(), Some("next"));
+}
+
+#[tokio::test]
+async fn the_oldest_queued_job_and_the_last_success_are_known() {
+    let place = place();
+    let queue = place.open();
+    assert_eq!((queue.oldest_queued().await.unwrap(), queue.last_success().await.unwrap()), (None, None));
+    for (key, zone, at) in [("a", "zone1", 500), ("b", "zone2", 400), ("c", "zone1", 600)] {
+        queue.submit(NewJob { zone: zone.to_owned(), ..job(key, "alice") }, at).await.unwrap();
+    }
+    assert_eq!(queue.oldest_queued().await.unwrap(), Some(400));
+    for failed in [0, 1] {
+        let taken = queue.take(turn(), 2_000).await.unwrap().unwrap();
+        queue.finish(taken.job.id, done(failed), String::new(), 2_000 + u64::from(failed)).await.unwrap();
+    }
+    assert_eq!(
+        queue.last_success().await.unwrap(),
+        Some(2_000),
+        "one of whose files none is there is no success"
+    );
 }

@@ -7,7 +7,7 @@ use irods_omero_importer::wire::JobState;
 use irods_omero_model::clock::UnixTime;
 use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// What became of a submission.
@@ -32,6 +32,12 @@ pub struct Turn {
     pub large: u32,
     /// Jobs that may not be started now.
     pub not: BTreeSet<JobId>,
+    /// Servers and users no job may be started for.
+    pub paused: BTreeSet<(String, String)>,
+    /// How many of the running jobs of a server and user do not count: they hang.
+    pub stuck: BTreeMap<(String, String), u32>,
+    /// Whether jobs are left that another agent may have as well.
+    pub not_shared: bool,
 }
 
 /// A job that was started.
@@ -61,6 +67,8 @@ pub enum End {
         reason: String,
         /// When.
         next: UnixTime,
+        /// Whether the fault may be its own. Else it costs its user no turn, and its age does not grow by it.
+        counts: bool,
     },
     /// It was not tried, or broken off by the agent, and is queued again; what the history says.
     Back(String),
@@ -167,8 +175,12 @@ impl Memory {
     /// The accounts that may start a job, the one whose turn it is first.
     fn turns(&self, turn: &Turn) -> Vec<Account> {
         let may = |(server, _, user): &&Account| {
+            let account = (server.clone(), user.clone());
+            let stuck = turn.stuck.get(&account).copied().unwrap_or_default();
+            let running = self.running.get(&account).copied().unwrap_or_default();
             !turn.closed.contains(server)
-                && self.running.get(&(server.clone(), user.clone())).is_none_or(|n| *n < turn.per_user)
+                && !turn.paused.contains(&account)
+                && running.saturating_sub(stuck) < turn.per_user
         };
         let mut accounts: Vec<Account> = self.queued.keys().filter(may).cloned().collect();
         accounts.sort_by_cached_key(|(server, zone, user)| {
@@ -182,6 +194,11 @@ impl Memory {
 /// How many files weigh as much as starting the importer.
 const FILES_OF_A_START: u64 = 100;
 
+/// What a run of a job weighs.
+fn weight_of(job: &Job) -> u64 {
+    FILES_OF_A_START + u64::from(job.files)
+}
+
 /// For each so many files a job stands one second further back among those of its user, but never more than an hour: a
 /// short batch overtakes a long one, and no long one waits for ever.
 const FILES_A_SECOND: u64 = 10;
@@ -189,6 +206,16 @@ const LONGEST_HANDICAP: u64 = 3_600;
 
 /// How many jobs are removed in one transaction.
 const PRUNED_AT_ONCE: usize = 500;
+
+/// How many jobs that have ended are removed at a time where room is needed.
+const REMOVED_FOR_ROOM: usize = 20;
+
+/// From how many deaths of the agent on a job waits before it is started again: it may be what the agent dies of.
+const CRASHES: u32 = 3;
+
+/// The first of those waits, in seconds; each is twice the one before, up to the last.
+const CRASH_WAIT: u64 = 15;
+const LONGEST_CRASH_WAIT: u64 = 1_800;
 
 /// How much longer than the jobs their throughput is kept, in seconds.
 const THROUGHPUT_KEPT: u64 = 31 * 86_400;
@@ -226,7 +253,7 @@ impl Writing<'_> {
         job.change = self.next_change();
         self.run(
             "UPDATE job SET state = ?2, stopping = ?3, reason = ?4, attempts = ?5, started = ?6, ended = ?7, next = ?8,
-                            since = ?9, change = ?10, failed = ?11
+                            since = ?9, change = ?10, failed = ?11, crashes = ?12
              WHERE id = ?1",
             params![
                 job.id.0,
@@ -240,6 +267,7 @@ impl Writing<'_> {
                 job.since,
                 job.change,
                 job.failed,
+                job.crashes,
             ],
         )?;
         self.memory.moved(&job, Some(from), job.state);
@@ -270,8 +298,8 @@ impl Writing<'_> {
         let handicap = (u64::from(new.files) / FILES_A_SECOND).min(LONGEST_HANDICAP);
         self.run(
             "INSERT INTO job (key, digest, zone, server, user, \"group\", collection, priority, files, large, rank,
-                              state, submitted, change, place, caller)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued', ?12, ?13, ?14, ?15)",
+                              state, submitted, change, place, caller, shared)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued', ?12, ?13, ?14, ?15, ?16)",
             params![
                 new.key,
                 digest.as_slice(),
@@ -288,6 +316,7 @@ impl Writing<'_> {
                 change,
                 new.place,
                 new.caller,
+                new.shared,
             ],
         )?;
         let id = JobId(self.connection.last_insert_rowid());
@@ -316,6 +345,7 @@ impl Writing<'_> {
             ended: None,
             next: None,
             since: None,
+            crashes: 0,
             change,
         };
         self.memory.moved(&job, None, JobState::Queued);
@@ -323,16 +353,32 @@ impl Writing<'_> {
     }
 
     /// Why no more jobs are taken, if so. An eighth of the file is kept free for what has to be written of the jobs
-    /// that are in it.
-    fn full(&self) -> Result<Option<String>> {
+    /// that are in it. What has ended goes before anything is turned away.
+    fn full(&mut self) -> Result<Option<String>> {
         if self.memory.open >= self.settings.max_open {
             return Ok(Some(format!("{} jobs are queued", self.memory.open)));
         }
+        let most = self.settings.max_bytes / 8 * 7;
+        let used = self.make_room(most)?;
+        Ok((used >= most).then(|| format!("{used} bytes of {}", self.settings.max_bytes)))
+    }
+
+    /// How many bytes of the file are in use.
+    fn used(&self) -> Result<u64> {
         let number = |sql| self.connection.prepare_cached(sql)?.query_row([], |r| r.get::<_, u64>(0));
         let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-        let used = pages * number("PRAGMA page_size")?;
-        let most = self.settings.max_bytes / 8 * 7;
-        Ok((used >= most).then(|| format!("{used} bytes of {}", self.settings.max_bytes)))
+        Ok(pages * number("PRAGMA page_size")?)
+    }
+
+    /// Removes jobs that have ended, the longest ended first, until less of the file is in use than so many bytes or none
+    /// is left. Gives how many bytes are in use.
+    fn make_room(&mut self, most: u64) -> Result<u64> {
+        loop {
+            let used = self.used()?;
+            if used < most || self.remove_ended(UnixTime::MAX, REMOVED_FOR_ROOM)? == 0 {
+                return Ok(used);
+            }
+        }
     }
 
     /// See [`super::Queue::take`].
@@ -340,7 +386,7 @@ impl Writing<'_> {
         for account in self.memory.turns(turn) {
             if let Some(job) = self.best_of(&account, turn)? {
                 let body = read::blob(self.connection, "SELECT json FROM body WHERE job = ?1", job.id)?;
-                let weight = FILES_OF_A_START + u64::from(job.files);
+                let weight = weight_of(&job);
                 self.memory.zones.charge(&account.1, weight);
                 self.memory.users.charge(&(account.1.clone(), account.2.clone()), weight);
                 let attempts = job.attempts + 1;
@@ -373,6 +419,9 @@ impl Writing<'_> {
             let not: Vec<String> = turn.not.iter().map(|id| id.0.to_string()).collect();
             let _ = write!(sql, " AND id NOT IN ({})", not.join(",")); // a String takes everything
         }
+        if turn.not_shared {
+            sql.push_str(" AND shared = 0");
+        }
         sql.push_str(" ORDER BY priority DESC, rank LIMIT 1");
         self.connection.prepare_cached(&sql)?.query_row([server, zone, user], job_of).optional()
     }
@@ -382,7 +431,13 @@ impl Writing<'_> {
         let Some(job) = read::get(self.connection, id)?.filter(|j| j.state == JobState::Running) else {
             return Ok(None);
         };
-        let plain = Job { stopping: false, reason: None, next: None, ..job };
+        if matches!(end, End::NotNow | End::Back(_) | End::Waiting { counts: false, .. }) {
+            let weight = weight_of(&job);
+            self.memory.zones.refund(&job.zone, weight);
+            self.memory.users.refund(&(job.zone.clone(), job.user.clone()), weight);
+        }
+        self.make_room(self.settings.max_bytes / 16 * 15)?;
+        let plain = Job { stopping: false, reason: None, next: None, crashes: 0, ..job };
         let after = match end {
             End::Waiting { .. } | End::Back(_) | End::NotNow if job.stopping => {
                 self.note(id, now, "ended as asked")?;
@@ -400,9 +455,9 @@ impl Writing<'_> {
                 self.note(id, now, &format!("refused: {reason}"))?;
                 Job { state: JobState::Refused, reason: Some(reason.clone()), ended: Some(now), ..plain }
             }
-            End::Waiting { reason, next } => {
+            End::Waiting { reason, next, counts } => {
                 self.note(id, now, &format!("waits: {reason}"))?;
-                let since = Some(job.since.unwrap_or(now));
+                let since = if *counts { Some(job.since.unwrap_or(now)) } else { job.since };
                 Job {
                     state: JobState::Waiting,
                     reason: Some(reason.clone()),
@@ -499,8 +554,10 @@ impl Writing<'_> {
             .query_row([], |r| r.get(0))
     }
 
-    /// Queues again what was running when the agent ended.
+    /// Queues again what was running when the agent ended, and sets right what a clock that was ahead has left.
     pub fn recover(&mut self, now: UnixTime) -> Result<usize> {
+        // Numbers of changes start above all that were given before, also by a queue of which this is an older copy.
+        self.memory.change = self.memory.change.max(now << 20);
         let running: Vec<Job> = self
             .connection
             .prepare(&format!("SELECT {COLUMNS} FROM job WHERE state = 'running'"))?
@@ -509,27 +566,60 @@ impl Writing<'_> {
         for job in &running {
             let what =
                 "the agent ended while it ran: OMERO is asked what is there before anything is imported";
-            self.finish(job.id, &End::Back(what.to_owned()), "", now)?;
+            let crashes = job.crashes + 1;
+            let end = match crashes.checked_sub(CRASHES) {
+                None => End::Back(what.to_owned()),
+                Some(more) => {
+                    let wait = CRASH_WAIT.saturating_mul(1 << more.min(16)).min(LONGEST_CRASH_WAIT);
+                    let reason = format!("the agent ended {crashes} times while it ran");
+                    End::Waiting { reason, next: now + wait, counts: false }
+                }
+            };
+            self.finish(job.id, &end, "", now)?;
+            self.run("UPDATE job SET crashes = ?2 WHERE id = ?1", params![job.id.0, crashes])?;
         }
+        self.clock_was_set(0, now)?;
         Ok(running.len())
+    }
+
+    /// See [`super::Queue::clock_was_set`].
+    pub fn clock_was_set(&mut self, seconds: i64, now: UnixTime) -> Result<()> {
+        let open = "state IN ('queued', 'running', 'waiting')";
+        if seconds != 0 {
+            self.run(
+                &format!("UPDATE job SET since = max(since + ?1, 0) WHERE {open} AND since IS NOT NULL"),
+                [seconds],
+            )?;
+        }
+        self.run(&format!("UPDATE job SET since = ?1 WHERE {open} AND since > ?1"), [now])?;
+        let latest = now.saturating_add(LONGEST_HANDICAP);
+        self.run(&format!("UPDATE job SET rank = ?1 WHERE {open} AND rank > ?1"), [latest])?;
+        Ok(())
     }
 
     /// See [`super::Queue::prune`].
     pub fn prune(&mut self, before: UnixTime) -> Result<usize> {
-        let old: HashSet<i64> = self
-            .connection
-            .prepare_cached("SELECT id FROM job WHERE ended < ?1 ORDER BY ended LIMIT ?2")?
-            .query_map(params![before, PRUNED_AT_ONCE], |r| r.get(0))?
-            .collect::<Result<_>>()?;
-        for id in &old {
-            self.run("DELETE FROM job WHERE id = ?1", [id])?;
-        }
+        let removed = self.remove_ended(before, PRUNED_AT_ONCE)?;
         let hour = before.saturating_sub(THROUGHPUT_KEPT) / 3_600;
         self.run("DELETE FROM throughput WHERE hour < ?1", [hour])?;
         // Gives pages back one row at a time.
         let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
+        Ok(removed)
+    }
+
+    /// Removes jobs that ended before a time, the longest ended first.
+    fn remove_ended(&mut self, before: UnixTime, most: usize) -> Result<usize> {
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        let old: HashSet<i64> = self
+            .connection
+            .prepare_cached("SELECT id FROM job WHERE ended < ?1 ORDER BY ended LIMIT ?2")?
+            .query_map(params![before, most], |r| r.get(0))?
+            .collect::<Result<_>>()?;
+        for id in &old {
+            self.run("DELETE FROM job WHERE id = ?1", [id])?;
+        }
         Ok(old.len())
     }
 

@@ -3,7 +3,7 @@
 use super::write::{Memory, Writing};
 use super::{OpenError, QueueError, Settings};
 use irods_omero_model::clock::UnixTime;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -15,6 +15,12 @@ const SCHEMAS: [&str; 3] =
 
 /// The version of the schema.
 const VERSION: i64 = 3;
+
+/// A file up to so many bytes is looked through before anything else; a longer one beside the work.
+const CHECKED_AT_START: u64 = 64 << 20;
+
+/// By how much the numbers of jobs go on above those of a copy.
+const COPY_GAP: i64 = 1 << 32;
 
 /// How many acts share one commit at most.
 const GROUP: usize = 1_024;
@@ -100,7 +106,10 @@ pub fn open(path: &Path, settings: Settings, now: UnixTime) -> Result<Opened, Op
     let wrong = |e: rusqlite::Error| open_error(path, &e);
     let mut connection = Connection::open(path).map_err(wrong)?;
     prepare(&connection).map_err(wrong)?;
-    check(path, &connection)?;
+    // Of a long file only what is read of it now: the rest is looked through beside the work.
+    if connection.path().and_then(|p| std::fs::metadata(p).ok()).is_none_or(|m| m.len() <= CHECKED_AT_START) {
+        check(path, &connection)?;
+    }
     let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(wrong)?;
     if version > VERSION {
         let path = path.display().to_string();
@@ -109,6 +118,7 @@ pub fn open(path: &Path, settings: Settings, now: UnixTime) -> Result<Opened, Op
     if version < VERSION {
         upgrade(&mut connection, version, now).map_err(wrong)?;
     }
+    mark(path, &connection, version < VERSION).map_err(wrong)?;
     limit(&connection, &settings).map_err(wrong)?;
     let epoch = connection
         .query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |r| r.get(0))
@@ -174,6 +184,36 @@ fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
         return Ok(());
     }
     Err(OpenError::Damaged { path: path.display().to_string(), why: said })
+}
+
+/// Looks through the whole file, on a connection of its own.
+pub fn check_beside(path: &Path) -> Result<(), OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| open_error(path, &e))?;
+    check(path, &connection)
+}
+
+/// The file beside the queue that has the queue's own mark.
+fn mark_file(path: &Path) -> PathBuf {
+    path.with_extension("mark")
+}
+
+/// Marks file and queue anew at each start. Where the marks differ this is a copy of an earlier state of the queue, or of
+/// another one: the numbers of jobs that were given since must not be given again, so that they begin far above.
+fn mark(path: &Path, connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    let inside: Option<String> =
+        connection.query_row("SELECT value FROM meta WHERE name = 'mark'", [], |r| r.get(0)).optional()?;
+    let outside = std::fs::read_to_string(mark_file(path)).ok();
+    if !is_new && inside != outside {
+        tracing::warn!(act = "restore", queue = %path.display(), "it is a copy: its numbers of jobs go on far above");
+        connection.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'job'", [COPY_GAP])?;
+    }
+    let new: String = connection.query_row("SELECT lower(hex(randomblob(16)))", [], |r| r.get(0))?;
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('mark', ?1)", [&new])?;
+    if let Err(error) = std::fs::write(mark_file(path), new) {
+        tracing::warn!(act = "mark", queue = %path.display(), failed = %error);
+    }
+    Ok(())
 }
 
 fn upgrade(connection: &mut Connection, version: i64, now: UnixTime) -> rusqlite::Result<()> {
