@@ -10,6 +10,7 @@
 //
 // The cases `burst` and `connections` are COUNT puts into one watched collection, by one connection or by a hundred;
 // `sweep` is one sweep of a collection of COUNT new data objects, which the server lists in its pages of 256 rows.
+// In `exceptions` everything that the plugin asks of the server throws (tests/boundary.rs).
 #include "irods_uninstalled.hpp"
 
 #include <irods/dataObjInpOut.h>
@@ -37,6 +38,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <stdexcept>
 
 static long allocations = 0;
 static long server_calls = 0;
@@ -65,6 +67,16 @@ extern "C" void* realloc(void* p, std::size_t n)
 }
 
 // ---- the server's side
+
+// In the case `exceptions` whatever the plugin asks of the server throws, its log included.
+static bool throwing = false;
+static void perhaps_throw()
+{
+    if (throwing) {
+        throw std::runtime_error{"thrown by the server"};
+    }
+}
+
 namespace irods
 {
     exception::~exception() {}
@@ -96,6 +108,7 @@ namespace irods
                                                                                   default_ms_ctx,
                                                                                   std::list<boost::any>&)
     {
+        perhaps_throw();
         return ERROR(SYS_NOT_SUPPORTED, "");
     }
 
@@ -129,6 +142,7 @@ static std::vector<std::pair<std::string, long>> delayed; // rule text, time
 
 int rs_genquery2(RsComm*, Genquery2Input* input, char** answer)
 {
+    perhaps_throw();
     ++server_calls;
     const std::string query = input->query_string;
     const auto has = [&query](const std::string& text) { return query.find(text) != std::string::npos; };
@@ -172,6 +186,7 @@ static std::string cell(int column, long id)
 
 int rsGenQuery(RsComm*, GenQueryInp* input, GenQueryOut** answer)
 {
+    perhaps_throw();
     ++server_calls;
     long first = 1;
     long last = 1;
@@ -221,6 +236,7 @@ extern "C" int freeGenQueryOut(genQueryOut_t** page)
 }
 int rsModAVUMetadata(RsComm*, modAVUMetadataInp_t* input)
 {
+    perhaps_throw();
     ++server_calls;
     if (due_attribute == input->arg3 && std::strcmp(input->arg0, "add") == 0) {
         if (!due_mark.empty()) {
@@ -233,12 +249,14 @@ int rsModAVUMetadata(RsComm*, modAVUMetadataInp_t* input)
 }
 extern "C" int rs_atomic_apply_metadata_operations(RsComm*, const char*, char**)
 {
+    perhaps_throw();
     ++server_calls;
     ++records;
     return 0;
 }
 int _delayExec(const char* text, const char*, const char* conditions, ruleExecInfo_t*)
 {
+    perhaps_throw();
     ++server_calls;
     long seconds = 0;
     const char* plus = std::strstr(conditions, "<PLUSET>");
@@ -251,11 +269,13 @@ int _delayExec(const char* text, const char*, const char* conditions, ruleExecIn
 }
 extern "C" int rs_get_file_descriptor_info(RsComm*, const char*, char**)
 {
+    perhaps_throw();
     ++server_calls;
     return -1;
 }
 extern "C" char* getValByKey(const keyValPair_t*, const char*)
 {
+    perhaps_throw();
     return nullptr;
 }
 extern "C" int addKeyVal(keyValPair_t*, const char*, const char*)
@@ -268,14 +288,17 @@ extern "C" int clearKeyVal(keyValPair_t*)
 }
 extern "C" int addMsParamToArray(msParamArray_t*, const char*, const char*, void*, bytesBuf_t*, int)
 {
+    perhaps_throw();
     return 0;
 }
 extern "C" int addRErrorMsg(struct ErrorStack*, const int, const char*)
 {
+    perhaps_throw();
     return 0;
 }
 extern "C" void rodsLog(int level, const char* format, ...)
 {
+    perhaps_throw();
     if (level <= LOG_ERROR) {
         va_list arguments;
         va_start(arguments, format);
@@ -362,6 +385,7 @@ int main(int argc, char** argv)
 
     bool found = false;
     long wrong = 0;
+    const bool expected = which == "rule_exists_hit";
     allocations = server_calls = 0;
     looks = marks = sweeps = 0;
     const long memory_before = memory_in_kib();
@@ -369,7 +393,7 @@ int main(int argc, char** argv)
     if (which == "rule_exists_hit" || which == "rule_exists_miss") {
         for (long i = 0; i < count; ++i) {
             exists(context, asked, found);
-            wrong += found != (which == "rule_exists_hit");
+            wrong += found != expected;
         }
     }
     else if (which == "event_outside" || which == "event_marked") {
@@ -400,6 +424,35 @@ int main(int argc, char** argv)
             wrong += !reach::operation<exists_t>(*fresh, "rule_exists")(context, put, found).ok() || !found;
             delete fresh;
         }
+    }
+    else if (which == "exceptions") {
+        modAVUMetadataInp_t forged{};
+        char words[][32] = {"add", "-d", "/tempZone/home/alice/a.tif", "irods::omero::state", "imported", ""};
+        forged.arg0 = words[0], forged.arg1 = words[1], forged.arg2 = words[2], forged.arg3 = words[3];
+        forged.arg4 = words[4], forged.arg5 = forged.arg6 = forged.arg7 = forged.arg8 = forged.arg9 = words[5];
+        modAVUMetadataInp_t copy = forged;
+        char operation[] = "cp", source[] = "/tempZone/home/alice/b.tif";
+        copy.arg0 = operation, copy.arg3 = source;
+        const auto metadata = [&](modAVUMetadataInp_t* input) {
+            std::list<boost::any> words_of_call{std::string{"api"}, irods::plugin_context{comm, properties}, input};
+            return exec(context, "pep_api_mod_avu_metadata_pre", words_of_call, callback).code();
+        };
+        const std::string sweep = R"({"operation":"sweep","collection":"100"})";
+        auto& run = reach::operation<expression_t>(*engine, "exec_rule_expression");
+        std::string user = "alice#tempZone", answer;
+        std::list<boost::any> texts{&user, &answer};
+        constexpr long long not_allowed = -830000;
+        throwing = true;
+        for (long i = 0; i < count; ++i) {
+            // Nothing passes to the server, what has nothing to do with us goes on, and the guard is closed.
+            wrong += exec(context, put, arguments, callback).code() != RULE_ENGINE_CONTINUE;
+            wrong += metadata(&forged) != not_allowed;
+            wrong += metadata(&copy) != not_allowed;
+            wrong += run(context, sweep, nullptr, callback).ok();
+            wrong += exec(context, "omero_who", texts, callback).ok();
+        }
+        throwing = false;
+        wrong += metadata(&copy) != RULE_ENGINE_CONTINUE;
     }
     else {
         std::fprintf(stderr, "no such case: %s\n", which.c_str());

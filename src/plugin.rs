@@ -134,7 +134,13 @@ impl Plugin {
         let watches = config.watches.len();
         log::info!("act=setup instance={instance} version={} watches={watches}", env!("CARGO_PKG_VERSION"));
         if config.watches_anything() {
-            for problem in stanza.place(installation::problems(config.omero.as_ref(), config.agents.as_ref()))
+            let directory = config.identities.directory().map(|directory| {
+                let password = directory.bind.as_ref().map(|(_, file)| file.as_path());
+                installation::problems_of_directory(&directory.command, password)
+            });
+            let importers = installation::problems(config.omero.as_ref(), config.agents.as_ref());
+            for problem in
+                stanza.place(importers.into_iter().chain(directory.into_iter().flatten()).collect())
             {
                 log::error!("act=setup instance={instance} pointer={problem}");
             }
@@ -497,7 +503,8 @@ impl Around<'_> {
         };
         found.unwrap_or_else(|error| {
             log::error!("act=watch collection={} failed=\"{error}\"", String::from_utf8_lossy(collection));
-            Arc::new(self.config.watching(collection))
+            let path = LogicalPath::parse(collection);
+            Arc::new(path.map_or(Watching::No, |path| self.config.watching(&path)))
         })
     }
 }

@@ -22,6 +22,45 @@ fn stubs(undefined: &str) -> String {
         .concat()
 }
 
+fn engine(stanza: &str) -> String {
+    format!(
+        r#"{{"plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
+            "plugin_name": "irods_rule_engine_plugin-omero", "plugin_specific_configuration": {stanza}}}]}}}}"#
+    )
+}
+
+/// Whatever the server throws into a call of ours ends there: the bench's harness plays a server of which every
+/// function throws.
+#[test]
+fn no_exception_of_the_server_passes_through_the_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let harness = dir.path().join("harness");
+    let built = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()))
+        .args(["-std=c++17", "-rdynamic", "-I"])
+        .arg(support::root().join("include"))
+        .arg("-I")
+        .arg(support::root().join("include/irods_abi"))
+        .arg(support::root().join("benches/harness.cpp"))
+        .args(["-ldl", "-o"])
+        .arg(&harness)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let stanza = r#"{"watch": ["/tempZone/home"], "users": {"same_name": ["tempZone"]},
+        "visibility": {"vaults": [{"prefix": "/vault"}]},
+        "omero": {"server": "localhost", "sudo_user": "importer", "password_file": "/nonexistent"},
+        "importer": {"command": "/nonexistent"}}"#;
+    fs::write(dir.path().join("server_config.json"), engine(stanza)).unwrap();
+    let run = Command::new(&harness)
+        .arg(support::library())
+        .arg(dir.path())
+        .args(["exceptions", "3"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{}: {said}", run.status);
+}
+
 #[test]
 fn the_boundary_holds_for_every_pointer_and_answer() {
     let dir = tempfile::tempdir().unwrap();
@@ -48,12 +87,6 @@ fn the_boundary_holds_for_every_pointer_and_answer() {
             fs::write(path.join("server_config.json"), text).unwrap();
         }
         path
-    };
-    let engine = |stanza: &str| {
-        format!(
-            r#"{{"plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
-                "plugin_name": "irods_rule_engine_plugin-omero", "plugin_specific_configuration": {stanza}}}]}}}}"#
-        )
     };
     let good = r#"{"watch": ["/tempZone/home"], "users": {"same_name": ["tempZone"]},
         "visibility": {"vaults": [{"prefix": "/vault"}]},

@@ -264,7 +264,7 @@ impl Host {
         );
         self.program("opt/omero/venv/bin/omero", &stand_in);
         fs::create_dir_all(self.path("opt/omero/OMERO.java/libs")).unwrap();
-        fs::write(self.path("opt/omero/OMERO.java/libs/importer.jar"), "").unwrap();
+        fs::write(self.path("opt/omero/OMERO.java/libs/importer.jar"), b"PK\x03\x04").unwrap();
         // The agent's host: the same, in the places that its packaged configuration names.
         let packaged = fs::read_to_string(support::root().join("packaging/irods-omero-agent.toml")).unwrap();
         assert!(packaged.contains(CREDENTIAL));

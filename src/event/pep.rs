@@ -128,62 +128,15 @@ impl Pep {
     ];
 
     /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
-    /// operation. The compiler turns the match into a comparison of lengths and one of bytes.
+    /// operation. A few bytes of the name choose one of our names (`SLOTS`), and that one is compared.
     #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
-        /// Bit n is set if one of our names has n bytes.
-        const LENGTHS: u64 = {
-            let (mut lengths, mut i) = (0, 0);
-            while i < Pep::ALL.len() {
-                lengths |= 1 << Pep::ALL[i].1.len();
-                i += 1;
-            }
-            lengths
-        };
-        if name.len() >= 64 || LENGTHS >> name.len() & 1 == 0 {
+        if name.len() < SHORTEST {
             return None;
         }
-        Some(match name {
-            b"pep_api_data_obj_put_post" => Self::PutPost,
-            b"pep_api_data_obj_open_post" => Self::OpenPost,
-            b"pep_api_data_obj_create_post" => Self::CreatePost,
-            b"pep_api_replica_open_post" => Self::ReplicaOpenPost,
-            b"pep_api_data_obj_close_pre" => Self::ClosePre,
-            b"pep_api_data_obj_close_post" => Self::ClosePost,
-            b"pep_api_replica_close_pre" => Self::ReplicaClosePre,
-            b"pep_api_replica_close_post" => Self::ReplicaClosePost,
-            b"pep_api_phy_path_reg_post" => Self::PhyPathRegPost,
-            b"pep_api_register_physical_path_post" => Self::RegisterPhysicalPathPost,
-            b"pep_api_data_obj_copy_post" => Self::CopyPost,
-            b"pep_api_data_obj_rename_post" => Self::RenamePost,
-            b"pep_api_bulk_data_obj_put_post" => Self::BulkPutPost,
-            b"pep_api_struct_file_ext_and_reg_post" => Self::StructFilePost,
-            b"pep_api_data_obj_repl_post" => Self::ReplPost,
-            b"pep_api_data_obj_phymv_post" => Self::PhymvPost,
-            b"pep_api_data_obj_rsync_post" => Self::RsyncPost,
-            b"pep_api_data_obj_unlink_post" => Self::UnlinkPost,
-            b"pep_api_rm_coll_post" => Self::RmCollPost,
-            b"pep_api_data_obj_put_pre" => Self::PutPre,
-            b"pep_api_mod_avu_metadata_pre" => Self::ModAvuPre,
-            b"pep_api_atomic_apply_metadata_operations_pre" => Self::AtomicMetadataPre,
-            b"pep_api_data_obj_open_pre" => Self::OpenPre,
-            b"pep_api_data_obj_create_pre" => Self::CreatePre,
-            b"pep_api_data_obj_open_and_stat_pre" => Self::OpenAndStatPre,
-            b"pep_api_data_obj_create_and_stat_pre" => Self::CreateAndStatPre,
-            b"pep_api_data_obj_get_pre" => Self::GetPre,
-            b"pep_api_replica_open_pre" => Self::ReplicaOpenPre,
-            b"pep_api_data_obj_copy_pre" => Self::CopyPre,
-            b"pep_api_data_obj_repl_pre" => Self::ReplPre,
-            b"pep_api_data_obj_phymv_pre" => Self::PhymvPre,
-            b"pep_api_data_obj_rsync_pre" => Self::RsyncPre,
-            b"pep_api_struct_file_bundle_pre" => Self::BundlePre,
-            b"pep_api_struct_file_ext_and_reg_pre" => Self::StructFilePre,
-            b"acPreProcForModifyAVUMetadata" => Self::StaticModAvuPre,
-            b"pep_api_mod_avu_metadata_post" => Self::ModAvuPost,
-            b"acPostProcForModifyAVUMetadata" => Self::StaticModAvuPost,
-            b"pep_api_atomic_apply_metadata_operations_post" => Self::AtomicMetadataPost,
-            _ => return None,
-        })
+        let slot = SLOTS[slot_of(name, SEED)];
+        let (pep, ours) = *Self::ALL.get(usize::from(slot))?;
+        (ours.as_bytes() == name).then_some(pep)
     }
 
     /// Its name in the server.
@@ -258,6 +211,71 @@ impl Pep {
     }
 }
 
+/// The length of the shortest of our names.
+const SHORTEST: usize = {
+    let (mut shortest, mut i) = (usize::MAX, 0);
+    while i < Pep::ALL.len() {
+        if Pep::ALL[i].1.len() < shortest {
+            shortest = Pep::ALL[i].1.len();
+        }
+        i += 1;
+    }
+    assert!(shortest >= WORD_AT + 8, "slot_of reads eight bytes from there on");
+    shortest
+};
+
+/// Where our names begin to differ.
+const WORD_AT: usize = 12;
+
+/// How many slots there are, as a number of bits: few enough to stay in the processor's cache, and enough that a seed by
+/// which no two of our names share one is found at once.
+const SLOT_BITS: u32 = 8;
+
+/// Eight bytes of a name.
+const fn word(name: &[u8], at: usize) -> u64 {
+    match name.split_at(at).1.first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => 0,
+    }
+}
+
+/// The slot of a name that is not shorter than [`SHORTEST`].
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // the product is shifted down to so many bits
+const fn slot_of(name: &[u8], seed: u64) -> usize {
+    let mixed = word(name, WORD_AT) ^ word(name, name.len() - 8).rotate_left(21) ^ name.len() as u64;
+    (mixed.wrapping_mul(seed) >> (u64::BITS - SLOT_BITS)) as usize
+}
+
+/// Our names by their slots, as places in [`Pep::ALL`]; one that is beyond it where there is none. `None` if two names
+/// share a slot.
+const fn slots(seed: u64) -> Option<[u8; 1 << SLOT_BITS]> {
+    let (mut slots, mut i) = ([u8::MAX; 1 << SLOT_BITS], 0_u8);
+    while (i as usize) < Pep::ALL.len() {
+        let slot = slot_of(Pep::ALL[i as usize].1.as_bytes(), seed);
+        if slots[slot] != u8::MAX {
+            return None;
+        }
+        slots[slot] = i;
+        i += 1;
+    }
+    Some(slots)
+}
+
+/// An odd number by which every one of our names has a slot of its own, found while this is compiled.
+const SEED: u64 = {
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    while slots(seed).is_none() {
+        seed = seed.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(2);
+    }
+    seed
+};
+
+static SLOTS: [u8; 1 << SLOT_BITS] = match slots(SEED) {
+    Some(slots) => slots,
+    None => [u8::MAX; 1 << SLOT_BITS],
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,9 +285,14 @@ mod tests {
         for (pep, name) in Pep::ALL {
             assert_eq!(Pep::of(name.as_bytes()), Some(pep));
             assert_eq!(Pep::of(&name.as_bytes()[1..]), None);
+            assert_eq!(Pep::of(format!("{name}x").as_bytes()), None);
+            assert_eq!(Pep::of(name.to_uppercase().as_bytes()), None);
             assert!(Pep::regex(|_| true).contains(name));
             assert_eq!(Pep::regex(Pep::is_guarded).contains(name), pep.is_guarded());
         }
-        assert_eq!(Pep::of(b""), None);
+        for other in ["", "pep_api_data_obj_get_post", "pep_resource_open_pre", "acPostProcForPut"] {
+            assert_eq!(Pep::of(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(Pep::of(&[b'x'; 1_000]), None);
     }
 }

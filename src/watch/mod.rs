@@ -8,7 +8,7 @@ pub use memory::Memory;
 use crate::catalog::{Catalog, CatalogError};
 use irods_omero_config::Config;
 use irods_omero_model::names::LogicalPath;
-use irods_omero_model::watch::{RawTag, Watching, is_trash, judge, shown};
+use irods_omero_model::watch::{RawTag, Verdict, Watching, is_trash, judge, shown};
 
 /// Whether a collection is watched, asked of the catalog: one query for the tags of the collection and of all above
 /// it. Collections in the trash are not watched.
@@ -24,10 +24,14 @@ pub fn watching(
         return Ok(Watching::No);
     }
     if !config.tags {
-        return Ok(config.watching(collection.as_bytes()));
+        return Ok(config.watching(collection));
     }
     let tags = tags_on_or_above(config, catalog, collection)?;
-    Ok(judge(&config.defaults, config.watch_of(collection.as_bytes()), &tags))
+    Ok(judged(config, &tags, collection).watching)
+}
+
+fn judged(config: &Config, tags: &[RawTag], collection: &LogicalPath) -> Verdict {
+    judge(&config.defaults, config.watch_of(collection.as_bytes()), tags, collection)
 }
 
 /// Whether a collection is watched, and how that comes about, in sentences.
@@ -49,8 +53,9 @@ pub fn explain(
         Some((watch, _)) => format!("the pattern '{}' of the configuration fits", watch.pattern.as_str()),
         None => "no pattern of the configuration fits".to_owned(),
     });
+    let mut tags = Vec::new();
     if config.tags {
-        let mut tags = tags_on_or_above(config, catalog, collection)?;
+        tags = tags_on_or_above(config, catalog, collection)?;
         tags.sort_by_key(|tag| std::cmp::Reverse(tag.collection.elements().count()));
         for RawTag { collection, value, units } in &tags {
             let tag = shown(format!("{value} {units}").trim());
@@ -62,7 +67,8 @@ pub fn explain(
     } else {
         steps.push("tags are not followed: the configuration says so, or lacks what imports need".to_owned());
     }
-    let watching = watching(config, catalog, collection)?;
+    let Verdict { watching, left_out } = judged(config, &tags, collection);
+    steps.extend(left_out.map(|left_out| left_out.to_string()));
     steps.push(match &watching {
         Watching::No => format!("{collection} is not watched"),
         Watching::Unclear(why) => format!("nothing in {collection} is imported: {why}"),

@@ -7,6 +7,7 @@ mod agents;
 mod files;
 mod importer;
 mod library;
+mod places;
 mod stanza;
 
 pub use files::PATHS;
@@ -136,6 +137,8 @@ fn look_at(json: &Value, arguments: &Arguments, report: &mut Report) {
         report.add(Code::KeyWrong, &at, problem.message, stanza::remedy_of(below));
         wrong.push(below.to_owned());
     }
+    places::look_at_modes(json, stanza, report);
+    places::look_at_prefixes(stanza, &pointer, report);
     if let Some(account) = account {
         let denied = config.map(|c| c.identities.denied).unwrap_or_default();
         files::Look { stanza, pointer: &pointer, wrong: &wrong, account: &account, denied: &denied }

@@ -146,7 +146,7 @@ pub fn explain(arguments: &Arguments) -> Result<Explanation, String> {
             config.attributes.import
         ));
     }
-    let watching = config.watching(collection.as_bytes());
+    let watching = config.watching(&collection);
     let root = match &watching {
         Watching::Yes { root, .. } => *root,
         Watching::No | Watching::Unclear(_) => collection.elements().count(),
@@ -196,7 +196,10 @@ fn say_watched(told: &mut Explanation, config: &Config, watching: &Watching, col
         _ if watch::is_trash(collection.as_bytes()) => {
             told.say("watched", "no: collections in the trash never are");
         }
-        _ => told.say("watched", format!("no: no watch of the configuration fits {collection}")),
+        _ => match config.verdict(collection).left_out {
+            Some(left_out) => told.say("watched", format!("no: {left_out}")),
+            None => told.say("watched", format!("no: no watch of the configuration fits {collection}")),
+        },
     }
 }
 

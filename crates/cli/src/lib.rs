@@ -14,8 +14,10 @@ pub mod server_config;
 
 use clap::Subcommand;
 use clap_complete::Shell;
+use irods_omero_config::identity::ldap::here;
 use irods_omero_model::BUILT_FOR;
 use serde_json::{Value, json};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What can be asked.
@@ -35,6 +37,9 @@ pub enum Command {
         #[command(subcommand)]
         what: ConfigCommand,
     },
+    /// Ask the site's directory (LDAP) for the plugin: a question on standard input, an answer on standard output
+    #[command(hide = true)]
+    Directory,
     /// Print the version, and for which iRODS the plugin of this version is built
     Version,
     /// Print the completions for a shell
@@ -56,7 +61,11 @@ impl Command {
         match self {
             Self::Check(check::Arguments { config, account, .. })
             | Self::Explain(explain::Arguments { config, account, .. }) => Some((config, account.as_deref())),
-            Self::Config { .. } | Self::Version | Self::Completions { .. } | Self::Man { .. } => None,
+            Self::Config { .. }
+            | Self::Directory
+            | Self::Version
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
         }
     }
 
@@ -118,6 +127,19 @@ impl Answer {
     }
 }
 
+/// The longest question about the directory, in bytes.
+const MAX_QUESTION: u64 = 1 << 20;
+
+/// Asks the site's directory what the plugin wants to know: it does not speak LDAP itself.
+fn ask_directory() -> Answer {
+    let mut question = String::new();
+    let read = std::io::stdin().lock().take(MAX_QUESTION).read_to_string(&mut question);
+    match read.map_err(|e| e.to_string()).and_then(|_| here::answer(&question)) {
+        Ok(answer) => Answer::of(format!("{answer}\n")),
+        Err(why) => Answer::none(why),
+    }
+}
+
 /// Answers a question. `program` is the whole command line, for completions and the manual; with `as_json` the answer
 /// is JSON. Root is not answered what comes from a configuration: see [`as_account`].
 pub fn answer(command: &Command, as_json: bool, program: clap::Command) -> Answer {
@@ -136,6 +158,7 @@ pub fn answer(command: &Command, as_json: bool, program: clap::Command) -> Answe
         Command::Config { what: ConfigCommand::Example { agent: true } } => {
             Answer::of(reference::AGENT_EXAMPLE)
         }
+        Command::Directory => ask_directory(),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             if as_json {

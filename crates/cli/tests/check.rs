@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 #[test]
 fn where_everything_is_right_nothing_is_found() {
@@ -158,6 +159,78 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
         "table-row",
         "@/table.json#/eve#tempZone",
     ),
+    ("an empty jar", |s| s.file("jars/importer.jar", "", 0o644), "jar-file", "~/importer/jars"),
+    (
+        "a jar that cannot be read",
+        |s| s.file("jars/model.jar", "PK\u{3}\u{4}", 0o000),
+        "jar-file",
+        "~/importer/jars",
+    ),
+    (
+        "two versions of a jar",
+        |s| {
+            for name in ["jars/formats-gpl-6.7.0.jar", "jars/formats-gpl-7.3.1.jar"] {
+                s.file(name, "PK\u{3}\u{4}", 0o644);
+            }
+        },
+        "jars-mixed",
+        "~/importer/jars",
+    ),
+    (
+        "vaults of two resources below one prefix",
+        |s| {
+            fs::create_dir_all(s.path("vault/one/home"))
+                .and(fs::create_dir_all(s.path("vault/two/home")))
+                .unwrap()
+        },
+        "several-vaults",
+        "~/visibility/vaults/1/prefix ~/visibility/vaults/0/importer_prefix",
+    ),
+    (
+        "one vault twice",
+        |s| {
+            let twin = json!({"prefix": format!("{}/", s.text("vault"))});
+            s.stanza()["visibility"]["vaults"].as_array_mut().unwrap().push(twin);
+        },
+        "prefix-unused",
+        "~/visibility/vaults/1/prefix",
+    ),
+    (
+        "a prefix that no path has",
+        |s| s.stanza()["visibility"]["vaults"][0]["prefix"] = json!("/srv//elsewhere"),
+        "prefix-unused",
+        "~/visibility/vaults/0/prefix",
+    ),
+    (
+        "one collection mounted twice",
+        |s| {
+            let twin = s.stanza()["visibility"]["mounts"][0].clone();
+            s.stanza()["visibility"]["mounts"].as_array_mut().unwrap().push(twin);
+        },
+        "prefix-unused",
+        "~/visibility/mounts/0/zone_prefix",
+    ),
+    (
+        "a vault whose new files only the server can read",
+        |s| s.config["default_file_mode"] = json!("0600"),
+        "vault-mode",
+        "/default_file_mode",
+    ),
+    (
+        "a vault whose new directories only the server can enter",
+        |s| s.config["default_dir_mode"] = json!("0700"),
+        "vault-mode",
+        "/default_dir_mode",
+    ),
+    (
+        "a file server whose clock is ahead",
+        |s| {
+            let ahead = SystemTime::now() + Duration::from_secs(600);
+            fs::File::open(s.path("mount")).unwrap().set_modified(ahead).unwrap();
+        },
+        "clock",
+        "~/visibility/mounts/0/mount",
+    ),
     ("no jars", |s| fs::remove_file(s.path("jars/importer.jar")).unwrap(), "jars-empty", "~/importer/jars"),
     ("no logback file", |s| fs::remove_file(s.path("logback.xml")).unwrap(), "file", "~/importer/logback"),
     (
@@ -217,7 +290,7 @@ const BROKEN: &[(&str, Break, &str, &str)] = &[
     ),
     (
         "a work directory that cannot be made",
-        |s| s.stanza()["importer"]["work_directory"] = json!("/proc/omero"),
+        |s| s.stanza()["importer"]["work_directory"] = json!("/nowhere/omero"),
         "work-directory",
         "~/importer/work_directory",
     ),
@@ -253,6 +326,34 @@ fn each_broken_thing_is_found_at_its_place_and_nothing_else() {
         let expected = places.split(' ').map(|p| ((*code).to_owned(), p.replace('~', STANZA))).collect();
         assert_eq!(site.found(), (expected, 1), "{what}");
     }
+}
+
+#[test]
+fn modes_that_omero_can_read_and_copies_of_bytes_are_not_told_of() {
+    for (file, directory, transfer) in
+        [("0640", "0750", "ln_s"), ("0604", "0701", "ln"), ("0600", "0700", "upload")]
+    {
+        let mut site = Site::new();
+        site.config["default_file_mode"] = json!(file);
+        site.config["default_dir_mode"] = json!(directory);
+        site.stanza()["importer"]["transfer"] = json!(transfer);
+        assert_eq!(site.found(), (Vec::new(), 0), "{file} {transfer}");
+    }
+}
+
+/// What Java unpacks in its work directory it has to load.
+#[test]
+fn a_work_directory_from_which_nothing_can_be_run_is_told_of() {
+    // Linux mounts /proc so nearly everywhere; elsewhere the other finding is all there is.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let of_proc = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/proc")).unwrap();
+    let is_noexec = of_proc.split(' ').nth(5).unwrap().split(',').any(|option| option == "noexec");
+    let mut site = Site::new();
+    site.stanza()["importer"]["work_directory"] = json!("/proc/omero");
+    let (found, _) = site.found();
+    let codes: Vec<&str> = found.iter().map(|(code, _)| code.as_str()).collect();
+    let expected: &[&str] = if is_noexec { &["work-noexec", "work-directory"] } else { &["work-directory"] };
+    assert_eq!(codes, expected);
 }
 
 #[test]

@@ -16,8 +16,8 @@ use irods_omero_model::record::Record;
 use irods_omero_model::target::Template;
 use irods_omero_model::visibility::{Mount, Vault, Visibility};
 use irods_omero_model::watch::{
-    CollectionPattern, FileRules, Marker, NamePattern, OnOverwrite, Rules, Watch, Watching, as_configured,
-    is_trash, patterns,
+    CollectionPattern, FileRules, Marker, NamePattern, OnOverwrite, Rules, Verdict, Watch, Watching,
+    as_configured, is_trash, patterns,
 };
 use serde_json::Value;
 use std::path::PathBuf;
@@ -140,8 +140,16 @@ impl Config {
     }
 
     /// Whether a collection is watched, as far as the configuration says. Collections in the trash are not.
-    pub fn watching(&self, collection: &[u8]) -> Watching {
-        if is_trash(collection) { Watching::No } else { as_configured(self.watch_of(collection)) }
+    pub fn watching(&self, collection: &LogicalPath) -> Watching {
+        self.verdict(collection).watching
+    }
+
+    /// The same, and whether the collection is left out because of a name.
+    pub fn verdict(&self, collection: &LogicalPath) -> Verdict {
+        if is_trash(collection.as_bytes()) {
+            return Verdict::from(Watching::No);
+        }
+        as_configured(self.watch_of(collection.as_bytes()), collection)
     }
 
     /// Whether anything can be watched at all.
@@ -280,6 +288,7 @@ fn rules(form: &Form<'_>, base: &Rules) -> Rules {
         quiet_period: form.seconds("quiet_period_in_seconds", base.quiet_period.as_secs(), 0..=86_400),
         complete_marker: marker.or_else(|| base.complete_marker.clone()),
         files,
+        exclude_collections: names("exclude_collections", &base.exclude_collections),
         target: template(form, "target").unwrap_or_else(|| base.target.clone()),
         plate_target: template(form, "plate_target").or_else(|| base.plate_target.clone()),
         on_overwrite: on_overwrite.unwrap_or_default(),

@@ -7,10 +7,10 @@ fn right() -> Value {
     json!({
         "watch": ["/z/home/alice", {"collection": "/z/home/lab-*", "quiet_period_in_seconds": "5",
                    "target": "Project:name:{collection[-2]}/Dataset:name:{collection[-1]}",
-                   "include": ["*.czi"], "exclude": ["*_mip.czi"], "complete_marker": "*.done",
+                   "include": ["*.czi"], "exclude": ["*_mip.czi"], "exclude_collections": [], "complete_marker": "*.done",
                    "on_overwrite": "reimport"}],
         "tags": true, "tag_cache_in_seconds": 20, "max_queued_sweeps": 50, "retry_max_age_in_seconds": 86_400,
-        "include": ["*.tif"], "exclude": ["*_backup.tif"], "complete_marker": "avu:complete", "on_overwrite": "report",
+        "include": ["*.tif"], "exclude": ["*_backup.tif"], "exclude_collections": [".*", "scratch"], "complete_marker": "avu:complete", "on_overwrite": "report",
         "directory_formats": ["*.zarr", "*.d"], "multi_file_formats": ["*.companion.ome"],
         "quiet_period_in_seconds": 10,
         "max_wait_in_seconds": 600,
@@ -27,7 +27,7 @@ fn right() -> Value {
                            "user_attribute": "uid", "group_attribute": "ou",
                            "bind_dn": "cn=irods,dc=example,dc=org", "bind_password_file": "/etc/irods/ldap.password",
                            "starttls": false, "ca_file": "/etc/ssl/certs/site.pem", "timeout_in_seconds": 5,
-                           "cache_in_seconds": 600},
+                           "cache_in_seconds": 600, "command": "/usr/bin/irods-omero"},
                   "same_name": ["z"], "sources": ["avu", "table", "rules", "ldap", "same_name"],
                   "on_behalf_of": [{"account": "scope#z", "from": "path", "element": -2, "zone": "z"},
                                    {"account": "scope#z", "from": "path", "below": "/z/scopes", "zone": "z"},
@@ -64,6 +64,10 @@ fn a_full_configuration_is_read() {
         rules[1].files.admit(b"a.czi") && !rules[1].files.admit(b"a.tif"),
         "its own lists replace the others"
     );
+    let watched =
+        |path: &str| config.watching(&LogicalPath::parse(path.as_bytes()).unwrap()).is_of_interest();
+    assert!(watched("/z/home/alice/run") && watched("/z/home/alice/__MACOSX") && watched("/z/home/lab-1/.x"));
+    assert!(!watched("/z/home/alice/.x/run") && !watched("/z/home/alice/run/Scratch"));
     assert!(config.tags && config.tag_cache.as_secs() == 20 && config.max_queued_sweeps == 50);
     assert_eq!(config.unit_of(b"/z/home/a.d/x.zarr/0"), Some(&b"/z/home/a.d"[..]), "the outermost");
     assert_eq!((config.unit_of(b"/z/home/a"), config.unit_of(b"/x.zarr/home")), (None, None));

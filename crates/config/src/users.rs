@@ -1,6 +1,7 @@
 //! The object `users`: whose OMERO user is who.
 
 use super::Attributes;
+use crate::identity::ldap::{Directory, Filter, Server, Settings};
 use crate::identity::{self, Denied, Identities, OnBehalf, Rule, Source, Table, TableFile};
 use irods_omero_model::form::{Form, suggestion, text_of};
 use irods_omero_model::names::{IrodsUser, LogicalPath, OmeroName};
@@ -231,19 +232,22 @@ fn from_attribute(entry: &Form<'_>, names: &Attributes) -> Option<identity::From
     Some(identity::From::Attribute(reserved.clone()))
 }
 
-#[cfg(not(feature = "ldap"))]
+/// Where the package installs the command.
+const COMMAND: &str = "/usr/bin/irods-omero";
+
 fn ldap(form: &Form<'_>) -> Option<Source> {
-    if form.value("ldap").is_some() {
-        form.problem("ldap", "this build of the plugin has no LDAP: build it with the feature 'ldap'");
-    }
-    None
+    Some(Source::Ldap(Box::new(directory_of(form.form("ldap")?, form.value("ldap")?)?)))
 }
 
+/// The directory that an object of the configuration, which has been found to be right, describes.
 #[cfg(feature = "ldap")]
-fn ldap(form: &Form<'_>) -> Option<Source> {
-    use crate::identity::ldap::{Directory, Filter, Settings};
+pub(crate) fn directory(source: &Value) -> Option<Directory> {
+    let problems = irods_omero_model::form::Problems::default();
+    let directory = directory_of(Form::open(String::new(), source, &problems)?, source)?;
+    problems.into_inner().is_empty().then_some(directory)
+}
 
-    let entry = form.form("ldap")?;
+fn directory_of(entry: Form<'_>, source: &Value) -> Option<Directory> {
     let servers = servers(&entry);
     let base = needed(&entry, "base", "where the search begins, e.g. \"ou=people,dc=example,dc=org\"");
     if base.is_some_and(|b| b.contains(['{', '}'])) {
@@ -269,13 +273,14 @@ fn ldap(form: &Form<'_>) -> Option<Source> {
     let group_attribute = entry.text("group_attribute").map(str::to_owned);
     let starttls = entry.flag("starttls", false);
     let bind = bind(&entry);
-    let in_the_clear = |s: &&crate::identity::ldap::Server| !s.is_secure() && !s.is_local() && !starttls;
+    let in_the_clear = |s: &&Server| !s.is_secure() && !s.is_local() && !starttls;
     if bind.is_some() && servers.iter().any(|s| in_the_clear(&s)) {
         entry.problem("bind_dn", "the password would be sent in the clear: use ldaps:// or 'starttls'");
     }
     let ca_file = entry.host_path("ca_file").map(PathBuf::from);
     let timeout = entry.seconds("timeout_in_seconds", 5, 1..=60);
     let cache = entry.seconds("cache_in_seconds", 600, 0..=86_400);
+    let command = entry.host_path("command").unwrap_or(COMMAND).into();
     entry.close();
     let settings = Settings {
         servers,
@@ -289,15 +294,14 @@ fn ldap(form: &Form<'_>) -> Option<Source> {
         ca_file,
         timeout,
         cache,
+        command,
+        source: source.clone(),
     };
-    Some(Source::Ldap(Box::new(Directory::new(settings))))
+    Some(Directory::new(settings))
 }
 
 /// One URL, or a list of them.
-#[cfg(feature = "ldap")]
-fn servers(entry: &Form<'_>) -> Vec<crate::identity::ldap::Server> {
-    use crate::identity::ldap::Server;
-
+fn servers(entry: &Form<'_>) -> Vec<Server> {
     let urls = match entry.value("url") {
         None => {
             entry.missing("url", "the directory's server, e.g. \"ldaps://ldap.example.org\"");
@@ -315,7 +319,6 @@ fn servers(entry: &Form<'_>) -> Vec<crate::identity::ldap::Server> {
         .collect()
 }
 
-#[cfg(feature = "ldap")]
 fn bind(entry: &Form<'_>) -> Option<(String, PathBuf)> {
     entry.refuse(
         "bind_password",

@@ -46,6 +46,21 @@ pub fn problems(omero: Option<&Omero>, agents: Option<&AgentMode>) -> Vec<Proble
     found
 }
 
+/// What is broken of what the key `users/ldap` points at: the command that asks the directory, and the file with its
+/// password.
+pub fn problems_of_directory(command: &Path, password: Option<&Path>) -> Vec<Problem> {
+    let no_command = is_no_program(command).map(|why| {
+        let command = command.display();
+        format!("{command} cannot be run ({why}): install the package of the command irods-omero, or name the command")
+    });
+    let found =
+        [("/users/ldap/command", no_command), ("/users/ldap/bind_password_file", password.and_then(secret))];
+    let problem = |(pointer, message): (&str, Option<String>)| {
+        message.map(|message| Problem { pointer: pointer.to_owned(), message })
+    };
+    found.into_iter().filter_map(problem).collect()
+}
+
 fn of_agent(agent: &AgentSettings) -> Vec<(&'static str, String)> {
     let remedy = "mend or replace it (openssl x509 -in FILE -noout -text shows a certificate)";
     let token = agent.token_file.as_deref().and_then(secret).map(|why| ("token_file", why));
@@ -65,12 +80,17 @@ fn secret(path: &Path) -> Option<String> {
     ))
 }
 
+/// Why a path is none of a program that this account may run.
+fn is_no_program(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Err(e) => Some(e.to_string()),
+        Ok(about) if !about.is_file() => Some("it is not a file".to_owned()),
+        Ok(_) => access(path, Access::EXEC_OK).err().map(|e| e.to_string()),
+    }
+}
+
 fn program(path: &Path, what: &str) -> Option<String> {
-    let why = match fs::metadata(path) {
-        Err(e) => e.to_string(),
-        Ok(about) if !about.is_file() => "it is not a file".to_owned(),
-        Ok(_) => access(path, Access::EXEC_OK).err()?.to_string(),
-    };
+    let why = is_no_program(path)?;
     let path = path.display();
     Some(format!("{path} cannot be run ({why}): name {what} that this account may run"))
 }

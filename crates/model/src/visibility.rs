@@ -50,9 +50,9 @@ impl Location<'_> {
 }
 
 impl Vault {
-    /// A vault by absolute prefixes; trailing slashes do not matter.
+    /// A vault by absolute prefixes; empty and `.` elements, a trailing slash among them, do not matter.
     pub fn new(prefix: &str, importer_prefix: &str, resource: Option<String>) -> Self {
-        Self { prefix: trim(prefix.as_bytes()), importer_prefix: trim(importer_prefix.as_bytes()), resource }
+        Self { prefix: tidy(prefix), importer_prefix: tidy(importer_prefix), resource }
     }
 
     /// The path prefix on the iRODS server.
@@ -69,7 +69,7 @@ impl Vault {
 impl Mount {
     /// A mounted collection.
     pub fn new(zone_prefix: LogicalPath, mount: &str) -> Self {
-        Self { zone_prefix, mount: trim(mount.as_bytes()) }
+        Self { zone_prefix, mount: tidy(mount) }
     }
 }
 
@@ -81,13 +81,11 @@ impl Visibility {
 
     /// Where the importer sees a replica in a vault.
     pub fn through_vault(&self, replica: &Location<'_>) -> Option<Vec<u8>> {
-        if !is_plain(replica.physical_path) {
-            return None;
-        }
+        let path = normal(replica.physical_path)?;
         self.vaults
             .iter()
             .filter(|v| v.resource.as_deref().is_none_or(|r| replica.is_on(r)))
-            .filter_map(|v| below(&v.prefix, replica.physical_path).map(|rest| (v, rest)))
+            .filter_map(|v| below(&v.prefix, &path).map(|rest| (v, rest)))
             // Of the same prefix the one that names the resource.
             .max_by_key(|(v, _)| (v.prefix.len(), v.resource.is_some()))
             .map(|(v, rest)| [v.importer_prefix.as_slice(), rest].concat())
@@ -125,15 +123,26 @@ fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     path.strip_prefix(prefix).filter(|rest| rest.first() == Some(&b'/') && rest.len() > 1)
 }
 
-/// Whether a path is absolute and without `.`, `..` and empty elements.
-fn is_plain(path: &[u8]) -> bool {
-    path.strip_prefix(b"/")
-        .is_some_and(|rest| !rest.split(|b| *b == b'/').any(|e| matches!(e, b"" | b"." | b"..")))
+/// An absolute path without empty and `.` elements, which mean nothing to the file system: a resource whose vault path
+/// ends in a slash gives its replicas paths with an empty one. `None` for a path that is relative, or climbs by `..`.
+fn normal(path: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(path.len());
+    for element in path.strip_prefix(b"/")?.split(|b| *b == b'/') {
+        match element {
+            b"" | b"." => {}
+            b".." => return None,
+            name => {
+                out.push(b'/');
+                out.extend_from_slice(name);
+            }
+        }
+    }
+    Some(out)
 }
 
-fn trim(path: &[u8]) -> Vec<u8> {
-    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |i| i + 1);
-    path[..end].to_vec()
+/// A path that the configuration gives. One that is not absolute or climbs, which it refuses, is no prefix of anything.
+fn tidy(path: &str) -> Vec<u8> {
+    normal(path.as_bytes()).unwrap_or_else(|| path.as_bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -162,8 +171,35 @@ mod tests {
     fn a_physical_path_that_climbs_is_not_visible() {
         let visibility =
             Visibility { vaults: vec![Vault::new("/vault", "/mnt", None)], ..Visibility::default() };
-        for bad in ["/vault/../etc/passwd", "/vault/./x", "/vault//x", "vault/x"] {
+        for bad in [
+            "/vault/../etc/passwd",
+            "/vault/a/..",
+            "/vault//../vault/x",
+            "vault/x",
+            "",
+            "/",
+            "/vault/",
+            "/vault/.",
+        ] {
             assert_eq!(seen(&visibility, bad, "r"), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn elements_that_mean_nothing_to_the_file_system_make_no_difference() {
+        for (prefix, importer) in
+            [("/srv/slash", "/mnt"), ("/srv/slash/", "/mnt/"), ("//srv/./slash//", "/mnt/.")]
+        {
+            let vaults = vec![Vault::new(prefix, importer, None)];
+            let visibility = Visibility { vaults, ..Visibility::default() };
+            for path in
+                ["/srv/slash//home/x", "/srv/slash/home/x", "/srv//slash/./home//x", "//srv/slash/home/x"]
+            {
+                assert_eq!(seen(&visibility, path, "r").as_deref(), Some("/mnt/home/x"), "{prefix} {path}");
+            }
+            assert_eq!(seen(&visibility, "/srv/slash..//x", "r"), None);
+            assert_eq!(seen(&visibility, "/srv//slasher/x", "r"), None);
+            assert_eq!(seen(&visibility, "/srv/slash/...//x", "r").as_deref(), Some("/mnt/.../x"));
         }
     }
 

@@ -72,7 +72,6 @@ fn a_table_that_cannot_be_read_leaves_data_pending_until_it_can() {
     assert_eq!(w.sweep().unwrap().imported, 1);
 }
 
-#[cfg(feature = "ldap")]
 #[test]
 fn a_directory_that_is_down_leaves_data_pending() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -1,6 +1,6 @@
 //! Everything on this host that the stanza points at, as the service account sees it.
 
-use super::{agents, importer};
+use super::{agents, importer, places};
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
 use crate::server_config::{join, read_regular};
@@ -34,6 +34,8 @@ pub enum Kind {
     Logback,
     /// The `omero` command.
     Command,
+    /// Our own command.
+    Program,
     /// The importer's work directory.
     Work,
 }
@@ -43,6 +45,7 @@ pub const PATHS: &[(&str, Kind)] = &[
     ("/users/table_file", Kind::Table),
     ("/users/ldap/bind_password_file", Kind::Secret),
     ("/users/ldap/ca_file", Kind::File),
+    ("/users/ldap/command", Kind::Program),
     ("/visibility/vaults/*/prefix", Kind::Vault),
     ("/visibility/vaults/*/importer_prefix", Kind::Directory),
     ("/visibility/mounts/*/mount", Kind::Mount),
@@ -121,11 +124,17 @@ impl Look<'_> {
             }
             Kind::Vault if self.has_another(pointer) => {}
             Kind::Vault | Kind::Directory => {
-                self.look_at_directory(&place, path, report);
+                if self.look_at_directory(&place, path, report) {
+                    places::look_at_root(&place, path, !self.names_a_resource(pointer), report);
+                }
             }
             Kind::Mount => {
                 let is_empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-                if self.look_at_directory(&place, path, report) && is_empty() {
+                if !self.look_at_directory(&place, path, report) {
+                    return;
+                }
+                places::look_at_root(&place, path, false, report);
+                if is_empty() {
                     report.add(
                         Code::MountEmpty,
                         &place,
@@ -135,15 +144,8 @@ impl Look<'_> {
                 }
             }
             Kind::Jars => {
-                let is_jar = |e: fs::DirEntry| e.path().extension().is_some_and(|x| x == "jar");
-                let has_jars = || fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(is_jar));
-                if self.look_at_directory(&place, path, report) && !has_jars() {
-                    report.add(
-                        Code::JarsEmpty,
-                        &place,
-                        format_args!("the directory {shown} holds no .jar"),
-                        "name the directory of OMERO's Java client, 'libs' of an unpacked OMERO.java",
-                    );
+                if self.look_at_directory(&place, path, report) {
+                    places::look_at_jars(&place, path, account, report);
                 }
             }
             Kind::Logback => {
@@ -161,6 +163,13 @@ impl Look<'_> {
                     );
                 }
             }
+            Kind::Program if !account.may(Wish::Run, path) || !path.is_file() => report.add(
+                Code::Command,
+                &place,
+                format_args!("the command {shown} cannot be run by {}", account.name),
+                "install the package of the command irods-omero, or name the command",
+            ),
+            Kind::Program => {}
             Kind::Command => importer::look_at_command(&place, path, &self.environment(), account, report),
             Kind::Work => importer::look_at_work_directory(&place, path, account, report),
         }
@@ -180,6 +189,12 @@ impl Look<'_> {
     fn has_another(&self, prefix: &str) -> bool {
         let entry = prefix.strip_suffix("/prefix").unwrap_or(prefix);
         self.stanza.pointer(&format!("{entry}/importer_prefix")).is_some_and(|v| !v.is_null())
+    }
+
+    /// Whether the entry of a vault's path names its resource.
+    fn names_a_resource(&self, pointer: &str) -> bool {
+        let entry = pointer.rsplit_once('/').map_or(pointer, |(entry, _)| entry);
+        self.stanza.pointer(&format!("{entry}/resource")).is_some_and(|v| !v.is_null())
     }
 
     fn look_at_secret(

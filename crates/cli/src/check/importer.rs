@@ -1,5 +1,6 @@
 //! The `omero` command, and the directory it works in.
 
+use super::places;
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
 use irods_omero_importer::process::{self, Finished, Nobody};
@@ -81,6 +82,19 @@ fn run(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> io::Resu
 /// Whether the importer can make its files there.
 pub fn look_at_work_directory(place: &str, path: &Path, account: &Account, report: &mut Report) {
     let who = &account.name;
+    if places::is_noexec(path) {
+        report.add(
+            Code::WorkNoexec,
+            place,
+            format_args!(
+                "{} lies on a file system that is mounted noexec: Java unpacks libraries there and cannot load them, so \
+                 that formats fail",
+                path.display()
+            ),
+            "name a directory on another file system (importer/work_directory), or mount it with 'exec'",
+        );
+    }
+    places::look_at_clock(place, path, report);
     let wrong = match fs::metadata(path) {
         Ok(about) if !about.is_dir() => "it is not a directory".to_owned(),
         Ok(_) if !account.may(Wish::Write, path) => format!("{who} may not write in it"),

@@ -69,6 +69,7 @@ pub const MEANINGS: &[Row] = &[
     ("/complete_marker", AsRead, "none", "name pattern of a file, or `avu:NAME`: what shows that a collection is complete", "a `/` in it"),
     ("/include", Texts, "all but dot files, thumbnails, logs, checksums and temporary files", "only files of such names are data", "a `/` in it"),
     ("/exclude", Texts, "empty", "files of such names are no data", "a `/` in it"),
+    ("/exclude_collections", Texts, "`.*`, `__MACOSX`, `@eaDir`, `$RECYCLE.BIN`, `System Volume Information`", "collections of such names, with all below them, are left out", "a `/` in it"),
     ("/on_overwrite", AsRead, "", "what happens when imported data is overwritten", "another word"),
     ("/directory_formats", Texts, "`[\"*.zarr\", \"*.ome.zarr\"]`", "collections that are one image with all below them", "a `/` in it"),
     ("/multi_file_formats", Texts, "`*.companion.ome`, `*.mvd2`, `*.nd` and others", "files that hold a set of several files together", "a `/` in it"),
@@ -92,6 +93,7 @@ pub const MEANINGS: &[Row] = &[
     ("/watch/*/complete_marker", AsRead, "as above", "for this watch", "as above"),
     ("/watch/*/include", Texts, "as above", "for this watch; replaces the list above", "as above"),
     ("/watch/*/exclude", Texts, "as above", "for this watch; replaces the list above", "as above"),
+    ("/watch/*/exclude_collections", Texts, "as above", "for this watch; replaces the list above", "as above"),
     ("/watch/*/on_overwrite", AsRead, "as above", "for this watch", "as above"),
 
     ("/users/sources", Texts, "`[\"avu\", \"table\", \"rules\", \"ldap\", \"same_name\"]`", "the sources in the order in which they are asked", "an unknown word, one that is there twice, one that is not configured; a configured one left out"),
@@ -128,6 +130,7 @@ pub const MEANINGS: &[Row] = &[
     ("/users/ldap/ca_file", AsRead, "the system's", "certificates that vouch for the server's", ""),
     ("/users/ldap/timeout_in_seconds", AsRead, "", "connecting, binding, searching, each", ""),
     ("/users/ldap/cache_in_seconds", AsRead, "", "how long a process remembers an answer", ""),
+    ("/users/ldap/command", AsRead, "`/usr/bin/irods-omero`", "the command that asks the directory for the plugin", ""),
 
     ("/visibility/vaults", Objects, "empty", "replicas whose physical path is below `prefix`", ""),
     ("/visibility/vaults/*/prefix", AsRead, NEEDED, "the vault (or registered directory) on the iRODS server", "`.` or `..` in it; `/`"),

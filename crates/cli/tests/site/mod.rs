@@ -44,7 +44,7 @@ impl Site {
             ("ldap.password", "secret\n", 0o600),
             ("ca.pem", "", 0o644),
             ("table.json", r#"{"bob#tempZone": "bob"}"#, 0o644),
-            ("jars/importer.jar", "", 0o644),
+            ("jars/importer.jar", "PK\u{3}\u{4}", 0o644),
             ("logback.xml", "<target>System.err</target>", 0o644),
             ("omero", "#!/bin/sh\n[ \"$1\" = version ] && echo 5.23.0\n", 0o755),
         ] {

@@ -1,27 +1,22 @@
 //! The site's directory: one entry for the user, and an attribute of it with the OMERO name.
 //!
-//! Asked while a collection is swept or somebody asks `who`, never while a client waits for its own operation.
-//!
-//! No thread may be started in an iRODS process. The library's synchronous interface drives a runtime of the
-//! current thread, but would look up a host name in a thread of its own: so the name is looked up here, by the
-//! standard library, and the connection is handed over. A test counts the threads.
+//! Asked while a collection is swept or somebody asks `who`, never while a client waits for its own operation; and not by
+//! the plugin's own process: the command `irods-omero` is started for it and asks (`here`). What speaks LDAP would be a
+//! sixth of the library that every agent of the server loads.
 //!
 //! A directory that is down or slow is an error that passes. It is remembered for a moment, so that a sweep over
 //! the data of many users waits for it once. An answer is remembered for `cache_in_seconds`, one that there is
 //! nobody for a minute at most. Of an answer's entries two are asked for: more than one is no choice.
 
-use irods_omero_importer::ffi::ignoring_broken_pipes;
-use irods_omero_importer::{secret, tls};
+mod helper;
+#[cfg(feature = "ldap")]
+pub mod here;
+
 use irods_omero_model::names::{IrodsUser, OmeroName};
-use ldap3::result::{LdapError, LdapResult};
-use ldap3::{LdapConn, LdapConnSettings, Scope, SearchEntry, SearchOptions, StdStream, ldap_escape};
-use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{TcpStream, ToSocketAddrs};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use unicode_normalization::UnicodeNormalization;
 
@@ -31,9 +26,6 @@ const DOWN_FOR: Duration = Duration::from_secs(30);
 const NOBODY_FOR: Duration = Duration::from_secs(60);
 /// The most answers remembered; when it is full the memory starts anew.
 const MAX_REMEMBERED: usize = 10_000;
-
-/// `sizeLimitExceeded`: there are more entries than were asked for.
-const SIZE_LIMIT_EXCEEDED: u32 = 4;
 
 /// How the directory is reached and asked.
 #[derive(Debug, Clone)]
@@ -61,6 +53,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long an answer is remembered.
     pub cache: Duration,
+    /// The command `irods-omero`, which asks the directory for us.
+    pub command: PathBuf,
+    /// The object of the configuration that all this was read from: what the command is told.
+    pub source: Value,
 }
 
 /// One server of the directory.
@@ -152,7 +148,7 @@ impl Filter {
             return Err(format!("'{text}' must ask for {{user}}, or everybody would be the same entry"));
         }
         let sample = filter.fill("name", "zone");
-        if ldap3::parse_filter(&sample).is_err() {
+        if !is_filter(&sample) {
             return Err(format!("'{text}' is not a search filter (RFC 4515), such as (uid={{user}})"));
         }
         Ok(filter)
@@ -168,13 +164,67 @@ impl Filter {
         self.0
             .iter()
             .map(|piece| match piece {
-                Piece::Text(text) => text.as_str().into(),
-                Piece::User => ldap_escape(user),
-                Piece::Zone => ldap_escape(zone),
+                Piece::Text(text) => text.clone(),
+                Piece::User => escaped(user),
+                Piece::Zone => escaped(zone),
             })
-            .collect::<Vec<std::borrow::Cow<'_, str>>>()
-            .concat()
+            .collect()
     }
+}
+
+/// A name as text in a filter, whatever is in it (RFC 4515).
+fn escaped(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '\\' => text.push_str("\\5c"),
+            '*' => text.push_str("\\2a"),
+            '(' => text.push_str("\\28"),
+            ')' => text.push_str("\\29"),
+            '\0' => text.push_str("\\00"),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// How deeply a filter may be nested.
+const MAX_DEPTH: usize = 20;
+
+/// Whether a text is a search filter (RFC 4515), or the one item of which a filter without parentheses consists.
+fn is_filter(text: &str) -> bool {
+    if text.starts_with('(') { after_filter(text, 0) == Some("") } else { is_item(text) }
+}
+
+/// What follows the filter at the beginning of a text; `None` if there is none.
+fn after_filter(text: &str, depth: usize) -> Option<&str> {
+    let inner = text.strip_prefix('(').filter(|_| depth < MAX_DEPTH)?;
+    if let Some(mut rest) = inner.strip_prefix(['&', '|']) {
+        loop {
+            rest = after_filter(rest, depth + 1)?;
+            if let Some(after) = rest.strip_prefix(')') {
+                return Some(after);
+            }
+        }
+    }
+    if let Some(negated) = inner.strip_prefix('!') {
+        return after_filter(negated, depth + 1)?.strip_prefix(')');
+    }
+    let (item, after) = inner.split_once(')')?;
+    is_item(item).then_some(after)
+}
+
+/// Whether a text is an attribute, a comparison and a value.
+fn is_item(text: &str) -> bool {
+    let Some((attribute, value)) = text.split_once('=') else { return false };
+    let attribute = attribute.strip_suffix(['<', '>', '~']).unwrap_or(attribute);
+    let of_attribute = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ';' | ':' | '_');
+    let is_hex = |at: usize| value.get(at..at + 2).is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+    let is_escaped = value.match_indices('\\').all(|(at, _)| is_hex(at + 1));
+    !attribute.is_empty()
+        && attribute.chars().all(of_attribute)
+        && !value.contains(['(', ')', '\0'])
+        && is_escaped
 }
 
 /// The entry of a user.
@@ -200,10 +250,14 @@ pub enum Trouble {
 /// What the directory has to say on a user: an entry, nobody (and why), or nothing that can be used.
 type Said = Result<Result<Entry, String>, String>;
 
+/// Asks a directory about a user; the error is that it cannot be asked.
+type Ask = fn(&Settings, &IrodsUser) -> Result<Said, String>;
+
 /// The directory and what is remembered of it.
 #[derive(Debug, Clone)]
 pub struct Directory {
     settings: Settings,
+    ask: Ask,
     memory: RefCell<Memory>,
 }
 
@@ -214,9 +268,20 @@ struct Memory {
 }
 
 impl Directory {
-    /// A directory as configured; it is not asked yet.
+    /// A directory as configured, which the command is to ask; it is not asked yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, memory: RefCell::default() }
+        Self { settings, ask: helper::ask, memory: RefCell::default() }
+    }
+
+    /// The same, asked by this process.
+    #[cfg(all(test, feature = "ldap"))]
+    fn here(settings: Settings) -> Self {
+        Self { settings, ask: here::ask, memory: RefCell::default() }
+    }
+
+    /// How it is reached and asked.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The entry of a user; the inner error is a sentence why there is none.
@@ -244,7 +309,7 @@ impl Directory {
                 "the name holds blanks or characters that a directory takes for others".to_owned()
             ));
         }
-        match self.ask(user) {
+        match (self.ask)(&self.settings, user) {
             Ok(said) => {
                 memory.down = None;
                 if memory.said.len() >= MAX_REMEMBERED {
@@ -268,144 +333,6 @@ impl Directory {
             Ok(Err(_)) | Err(_) => self.settings.cache.min(NOBODY_FOR),
         }
     }
-
-    /// Asks the first server that answers.
-    fn ask(&self, user: &IrodsUser) -> Result<Said, String> {
-        let mut why = "no server is configured".to_owned();
-        for server in &self.settings.servers {
-            // The library reads what the server sends with expectations that panic.
-            let asked = ignoring_broken_pipes(|| {
-                catch_unwind(AssertUnwindSafe(|| self.ask_server(server, user)))
-                    .unwrap_or_else(|_| Err("it sent what is no LDAP".to_owned()))
-            });
-            match asked {
-                Ok(said) => return Ok(said),
-                Err(e) => why = format!("{}: {e}", server.url),
-            }
-        }
-        Err(why)
-    }
-
-    fn ask_server(&self, server: &Server, user: &IrodsUser) -> Result<Said, String> {
-        let settings = &self.settings;
-        let mut connection = self.connect(server)?;
-        let done = |result: LdapResult| if result.rc == 0 { Ok(()) } else { Err(result.to_string()) };
-        if let Some((dn, file)) = &settings.bind {
-            let password = secret::read(file).map_err(|e| e.to_string())?;
-            connection
-                .with_timeout(settings.timeout)
-                .simple_bind(dn, &password)
-                .map_err(|e| in_words(&e))
-                .and_then(|r| done(r).map_err(|e| format!("binding as '{dn}' failed: {e}")))?;
-        }
-        let filter = settings.filter.fill(user.name(), user.zone());
-        let attributes: Vec<&str> =
-            [Some(settings.user_attribute.as_str()), settings.group_attribute.as_deref()]
-                .into_iter()
-                .flatten()
-                .collect();
-        let seconds = i32::try_from(settings.timeout.as_secs()).unwrap_or(i32::MAX);
-        let found = connection
-            .with_search_options(SearchOptions::new().sizelimit(2).timelimit(seconds))
-            .with_timeout(settings.timeout)
-            .search(&settings.base, Scope::Subtree, &filter, attributes)
-            .map_err(|e| in_words(&e));
-        let ldap3::SearchResult(entries, result) = found?;
-        if result.rc != SIZE_LIMIT_EXCEEDED {
-            done(result)?;
-        }
-        // References to other servers and the like are no entries.
-        let entries: Vec<SearchEntry> = entries
-            .into_iter()
-            .filter(|e| !e.is_ref() && !e.is_intermediate())
-            .map(SearchEntry::construct)
-            .collect();
-        let _ = connection.with_timeout(settings.timeout).unbind();
-        Ok(self.choose(&filter, &entries))
-    }
-
-    fn connect(&self, server: &Server) -> Result<LdapConn, String> {
-        let settings = &self.settings;
-        let addresses: Vec<_> = (server.host.as_str(), server.port)
-            .to_socket_addrs()
-            .map_err(|e| format!("its name cannot be looked up: {e}"))?
-            .collect();
-        let mut why = "its name has no address".to_owned();
-        for address in addresses {
-            let stream = match TcpStream::connect_timeout(&address, settings.timeout) {
-                Ok(stream) => stream,
-                Err(e) => {
-                    why = e.to_string();
-                    continue;
-                }
-            };
-            let mut connecting = LdapConnSettings::new()
-                .set_conn_timeout(settings.timeout)
-                .set_starttls(settings.starttls)
-                .set_std_stream(StdStream::Tcp(stream));
-            if server.secure || settings.starttls {
-                connecting = connecting.set_config(Arc::new(self.tls()?));
-            }
-            return LdapConn::with_settings(connecting, &server.url).map_err(|e| in_words(&e));
-        }
-        Err(why)
-    }
-
-    fn tls(&self) -> Result<ClientConfig, String> {
-        let mut roots = RootCertStore::empty();
-        for certificate in tls::authorities(self.settings.ca_file.as_deref())? {
-            roots.add(certificate).map_err(|e| e.to_string())?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
-            .map_err(|e| e.to_string())
-    }
-
-    /// What the entries found say.
-    fn choose(&self, filter: &str, entries: &[SearchEntry]) -> Said {
-        let entry = match entries {
-            [] => return Ok(Err(format!("no entry for {filter}"))),
-            [entry] => entry,
-            [one, another, ..] => {
-                return Err(format!(
-                    "the LDAP directory has several entries for {filter}, '{}' and '{}' among them",
-                    one.dn, another.dn
-                ));
-            }
-        };
-        let name = |attribute: &str| -> Result<Option<OmeroName>, String> {
-            let is_it = |name: &String| name.eq_ignore_ascii_case(attribute);
-            if entry.bin_attrs.keys().any(is_it) {
-                return Err(format!("the attribute {attribute} of '{}' is not text", entry.dn));
-            }
-            let values: Vec<&String> =
-                entry.attrs.iter().filter(|(k, _)| is_it(k)).flat_map(|(_, values)| values).collect();
-            match values.as_slice() {
-                [] => Ok(None),
-                [value] => OmeroName::parse(value)
-                    .map(Some)
-                    .map_err(|e| format!("the attribute {attribute} of '{}': {e}", entry.dn)),
-                [one, another, ..] => Err(format!(
-                    "the attribute {attribute} of '{}' has several values, '{one}' and '{another}' among them",
-                    entry.dn
-                )),
-            }
-        };
-        let Some(user) = name(&self.settings.user_attribute)? else {
-            return Ok(Err(format!("'{}' has no attribute {}", entry.dn, self.settings.user_attribute)));
-        };
-        let group = self.settings.group_attribute.as_deref().map(name).transpose()?.flatten();
-        Ok(Ok(Entry { dn: entry.dn.clone(), user, group }))
-    }
-}
-
-fn in_words(error: &LdapError) -> String {
-    match error {
-        LdapError::Timeout { .. } => "it did not answer in time".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 /// Whether a directory's preparation of names for comparing (RFC 4518) leaves this one as it is, but for case.
@@ -419,5 +346,5 @@ fn is_prepared(name: &str) -> bool {
             .any(|c| c.is_control() || (c.is_whitespace() && c != ' ') || super::denied::is_invisible(c))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "ldap"))]
 mod tests;

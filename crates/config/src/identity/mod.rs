@@ -11,7 +11,6 @@
 
 mod behalf;
 mod denied;
-#[cfg(feature = "ldap")]
 pub mod ldap;
 mod rules;
 mod table;
@@ -115,7 +114,6 @@ pub enum Source {
     /// Ordered rules.
     Rules(Vec<Rule>),
     /// The site's directory.
-    #[cfg(feature = "ldap")]
     Ldap(Box<ldap::Directory>),
     /// Users of these zones have the same name in OMERO.
     SameName(Vec<String>),
@@ -212,6 +210,14 @@ impl Tags<'_> {
 }
 
 impl Identities {
+    /// How the site's directory is reached, if it is a source.
+    pub fn directory(&self) -> Option<&ldap::Settings> {
+        self.sources.iter().find_map(|source| match source {
+            Source::Ldap(directory) => Some(directory.settings()),
+            _ => None,
+        })
+    }
+
     /// When the mapping changed last, as far as files tell: the table file's change time.
     pub fn changed_at(&self) -> Option<UnixTime> {
         self.sources.iter().find_map(|source| {
@@ -386,7 +392,6 @@ impl Source {
             Self::Avu => "avu",
             Self::Table(_) => "table",
             Self::Rules(_) => "rules",
-            #[cfg(feature = "ldap")]
             Self::Ldap(_) => "ldap",
             Self::SameName(_) => "same_name",
         }
@@ -401,7 +406,6 @@ impl Source {
                 Err(why) => Said::WillPass(why),
             },
             Self::Rules(rules) => by_rules(rules, person),
-            #[cfg(feature = "ldap")]
             Self::Ldap(directory) => match directory.look_up(person) {
                 Ok(Ok(entry)) => Said::Names(entry.user, entry.group, format!("ldap {}", entry.dn)),
                 Ok(Err(why)) => Said::Nothing(why),

@@ -1,6 +1,6 @@
 //! Which files of a watched collection are data, told by their names. The rest is Bio-Formats's to decide.
 
-use super::pattern::glob_matches;
+use super::pattern::glob_matches_in_any_case;
 
 /// Files beside the data that no importer is asked about, unless the site includes them.
 const USUAL: &[&str] = &[
@@ -33,6 +33,15 @@ const USUAL: &[&str] = &[
     "checksums.txt",
 ];
 
+/// Collections beside the data that no importer is asked about, unless the site says otherwise: those of programs
+/// (`.gocmd_staging`, `.Trash-1000`, `.ipynb_checkpoints`) and of operating systems.
+const SCRATCH: &[&str] = &[".*", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
+
+/// The names of collections that are left out if nothing else is said.
+pub fn scratch() -> Vec<NamePattern> {
+    patterns(SCRATCH)
+}
+
 /// A pattern of a file's name, whose letters match in either case; `*` stands for any run of bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamePattern {
@@ -59,7 +68,7 @@ impl NamePattern {
             Some(ending) if !ending.contains(&b'*') => {
                 name.len().checked_sub(ending.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(ending))
             }
-            _ => glob_matches(&self.glob, &name.to_ascii_lowercase()),
+            _ => glob_matches_in_any_case(&self.glob, name),
         }
     }
 

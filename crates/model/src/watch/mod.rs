@@ -4,7 +4,7 @@ mod files;
 mod pattern;
 mod tag;
 
-pub use files::{FileRules, Marker, NamePattern, patterns};
+pub use files::{FileRules, Marker, NamePattern, patterns, scratch};
 pub use pattern::{CollectionPattern, glob_matches};
 pub use tag::{RawTag, Tag, Wishes, shown};
 
@@ -76,6 +76,8 @@ pub struct Rules {
     pub complete_marker: Option<Marker>,
     /// Which files are data.
     pub files: FileRules,
+    /// Names of collections that are left out with all below them, unless they are named by a pattern or tagged.
+    pub exclude_collections: Vec<NamePattern>,
     /// Where in OMERO the images go.
     pub target: Template,
     /// Where plates go, if not where images do.
@@ -90,6 +92,7 @@ impl Default for Rules {
             quiet_period: Duration::from_secs(30),
             complete_marker: None,
             files: FileRules::default(),
+            exclude_collections: scratch(),
             target: Template::default(),
             plate_target: None,
             on_overwrite: OnOverwrite::default(),
@@ -134,29 +137,106 @@ pub fn is_trash(path: &[u8]) -> bool {
     path.split(|b| *b == b'/').nth(2) == Some(b"trash")
 }
 
-/// What the configuration alone says.
-pub fn as_configured(configured: Option<(&Watch, usize)>) -> Watching {
-    configured.map_or(Watching::No, |(watch, root)| Watching::Yes { rules: Arc::clone(&watch.rules), root })
+/// Why a collection is left out although what is above it is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The uppermost collection that is left out: the one asked about, or one above it.
+    pub collection: LogicalPath,
+    /// The pattern of `exclude_collections` that its name fits.
+    pub pattern: String,
 }
 
-/// The nearest wins: of the tagged collections the deepest, if it is not above the one a pattern names.
-pub fn judge(defaults: &Arc<Rules>, configured: Option<(&Watch, usize)>, tags: &[RawTag]) -> Watching {
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (collection, pattern) = (&self.collection, &self.pattern);
+        write!(
+            f,
+            "{collection} and all below it is left out: its name fits '{pattern}' of exclude_collections"
+        )
+    }
+}
+
+/// Whether a collection is left out because of its name, or of one above it. `root` is the number of leading elements
+/// that name the watched collection: if a tag does, they are all named, if the pattern of a watch does, those that it
+/// does not leave to a `*`. What is named is never left out by that name; of what lies below, every element counts.
+pub fn left_out(
+    rules: &Rules,
+    pattern: Option<&CollectionPattern>,
+    root: usize,
+    collection: &LogicalPath,
+) -> Option<LeftOut> {
+    let fitting = |name: &[u8]| rules.exclude_collections.iter().find(|p| p.fits(name));
+    let is_named = |i: usize, by: &NamePattern| {
+        i < root && pattern.is_none_or(|watch| watch.text_of(i).is_some_and(|text| by.fits(text)))
+    };
+    // The zone's own name is nobody's to choose.
+    let mut elements = collection.elements().enumerate().skip(1);
+    let (i, by) =
+        elements.find_map(|(i, name)| fitting(name).filter(|by| !is_named(i, by)).map(|by| (i, by)))?;
+    let up_to = collection.elements().take(i + 1).flat_map(|e| [b"/", e].concat()).collect::<Vec<u8>>();
+    let pattern = by.as_str().to_owned();
+    LogicalPath::parse(&up_to).ok().map(|collection| LeftOut { collection, pattern })
+}
+
+/// What the configuration alone says of a collection.
+pub fn as_configured(configured: Option<(&Watch, usize)>, collection: &LogicalPath) -> Verdict {
+    let Some((watch, root)) = configured else {
+        return Verdict::from(Watching::No);
+    };
+    let left_out = left_out(&watch.rules, Some(&watch.pattern), root, collection);
+    Verdict::of(Watching::Yes { rules: Arc::clone(&watch.rules), root }, left_out)
+}
+
+/// Whether a collection is watched, and whether that is because it is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether and how it is watched.
+    pub watching: Watching,
+    /// Why it is not, where it would be but for a name.
+    pub left_out: Option<LeftOut>,
+}
+
+impl From<Watching> for Verdict {
+    fn from(watching: Watching) -> Self {
+        Self { watching, left_out: None }
+    }
+}
+
+impl Verdict {
+    fn of(watching: Watching, left_out: Option<LeftOut>) -> Self {
+        let watching = if left_out.is_some() { Watching::No } else { watching };
+        Self { watching, left_out }
+    }
+}
+
+/// The nearest wins: of the tagged collections the deepest, if it is not above the one a pattern names. Collections with
+/// a name of `exclude_collections` are left out then.
+pub fn judge(
+    defaults: &Arc<Rules>,
+    configured: Option<(&Watch, usize)>,
+    tags: &[RawTag],
+    collection: &LogicalPath,
+) -> Verdict {
     let depth = |tag: &RawTag| tag.collection.elements().count();
     let Some(nearest) = tags.iter().map(depth).max() else {
-        return as_configured(configured);
+        return as_configured(configured, collection);
     };
     if configured.is_some_and(|(_, root)| root > nearest) {
-        return as_configured(configured);
+        return as_configured(configured, collection);
     }
     let base = configured.map_or(defaults, |(watch, _)| &watch.rules);
     let here: Vec<&RawTag> = tags.iter().filter(|t| depth(t) == nearest).collect();
-    let Some(collection) = here.first().map(|t| &t.collection) else {
-        return as_configured(configured); // cannot be: one of them is the nearest
+    let Some(bearer) = here.first().map(|t| &t.collection) else {
+        return as_configured(configured, collection); // cannot be: one of them is the nearest
     };
-    match agreed(collection, here.iter().map(|t| (t.value.as_str(), t.units.as_str()))) {
-        Ok(Tag::Off) => Watching::No,
-        Ok(Tag::On(wishes)) => Watching::Yes { rules: Arc::new(wishes.over(base)), root: nearest },
-        Err(why) => Watching::Unclear(why),
+    match agreed(bearer, here.iter().map(|t| (t.value.as_str(), t.units.as_str()))) {
+        Ok(Tag::Off) => Verdict::from(Watching::No),
+        Ok(Tag::On(wishes)) => {
+            let rules = wishes.over(base);
+            let left_out = left_out(&rules, None, nearest, collection);
+            Verdict::of(Watching::Yes { rules: Arc::new(rules), root: nearest }, left_out)
+        }
+        Err(why) => Verdict::from(Watching::Unclear(why)),
     }
 }
 
@@ -201,14 +281,19 @@ mod tests {
         RawTag { collection: path(collection), value: value.to_owned(), units: units.to_owned() }
     }
 
+    const COLLECTION: &str = "/z/home/alice/project/run";
+
     fn judged(watch: Option<&str>, tags: &[RawTag]) -> Watching {
+        judged_at(COLLECTION, watch, tags).watching
+    }
+
+    fn judged_at(collection: &str, watch: Option<&str>, tags: &[RawTag]) -> Verdict {
         let watch = watch.map(|pattern| Watch {
             pattern: CollectionPattern::parse(pattern).unwrap(),
             rules: Arc::new(Rules { quiet_period: Duration::from_secs(7), ..Rules::default() }),
         });
-        let configured =
-            watch.as_ref().and_then(|w| Some((w, w.pattern.matches(b"/z/home/alice/project/run")?)));
-        judge(&Arc::default(), configured, tags)
+        let configured = watch.as_ref().and_then(|w| Some((w, w.pattern.matches(collection.as_bytes())?)));
+        judge(&Arc::default(), configured, tags, &path(collection))
     }
 
     fn root(watching: &Watching) -> Option<usize> {
@@ -226,6 +311,30 @@ mod tests {
         assert_eq!((text(0), text(1), text(2)), (Some("project"), Some("run 1"), None));
         assert_eq!((text(-1), text(-5), text(-6)), (Some("run 1"), Some("z"), None));
         assert_eq!((text(i32::MIN), text(i32::MAX)), (None, None));
+    }
+
+    #[test]
+    fn scratch_collections_are_left_out_at_any_depth_unless_they_are_named() {
+        let out = |collection: &str, watch: Option<&str>, tags: &[RawTag]| {
+            let verdict = judged_at(collection, watch, tags);
+            assert_eq!(verdict.left_out.is_some(), verdict.watching == Watching::No, "{collection}");
+            verdict.left_out.map(|l| l.collection.to_string())
+        };
+        for scratch in [".gocmd_staging", ".Trash-1000", ".ipynb_checkpoints", "__MACOSX", "__macosx"] {
+            for (below, watch) in [("", "/z/home"), ("/files", "/z/home"), ("/files/x", "/z/home/*")] {
+                let uppermost = format!("/z/home/alice/{scratch}");
+                assert_eq!(out(&format!("{uppermost}{below}"), Some(watch), &[]), Some(uppermost), "{watch}");
+            }
+        }
+        assert_eq!(out("/z/home/.alice/run", Some("/z/home/*/run"), &[]).as_deref(), Some("/z/home/.alice"));
+        for named in ["/z/home/alice/.raw", "/z/home/*/.raw", "/z/home/*/.r*"] {
+            assert_eq!(out("/z/home/alice/.raw/run", Some(named), &[]), None, "{named}");
+        }
+        assert_eq!(out(COLLECTION, Some("/z/home"), &[]), None);
+        let on = |collection: &str| [tag(collection, "on", "")];
+        assert_eq!(out("/z/home/alice/.raw/run", None, &on("/z/home/alice/.raw")), None, "a tag names it");
+        let below = out("/z/home/alice/.raw/.x/y", Some("/z/home"), &on("/z/home/alice/.raw"));
+        assert_eq!(below.as_deref(), Some("/z/home/alice/.raw/.x"));
     }
 
     #[test]

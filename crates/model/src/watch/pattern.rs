@@ -75,6 +75,18 @@ impl CollectionPattern {
         Some(self.prefix_depth + self.rest.len())
     }
 
+    /// Whether the pattern names an element of a path that fits it (counted from 0 at the zone) as it stands, and not only
+    /// by a `*`: then `text` gives what is written there.
+    pub fn text_of(&self, element: usize) -> Option<&[u8]> {
+        match element.checked_sub(self.prefix_depth) {
+            None => self.prefix.split(|b| *b == b'/').nth(element + 1),
+            Some(i) => match self.rest.get(i)? {
+                Element::Any => None,
+                Element::Exact(text) | Element::Glob(text) => Some(text),
+            },
+        }
+    }
+
     /// Whether the pattern may name a collection that lies below `path`.
     pub fn may_lie_below(&self, path: &[u8]) -> bool {
         let mut below = path.split(|b| *b == b'/').skip(1);
@@ -101,15 +113,25 @@ impl CollectionPattern {
     }
 }
 
-/// Whether `text` matches `glob`, in which `*` stands for any run of bytes. Linear but for one backtrack.
+/// Whether `text` matches `glob`, in which `*` stands for any run of bytes. Takes at most as many steps as the product of
+/// both lengths: only the last `*` is ever tried again.
 pub fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    matches_by(glob, text, |byte| byte)
+}
+
+/// The same for a glob in small letters, which the letters of the text match in either case.
+pub fn glob_matches_in_any_case(glob: &[u8], text: &[u8]) -> bool {
+    matches_by(glob, text, |byte| byte.to_ascii_lowercase())
+}
+
+fn matches_by(glob: &[u8], text: &[u8], fold: impl Fn(u8) -> u8) -> bool {
     let (mut g, mut t) = (0, 0);
     let mut retry = None;
     while t < text.len() {
         if glob.get(g) == Some(&b'*') {
             retry = Some((g, t));
             g += 1;
-        } else if glob.get(g) == text.get(t) {
+        } else if glob.get(g).copied() == text.get(t).map(|byte| fold(*byte)) {
             g += 1;
             t += 1;
         } else if let Some((star, from)) = retry {
@@ -169,5 +191,23 @@ mod tests {
         assert!(glob_matches(b"*a*b", b"xxaxxab"));
         assert!(glob_matches(b"*", b""));
         assert!(!glob_matches(b"a*c", b"abd"));
+        assert!(glob_matches_in_any_case(b"a*.tif", b"A1.TIF") && !glob_matches(b"a*.tif", b"A1.tif"));
+    }
+
+    /// With each `*` tried again for each before it, this would not end.
+    #[test]
+    fn no_name_makes_a_pattern_of_many_stars_cost_much() {
+        let glob = [b"*a".repeat(30).as_slice(), b"*b"].concat();
+        assert!(!glob_matches(&glob, &b"a".repeat(1_087)));
+        let pattern = CollectionPattern::parse(&format!("/z/{}", String::from_utf8(glob).unwrap())).unwrap();
+        assert_eq!(pattern.matches(format!("/z/{}", "a".repeat(1_000)).as_bytes()), None);
+    }
+
+    #[test]
+    fn what_the_pattern_names_itself_is_told_from_what_a_star_stands_for() {
+        let pattern = CollectionPattern::parse("/z/home/*/.raw/run*").unwrap();
+        let text = |i| pattern.text_of(i).map(|t| std::str::from_utf8(t).unwrap());
+        let all: Vec<_> = (0..6).map(text).collect();
+        assert_eq!(all, [Some("z"), Some("home"), None, Some(".raw"), Some("run*"), None]);
     }
 }

@@ -1,9 +1,10 @@
 //! Against Debian's slapd on loopback, and against servers that are none.
 
 use super::*;
+use ldap3::LdapConn;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -151,12 +152,14 @@ fn settings(url: &str, filter: &str) -> Settings {
         ca_file: None,
         timeout: Duration::from_secs(5),
         cache: Duration::from_secs(600),
+        command: PathBuf::from("/nonexistent"),
+        source: Value::Null,
     }
 }
 
 /// `user/group`, or the sentence.
 fn said(settings: &Settings, name: &str) -> String {
-    shown(&Directory::new(settings.clone()).look_up(&IrodsUser::parse(&format!("{name}#z")).unwrap()))
+    shown(&Directory::here(settings.clone()).look_up(&IrodsUser::parse(&format!("{name}#z")).unwrap()))
 }
 
 fn shown(answer: &Result<Result<Entry, String>, Trouble>) -> String {
@@ -174,7 +177,7 @@ fn an_entry_gives_user_and_group() {
     let settings = slapd.settings();
     assert_eq!(said(&settings, "alice"), "a.smith/lab1");
     let alice = IrodsUser::parse("alice#z").unwrap();
-    let entry = Directory::new(settings.clone()).look_up(&alice).unwrap().unwrap();
+    let entry = Directory::here(settings.clone()).look_up(&alice).unwrap().unwrap();
     assert_eq!(entry.dn, format!("uid=alice,{BASE}"));
     assert_eq!(said(&settings, "dora"), "nobody: no entry for (uid=dora)");
     assert!(said(&settings, "carol").contains("has no attribute employeeType"));
@@ -187,7 +190,7 @@ fn an_entry_gives_user_and_group() {
 #[test]
 fn users_of_other_zones_are_not_looked_up() {
     let slapd = Slapd::start();
-    let directory = Directory::new(slapd.settings());
+    let directory = Directory::here(slapd.settings());
     let told = shown(&directory.look_up(&IrodsUser::parse("alice#other").unwrap()));
     assert_eq!(told, "nobody: users of other are not looked up");
 }
@@ -255,7 +258,7 @@ fn a_base_that_is_not_there_will_pass() {
 #[test]
 fn answers_are_remembered_and_so_is_that_the_directory_is_down() {
     let slapd = Slapd::start();
-    let directory = Directory::new(slapd.settings());
+    let directory = Directory::here(slapd.settings());
     let (alice, dora) = (IrodsUser::parse("alice#z").unwrap(), IrodsUser::parse("dora#z").unwrap());
     assert_eq!(shown(&directory.look_up(&alice)), "a.smith/lab1");
     assert!(shown(&directory.look_up(&dora)).starts_with("nobody"));
@@ -265,7 +268,7 @@ fn answers_are_remembered_and_so_is_that_the_directory_is_down() {
     let bob = IrodsUser::parse("bob#z").unwrap();
     assert!(shown(&directory.look_up(&bob)).starts_with("will pass: "));
     assert!(directory.memory.borrow().down.is_some());
-    let forgetful = Directory::new(Settings { cache: Duration::ZERO, ..directory.settings.clone() });
+    let forgetful = Directory::here(Settings { cache: Duration::ZERO, ..directory.settings.clone() });
     assert!(shown(&forgetful.look_up(&alice)).starts_with("will pass: "));
 }
 
@@ -363,6 +366,27 @@ fn urls_and_filters_are_checked() {
         ["h", "http://h", "ldap://", "ldap://h:x", "ldap://h/base", "ldap://u@h", "ldap://[x]", "ldap://h h"]
     {
         assert!(Server::parse(bad).is_err(), "{bad}");
+    }
+    for good in [
+        "uid={user}",
+        "(&(objectClass=person)(|(uid={user})(!(mail={user}@x))))",
+        "(cn:caseExactMatch:={user})",
+        "(uid>={user})",
+        "(&(uid={user})(cn=a\\2ab*c))",
+    ] {
+        assert!(Filter::parse(good).is_ok(), "{good}");
+    }
+    let deep = format!("{}(uid={{user}}){}", "(!".repeat(MAX_DEPTH), ")".repeat(MAX_DEPTH));
+    for bad in [
+        "(uid={user})x",
+        "(&)(uid={user})",
+        "(={user})",
+        "(u d={user})",
+        "(uid={user}\\zz)",
+        "(uid=({user})",
+        &deep,
+    ] {
+        assert!(Filter::parse(bad).is_err(), "{bad}");
     }
     for bad in ["(uid=alice)", "(uid={usr})", "uid={user", "(uid={user}", "((uid={user}))(", "(l={zone})"] {
         assert!(Filter::parse(bad).is_err(), "{bad}");
