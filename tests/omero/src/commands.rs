@@ -400,14 +400,27 @@ pub fn delete_one(
             |r| Ok((r.get(0)?, r.get(1)?)),
         )
         .optional()?;
-    // Deleting what is not there succeeds.
-    let Some((owner, group)) = found else { return Ok(Ok(())) };
+    let Some((owner, group)) = found else {
+        return Ok(Err(format!("cannot read {}[{id}]", c.full_name())));
+    };
     if !store.may_link(context, owner, group, false)? {
         return Ok(Err(format!("not permitted to delete ome.model.{}.{class}[{id}]", c.package)));
     }
     let run = |text: &str| store.db.execute(text, [id]);
     match class {
         "Fileset" => {
+            // The images of a plate go with the plate alone.
+            let held: Option<(i64, i64)> = store
+                .db
+                .query_row(
+                    "select i.id, s.id from image i join well_sample s on s.image = i.id where i.fileset = ?1",
+                    [id],
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )
+                .optional()?;
+            if let Some((image, sample)) = held {
+                return Ok(Err(format!("may not delete Image[{image}] while WellSample[{sample}] remains")));
+            }
             delete_images(store, "select id from image where fileset = ?1", id)?;
             run("delete from fileset_annotation_link where parent = ?1")?;
             run(
@@ -432,6 +445,27 @@ pub fn delete_one(
             delete_images(store, "select ?1", id)?;
             if let Some(f) = fileset {
                 return delete_one(store, context, "Fileset", f);
+            }
+        }
+        "Plate" => {
+            let mut q = store.db.prepare(
+                "select distinct i.fileset from image i join well_sample s on s.image = i.id
+                 join well w on w.id = s.well where w.plate = ?1 and i.fileset is not null",
+            )?;
+            let filesets: Vec<i64> = q.query_map([id], |r| r.get(0))?.collect::<Result<_, _>>()?;
+            for text in [
+                "delete from well_sample where well in (select id from well where plate = ?1)",
+                "delete from well where plate = ?1",
+                "delete from plate_annotation_link where parent = ?1",
+                "delete from screen_plate_link where child = ?1",
+                "delete from plate where id = ?1",
+            ] {
+                run(text)?;
+            }
+            for fileset in filesets {
+                if let Err(why) = delete_one(store, context, "Fileset", fileset)? {
+                    return Ok(Err(why));
+                }
             }
         }
         _ => {

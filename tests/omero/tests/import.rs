@@ -495,3 +495,18 @@ fn a_dangling_or_changed_source_shows_in_fs_sets_check() {
     let only = o.run(&["fs", "sets", "-q", "--with-transfer", "ln", "--style", "plain"]).out;
     assert_eq!(only.trim(), "");
 }
+
+#[test]
+fn a_plate_is_deleted_with_its_fileset_and_not_the_fileset_alone() {
+    let o = ready();
+    let path = o.data("p.plate-test");
+    o.standin(&["make", "plate", &path, "--files", "2"]);
+    o.import(&[], &[&path]);
+    let ran = o.run(&["delete", "-q", "Fileset:1"]);
+    assert!(ran.err.contains("may not delete Image[1] while WellSample[1] remains"), "{}", ran.err);
+    assert_eq!((ran.code, o.count("images")), (0, 2));
+    assert!(o.run(&["delete", "-q", "Plate:1"]).out.ends_with("ok\n"));
+    assert_eq!((o.count("images"), o.count("filesets"), o.count("plates")), (0, 0, 0));
+    let ran = o.run(&["delete", "-q", "Fileset:1"]);
+    assert!(ran.err.contains("cannot read ome.model.fs.Fileset[1]"), "{}", ran.err);
+}
