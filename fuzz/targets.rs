@@ -101,7 +101,7 @@ pub fn importer_output(data: &[u8]) {
     let lines = said.lines().count();
     assert!(outcome::filesets(&said).len() <= lines);
     assert!(outcome::made(&said, "MapAnnotation").len() <= lines);
-    assert!(outcome::groups(&said).iter().map(Vec::len).sum::<usize>() <= lines);
+    assert!(outcome::groups(&said).iter().map(|(_, group)| group.len()).sum::<usize>() <= lines);
     if let Err(why) = outcome::table(&said) {
         assert!(!why.is_empty());
     }

@@ -14,9 +14,9 @@
  *
  * What is answered where an answer cannot be found (a null pointer, an argument that cannot be read, an internal error)
  *  - Metadata that is about to be written (omero_plugin_pep of pep_api_mod_avu_metadata_pre,
- *    pep_api_atomic_apply_metadata_operations_pre, acPreProcForModifyAVUMetadata; or AVUs that come along with another
- *    operation) is refused with CAT_INSUFFICIENT_PRIVILEGE_LEVEL (-830000) and a sentence: the guard of our attributes
- *    is closed.
+ *    pep_api_atomic_apply_metadata_operations_pre, acPreProcForModifyAVUMetadata; or AVUs that are seen to come along
+ *    with another operation) is refused with CAT_INSUFFICIENT_PRIVILEGE_LEVEL (-830000) and a sentence: the guard of our
+ *    attributes is closed. Without a session nobody is an administrator; what names none of our attributes goes on.
  *  - Everything else goes on: RULE_ENGINE_CONTINUE, false, or the empty text. A null plugin declines everything.
  */
 #ifndef OMERO_PLUGIN_H
@@ -78,9 +78,17 @@ typedef enum omero_entity {
     OMERO_ENTITY_COLLECTION = 1
 } omero_entity;
 
-/* The columns of omero_host.list, in this order; the shim translates them to GenQuery1 numbers. */
-#define OMERO_REPLICA_COLUMNS 11
-#define OMERO_METADATA_COLUMNS 4
+/* The account that the server runs as in its zone; what the core writes is written in its name. */
+typedef struct omero_account {
+    omero_text name;
+    omero_text zone;
+} omero_account;
+
+/* A condition of omero_host.list. */
+typedef struct omero_condition {
+    int32_t column;
+    omero_text text;
+} omero_condition;
 
 /* Levels of omero_host.log. */
 typedef enum omero_level {
@@ -103,37 +111,24 @@ typedef struct omero_host {
     /* GenQuery2: rows as a JSON array of arrays of strings in `json`. `query` must be without NUL. */
     int64_t (*query)(omero_session* session, bool privileged, omero_text query, omero_buffer* json);
 
-    /* GenQuery1: the replicas of the data objects directly in collection `id` (decimal digits), of those with an id
-     * from `first` to `last`, or of all where these are empty. Columns:
-     * DATA_ID, DATA_NAME, DATA_REPL_NUM, DATA_REPL_STATUS, DATA_SIZE, DATA_MODIFY_TIME, DATA_PATH,
-     * DATA_RESC_HIER, DATA_CHECKSUM, DATA_OWNER_NAME, DATA_OWNER_ZONE. Bytes as they are in the catalog. */
-    int64_t (*list_replicas)(omero_session* session,
-                             omero_text id,
-                             omero_text first,
-                             omero_text last,
-                             omero_row row,
-                             void* context);
+    /* GenQuery1 (privileged), over the database connection the session has: the columns and conditions by their numbers in
+     * rodsGenQuery.h, a condition's text as GenQuery1 takes it ("= 'x'"). Every row has as many texts as there are columns,
+     * in their order, bytes as they are in the catalog. A text that is to be found must hold no quote. */
+    int64_t (*list)(omero_session* session,
+                    const int32_t* columns,
+                    size_t column_count,
+                    const omero_condition* conditions,
+                    size_t condition_count,
+                    omero_row row,
+                    void* context);
 
-    /* GenQuery1: the AVUs whose attribute is one of `attributes` on the data objects directly in collection
-     * `id`, from `first` to `last` as above. Columns: DATA_ID, attribute, value, units. */
-    int64_t (*list_metadata)(omero_session* session,
-                             omero_text id,
-                             omero_text first,
-                             omero_text last,
-                             const omero_text* attributes,
-                             size_t attribute_count,
-                             omero_row row,
-                             void* context);
+    /* rs_atomic_apply_metadata_operations with the JSON `request`, as the service account. */
+    int64_t (*apply_metadata)(omero_session* session, omero_account service, omero_text request);
 
-    /* GenQuery1: the path of collection `id`, as one row of one column; none if it is gone. */
-    int64_t (*list_collection)(omero_session* session, omero_text id, omero_row row, void* context);
-
-    /* rs_atomic_apply_metadata_operations with the JSON `request` (privileged). */
-    int64_t (*apply_metadata)(omero_session* session, omero_text request);
-
-    /* rsModAVUMetadata `operation` ("add", "rm") of one AVU (privileged). Adding one that is there gives
+    /* rsModAVUMetadata `operation` ("add", "rm") of one AVU, as the service account. Adding one that is there gives
      * CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME (-809000). Names may hold any byte but NUL. */
     int64_t (*modify_avu)(omero_session* session,
+                          omero_account service,
                           omero_text operation,
                           omero_entity entity,
                           omero_text name,
@@ -145,8 +140,16 @@ typedef struct omero_host {
      * which verifies it (privileged). 0 also where a good one is there already. */
     int64_t (*replicate)(omero_session* session, omero_text path, omero_text resource);
 
-    /* Queues `text` for delayed execution as the session's user under `conditions`. */
-    int64_t (*delay)(omero_session* session, omero_text text, omero_text conditions);
+    /* rsCollCreate, as the service account, with the collections above it where `parents` says so. One that is there
+     * gives CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME (-809000) without `parents`. */
+    int64_t (*make_collection)(omero_session* session, omero_account service, omero_text path, bool parents);
+
+    /* rsRmColl of an empty collection, as the service account. */
+    int64_t (*remove_collection)(omero_session* session, omero_account service, omero_text path);
+
+    /* Queues `text` for delayed execution under `conditions`, as a job of the service account; of the session's user where
+     * `service` is null. */
+    int64_t (*delay)(omero_session* session, const omero_account* service, omero_text text, omero_text conditions);
 
     /* rs_get_file_descriptor_info: JSON about an open descriptor. */
     int64_t (*descriptor)(omero_session* session, int32_t descriptor, omero_buffer* json);

@@ -1,57 +1,50 @@
-//! The due mark: the durable note that a collection holds something to look at, and the sweep that follows it.
+//! The mark: the durable note that a collection holds something to look at; and the jobs that follow it.
 //!
-//! A burst of puts costs one mark. Within one agent the mark is remembered for at most half the quiet period,
-//! counted from the marking. A sweep may remove it meanwhile: one that was queued long before, or one whose clock or
-//! whose look at the data says that all is quiet (a file whose collection was moved keeps its old time). So whoever removes a mark
-//! looks once more when nobody can remember it any longer.
+//! A burst of puts costs one mark: whoever finds it there does nothing more, because whoever set it has seen to a job. The
+//! mark is all that counts. A job is a wake-up call of the service account that carries nothing; losing every job loses
+//! nothing as long as the mark is there, because a `sweep_all` finds it.
+//!
+//! A mark has one of two values, the same for all, so that the catalog has them for ever and exactly one of several that
+//! set one at a time is told that it is new. [`NEW`] is an event's: its job is near. [`LATER`] is what a sweep leaves where it
+//! has to come back: its job may be far, and an event does not lean on it.
 
-use crate::catalog::{Catalog, CatalogError, QueuedJob, UnixTime};
+use crate::catalog::{Catalog, CatalogError, Jobs, UnixTime};
 use crate::watch;
 use irods_omero_config::Config;
 use irods_omero_model::attributes::Attributes;
 use irods_omero_model::clock::{Clock, SystemClock};
-use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
+use irods_omero_model::names::{CollectionId, LogicalPath};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+/// The value of an event's mark.
+pub const NEW: &str = "new";
+
+/// The value of the mark that a sweep leaves where it has to look again.
+pub const LATER: &str = "later";
+
+/// A sweep that is to come at most this much later than an event wants it will do.
+const NEAR: u64 = 60;
+
+/// When there are more marks than sweeps may be queued, how soon the rest is looked for.
+pub const NEXT_LOOK_WHEN_FULL: Duration = Duration::from_secs(30);
 
 /// The longest memory of one agent; when it is full it starts anew.
 const MAX_REMEMBERED: usize = 4_096;
 
-/// The marks an agent has set or seen lately.
+/// Which jobs an agent knows to come. It remembers each until its time only: what happened before that is there when the
+/// job looks.
 #[derive(Debug, Default)]
-pub struct Memory {
-    marked: HashMap<LogicalPath, Instant>,
-    /// When a look for records of data that is no longer watched was queued.
+pub struct Expected {
+    /// On a server without the catalog: the collections of which a job of the user is to set the mark.
+    marks: HashMap<(LogicalPath, bool), Instant>,
+    /// The look for records of data that is no longer watched.
     strays: Option<Instant>,
 }
 
-/// How long an agent remembers a mark.
-fn memory_of(quiet: Duration) -> Duration {
-    quiet / 2
-}
-
-/// How long after the removal of a mark nobody remembers it; `None` where marks are not remembered.
-pub fn forgotten_after(quiet: Duration) -> Option<Duration> {
-    // The queue counts in whole seconds.
-    (!quiet.is_zero()).then(|| Duration::from_secs(memory_of(quiet).as_secs() + 1))
-}
-
-impl Memory {
-    /// Whether the collection was marked by this agent so lately that a look at it is still to come.
-    pub fn holds(&self, collection: &[u8], quiet: Duration, now: Instant) -> bool {
-        self.marked.get(collection).is_some_and(|since| now.duration_since(*since) < memory_of(quiet))
-    }
-
-    /// Remembers that the collection is marked.
-    pub fn remember(&mut self, collection: LogicalPath, now: Instant) {
-        if self.marked.len() >= MAX_REMEMBERED {
-            self.marked.clear();
-        }
-        self.marked.insert(collection, now);
-    }
-
-    /// Queues a look for records of data that is no longer watched, a quiet period from now, unless there is one to
-    /// come: a burst of removals costs one.
+impl Expected {
+    /// Makes sure that a look for records of data that is no longer watched comes within a quiet period: a burst of
+    /// removals costs one.
     ///
     /// # Errors
     /// The catalog failed.
@@ -62,14 +55,49 @@ impl Memory {
         quiet: Duration,
         moment: Instant,
     ) -> Result<(), CatalogError> {
-        if self.strays.is_some_and(|since| moment.duration_since(since) < memory_of(quiet)) {
+        if self.strays.is_some_and(|until| moment < until) {
             return Ok(());
         }
-        let wanted = now.saturating_add(memory_of(quiet).as_secs())..=now.saturating_add(quiet.as_secs());
-        if !catalog.queued_for(SWEEP_ALL)?.iter().any(|due_at| wanted.contains(due_at)) {
-            catalog.queue(SWEEP_ALL, quiet)?;
+        let quiet = quiet.max(Duration::from_secs(1));
+        let wanted = now + 1..=now.saturating_add(quiet.as_secs());
+        let wait = match catalog.jobs()?.to_come(|job| job == SWEEP_ALL, &wanted) {
+            Some(due_at) => Duration::from_secs(due_at - now),
+            None => {
+                catalog.queue(SWEEP_ALL, quiet)?;
+                quiet
+            }
+        };
+        self.strays = Some(moment + wait.saturating_sub(Duration::from_secs(1)));
+        Ok(())
+    }
+
+    /// Queues a job of the session's user that sets the mark, unless one is to come.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub fn mark(
+        &mut self,
+        catalog: &dyn Catalog,
+        collection: &LogicalPath,
+        tree: bool,
+        quiet: Duration,
+        now: Instant,
+    ) -> Result<(), CatalogError> {
+        let key = (collection.clone(), tree);
+        if self.marks.get(&key).is_some_and(|until| now < *until) {
+            return Ok(());
         }
-        self.strays = Some(moment);
+        let Some(id) = catalog.collection_id(collection)? else {
+            return Ok(()); // removed since: nothing to look at
+        };
+        let delay = (quiet / 2).max(Duration::from_secs(1));
+        let text = format!(r#"{{"operation":"mark","collection":"{id}","tree":{tree}}}"#);
+        catalog.queue_as_client(&text, delay)?;
+        if self.marks.len() >= MAX_REMEMBERED {
+            self.marks.clear();
+        }
+        // The queue counts in whole seconds, and its server may be a little ahead.
+        self.marks.insert(key, now + delay.saturating_sub(Duration::from_secs(1)));
         Ok(())
     }
 }
@@ -77,58 +105,123 @@ impl Memory {
 /// What marking came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marked {
-    /// The mark is new and a sweep is queued.
+    /// The mark is new.
     New,
-    /// Somebody else had set it, and a sweep is to come.
+    /// Somebody else had set it.
     Already,
 }
 
-/// A sweep that is to come at most this much later than an event wants it will do.
-const NEAR: u64 = 60;
+/// What bounds the queue, of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// At most this many sweeps wait in the queue.
+    pub sweeps: usize,
+    /// A job that is over its time for longer belongs to a process that died.
+    pub expiry: Duration,
+    /// How often marks without a sweep are looked for.
+    pub interval: Duration,
+}
 
-/// Sets a due mark (`attribute`: that of the collection, or of its whole tree) and queues one sweep, if the mark is
-/// new or its sweep is far off: what waits for OMERO, or for a marker, must not hold up what has just come.
+impl Limits {
+    /// Of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            sweeps: config.max_queued_sweeps,
+            expiry: config.sweep_expiry,
+            interval: config.sweep_all_interval,
+        }
+    }
+
+    /// How many sweeps events may queue: a part of the room is kept for trees, which would never find any where events
+    /// fill it again and again.
+    fn of_events(self) -> usize {
+        self.sweeps.saturating_sub((self.sweeps / 4).max(1)).max(1)
+    }
+
+    /// How many more sweeps may be queued.
+    pub fn room(self, jobs: &Jobs, now: UnixTime) -> usize {
+        self.of_events().saturating_sub(self.waiting(jobs, now))
+    }
+
+    /// How many sweeps wait or are at work.
+    pub fn waiting(self, jobs: &Jobs, now: UnixTime) -> usize {
+        jobs.living(now, self.expiry).filter(|job| is_sweep(&job.text)).count()
+    }
+}
+
+/// Makes sure that a sweep of a collection is to come. Where the queue is full the mark alone has to do, and a look for marks
+/// without a sweep comes soon.
+fn ensure_sweep(
+    catalog: &dyn Catalog,
+    jobs: &Jobs,
+    id: CollectionId,
+    now: UnixTime,
+    delay: Duration,
+    limits: Limits,
+) -> Result<(), CatalogError> {
+    let delay = delay.max(Duration::from_secs(1));
+    let text = sweep_text(id);
+    let wanted = now + 1..=now.saturating_add(delay.as_secs()).saturating_add(NEAR);
+    if jobs.is_to_come(|job| job == text, &wanted) {
+        return Ok(());
+    }
+    if limits.waiting(jobs, now) < limits.of_events() {
+        return catalog.queue(&text, delay);
+    }
+    let soon = now + 1..=now.saturating_add(NEXT_LOOK_WHEN_FULL.as_secs());
+    if jobs.is_to_come(|job| job == SWEEP_ALL, &soon) {
+        return Ok(());
+    }
+    catalog.queue(SWEEP_ALL, NEXT_LOOK_WHEN_FULL)
+}
+
+/// Sets a mark (`attribute`: that of the collection, or of its whole tree) and makes sure that a sweep is to come.
+///
+/// Somebody looks for marks without a sweep before the mark is set: whoever dies in between leaves no mark behind that
+/// nobody looks for.
+///
+/// # Errors
+/// The catalog failed.
 pub fn mark(
     catalog: &dyn Catalog,
     attribute: &str,
     collection: &LogicalPath,
-    user: &IrodsUser,
     now: UnixTime,
     delay: Duration,
+    limits: Limits,
 ) -> Result<Marked, CatalogError> {
     let Some(id) = catalog.collection_id(collection)? else {
         return Ok(Marked::Already); // removed since: nothing to look at
     };
-    let value = user.to_string();
-    // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
-    if catalog.marks(id, attribute)?.contains(&value) || !catalog.set_mark(collection, attribute, &value)? {
-        bring_forward(catalog, id, now, delay)?;
-        return Ok(Marked::Already);
-    }
-    queue_sweep(catalog, id, delay)?;
-    Ok(Marked::New)
+    let jobs = catalog.jobs()?;
+    ensure_sweep_all(catalog, &jobs, now, limits.expiry)?;
+    // Looked at first, because the server logs an error for every mark that is set twice.
+    let is_there = catalog.marks_at(collection, attribute)?.iter().any(|mark| mark == NEW);
+    let is_new = !is_there && catalog.set_mark(collection, attribute, NEW)?;
+    ensure_sweep(catalog, &jobs, id, now, delay, limits)?;
+    Ok(if is_new { Marked::New } else { Marked::Already })
 }
 
-/// Queues a sweep of a collection that is marked, if those there are to come are far off.
+/// What an event does: nothing but one look where the mark is there, and else as [`mark`].
 ///
 /// # Errors
 /// The catalog failed.
-pub fn bring_forward(
+pub fn announce(
+    config: &Config,
     catalog: &dyn Catalog,
-    id: CollectionId,
+    collection: &LogicalPath,
+    tree: bool,
     now: UnixTime,
     delay: Duration,
-) -> Result<(), CatalogError> {
-    let wanted = now.saturating_add(delay.as_secs()).saturating_add(NEAR);
-    let times = catalog.queued_for(&sweep_text(id))?;
-    // None at all: the one that set the mark is about to queue it, or died, which `sweep_all` finds out.
-    if times.is_empty() || times.iter().any(|at| *at <= wanted) {
-        return Ok(());
+) -> Result<Marked, CatalogError> {
+    let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
+    if catalog.marks_at(collection, attribute)?.iter().any(|mark| mark == NEW) {
+        return Ok(Marked::Already);
     }
-    queue_sweep(catalog, id, delay)
+    mark(catalog, attribute, collection, now, delay, Limits::of(config))
 }
 
-/// Sets the due mark of a collection or tree, and makes sure that somebody looks for it.
+/// Sets the mark of a collection or tree at somebody's wish, and makes sure that a sweep comes as soon as wished.
 ///
 /// # Errors
 /// The catalog failed.
@@ -137,14 +230,26 @@ pub fn set(
     catalog: &dyn Catalog,
     collection: &LogicalPath,
     tree: bool,
-    user: &IrodsUser,
-    quiet: Duration,
+    delay: Duration,
 ) -> Result<(), CatalogError> {
     let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
-    let now = SystemClock.now();
-    let marked = announce(catalog, attribute, collection, user, now, quiet, config.sweep_all_interval)?;
-    log::debug!("act=mark collection={collection} tree={tree} user={user} new={marked:?}");
+    let marked = mark(catalog, attribute, collection, SystemClock.now(), delay, Limits::of(config))?;
+    log::debug!("act=mark collection={collection} tree={tree} marked={marked:?}");
     Ok(())
+}
+
+/// Makes sure that a sweep of a collection that is marked comes soon.
+///
+/// # Errors
+/// The catalog failed.
+pub fn bring_forward(
+    catalog: &dyn Catalog,
+    id: CollectionId,
+    now: UnixTime,
+    delay: Duration,
+    limits: Limits,
+) -> Result<(), CatalogError> {
+    ensure_sweep(catalog, &catalog.jobs()?, id, now, delay, limits)
 }
 
 /// The quiet period of a collection, or of a tree, in which there may be something to do.
@@ -181,92 +286,80 @@ pub fn is_recurring(catalog: &dyn Catalog, names: &Attributes) -> Result<bool, C
     Ok(!catalog.marked(&[&names.recurring])?.is_empty())
 }
 
-/// What an event does: makes sure that somebody looks for marks whose process died, then marks.
-///
-/// In this order, so that one that dies in between leaves no mark behind that nobody looks for.
-pub fn announce(
-    catalog: &dyn Catalog,
-    attribute: &str,
-    collection: &LogicalPath,
-    user: &IrodsUser,
-    now: UnixTime,
-    delay: Duration,
-    expiry: Duration,
-) -> Result<Marked, CatalogError> {
-    ensure_sweep_all(catalog, now, expiry)?;
-    mark(catalog, attribute, collection, user, now, delay)
-}
-
 /// Makes sure that a `sweep_all` runs in about the time given, and another after as much again: a crash may end one
 /// with the sweep whose mark it would have found. One that comes sooner than in half the time does not count: it may
-/// have read the marks before the one is set for which it is wanted. Nor does one that is over its time: it is at work,
-/// or its process died.
-pub fn ensure_sweep_all(catalog: &dyn Catalog, now: UnixTime, within: Duration) -> Result<(), CatalogError> {
-    let times = catalog.queued_for(SWEEP_ALL)?;
+/// have read the marks before the one is set for which it is wanted.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ensure_sweep_all(
+    catalog: &dyn Catalog,
+    jobs: &Jobs,
+    now: UnixTime,
+    within: Duration,
+) -> Result<(), CatalogError> {
     let half = within.as_secs() / 2;
     for delay in [within, within * 2] {
         let wanted = now.saturating_add(delay.as_secs());
-        if !times.iter().any(|at| wanted.abs_diff(*at) <= half) {
+        if !jobs.is_to_come(|job| job == SWEEP_ALL, &(wanted - half..=wanted.saturating_add(half))) {
             catalog.queue(SWEEP_ALL, delay)?;
         }
     }
     Ok(())
 }
 
-/// Makes sure that somebody looks at skipped data again: one `sweep_skipped` waits in the queue. One that is at
-/// work, or whose process died, is over its time and does not count.
+/// Makes sure that somebody looks at skipped data again: one `sweep_skipped` is to come.
+///
+/// # Errors
+/// The catalog failed.
 pub fn ensure_sweep_skipped(
     catalog: &dyn Catalog,
     now: UnixTime,
     interval: Duration,
 ) -> Result<(), CatalogError> {
-    let waits = |due_at: &UnixTime| *due_at > now;
-    if catalog.queued_for(SWEEP_SKIPPED)?.iter().any(waits) {
-        Ok(())
-    } else {
-        catalog.queue(SWEEP_SKIPPED, interval)
-    }
+    ensure(catalog, SWEEP_SKIPPED, now, interval)
 }
 
 /// Queues a look at skipped data now, unless one is about to begin.
+///
+/// # Errors
+/// The catalog failed.
 pub fn queue_sweep_skipped(catalog: &dyn Catalog, now: UnixTime) -> Result<(), CatalogError> {
-    let begins = |due_at: &UnixTime| (now..=now.saturating_add(2)).contains(due_at);
-    if catalog.queued_for(SWEEP_SKIPPED)?.iter().any(begins) {
-        Ok(())
-    } else {
-        catalog.queue(SWEEP_SKIPPED, Duration::from_secs(1))
-    }
+    ensure(catalog, SWEEP_SKIPPED, now, Duration::from_secs(1))
 }
 
-/// Makes sure that somebody asks the agents what they have done: one such job waits in the queue, or is at work. One
-/// that is over its time by more than `overdue` died with its process.
-pub fn ensure_collect(
-    catalog: &dyn Catalog,
-    now: UnixTime,
-    text: &str,
-    delay: Duration,
-    overdue: Duration,
-) -> Result<(), CatalogError> {
-    let waits = |job: &QueuedJob| job.due_at.saturating_add(overdue.as_secs()) > now;
-    if catalog.queued()?.iter().filter(|job| job.text.starts_with(COLLECT)).any(waits) {
-        Ok(())
-    } else {
-        catalog.queue(text, delay)
-    }
+/// Makes sure that somebody asks the agents what they have done: one such job is to come.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ensure_collect(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
+    ensure(catalog, COLLECT, now, delay)
+}
+
+/// Makes sure that a job of this text begins after now and within the delay.
+fn ensure(catalog: &dyn Catalog, text: &str, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
+    let wanted = now + 1..=now.saturating_add(delay.as_secs().max(1));
+    if catalog.jobs()?.is_to_come(|job| job == text, &wanted) { Ok(()) } else { catalog.queue(text, delay) }
 }
 
 /// Queues a sweep of one collection. The text names the collection by its id only: it is short, anybody may
 /// read it, and no path can be taken for something else in it.
+///
+/// # Errors
+/// The catalog failed.
 pub fn queue_sweep(catalog: &dyn Catalog, id: CollectionId, delay: Duration) -> Result<(), CatalogError> {
     catalog.queue(&sweep_text(id), delay)
 }
 
-/// Makes sure that a collection's data is copied to where OMERO can see it: one such job waits in the queue, or is at
-/// work. One that is over its time by more than an hour died with its process.
+/// Makes sure that a collection's data is copied to where OMERO can see it: one such job is to come, or began less than
+/// an hour ago.
+///
+/// # Errors
+/// The catalog failed.
 pub fn ensure_stage(catalog: &dyn Catalog, id: CollectionId, now: UnixTime) -> Result<(), CatalogError> {
     let text = stage_text(id);
-    let waits = |due_at: &UnixTime| due_at.saturating_add(3_600) > now;
-    if catalog.queued_for(&text)?.iter().any(waits) {
+    let an_hour = Duration::from_secs(3_600);
+    if catalog.jobs()?.living(now, an_hour).any(|job| job.text == text) {
         Ok(())
     } else {
         catalog.queue(&text, Duration::from_secs(1))
@@ -276,17 +369,6 @@ pub fn ensure_stage(catalog: &dyn Catalog, id: CollectionId, now: UnixTime) -> R
 /// The rule text that copies a collection's data to where OMERO can see it.
 pub fn stage_text(id: CollectionId) -> String {
     format!(r#"{{"operation":"sweep_stage","collection":"{id}"}}"#)
-}
-
-/// Queues a job that sets the mark, for a server that cannot.
-pub fn queue_mark(catalog: &dyn Catalog, collection: &LogicalPath, tree: bool) -> Result<(), CatalogError> {
-    match catalog.collection_id(collection)? {
-        Some(id) => catalog.queue(
-            &format!(r#"{{"operation":"mark","collection":"{id}","tree":{tree}}}"#),
-            Duration::from_secs(1),
-        ),
-        None => Ok(()), // removed since: nothing to look at
-    }
 }
 
 /// The rule text of the sweep of one collection.
@@ -302,44 +384,14 @@ pub fn is_sweep(text: &str) -> bool {
 /// The rule text that looks for marks without a sweep.
 pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
 
-/// The start of the rule text that asks the agents what they have done.
-pub const COLLECT: &str = r#"{"operation":"collect""#;
+/// The name of the lock of whoever looks for marks without a sweep.
+pub const SWEEP_ALL_LOCK: &str = "sweep_all";
+
+/// The name of the lock of whoever asks the agents what they have done.
+pub const COLLECT_LOCK: &str = "collect";
+
+/// The rule text that asks the agents what they have done.
+pub const COLLECT: &str = r#"{"operation":"collect"}"#;
 
 /// The rule text that looks at skipped data again.
 pub const SWEEP_SKIPPED: &str = r#"{"operation":"sweep_skipped"}"#;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_is_remembered_for_half_the_quiet_period() {
-        let path = LogicalPath::parse(b"/z/a").unwrap();
-        let quiet = Duration::from_secs(30);
-        let start = Instant::now();
-        let mut memory = Memory::default();
-        assert!(!memory.holds(b"/z/a", quiet, start));
-        memory.remember(path, start);
-        assert!(memory.holds(b"/z/a", quiet, start + Duration::from_millis(14_999)));
-        assert!(!memory.holds(b"/z/a", quiet, start + Duration::from_secs(15)));
-        assert!(!memory.holds(b"/z/b", quiet, start));
-    }
-
-    #[test]
-    fn without_a_quiet_period_nothing_is_remembered() {
-        let mut memory = Memory::default();
-        let now = Instant::now();
-        memory.remember(LogicalPath::parse(b"/z/a").unwrap(), now);
-        assert!(!memory.holds(b"/z/a", Duration::ZERO, now));
-    }
-
-    #[test]
-    fn a_full_memory_starts_anew() {
-        let mut memory = Memory::default();
-        let now = Instant::now();
-        for i in 0..=MAX_REMEMBERED {
-            memory.remember(LogicalPath::parse(format!("/z/{i}").as_bytes()).unwrap(), now);
-        }
-        assert_eq!(memory.marked.len(), 1);
-    }
-}

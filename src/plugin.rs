@@ -2,7 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::catalog::irods::IrodsCatalog;
-use crate::due::{self, Memory};
+use crate::due::{self, Expected};
 use crate::event::mapping;
 use crate::event::{Argument, OpenObjects, Pep, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
@@ -17,7 +17,7 @@ use irods_omero_model::attributes::Attributes;
 use irods_omero_model::clock::{Clock, SystemClock};
 use irods_omero_model::event::{Affected, Event};
 use irods_omero_model::form::Problem;
-use irods_omero_model::names::LogicalPath;
+use irods_omero_model::names::{IrodsUser, LogicalPath};
 use irods_omero_model::watch::{Marker, Watching};
 use once_cell::sync::OnceCell;
 use serde_json::Value;
@@ -37,6 +37,8 @@ pub struct Plugin {
     instance: String,
     /// Set by `setup`; `None` inside where the configuration is invalid.
     config: OnceCell<Option<Config>>,
+    /// The account the server runs as in its zone, whose jobs are ours.
+    service: OnceCell<IrodsUser>,
     /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
     on_provider: Cell<bool>,
     /// Whether PEPs other than the guard's concern us: a valid configuration that watches something.
@@ -62,7 +64,7 @@ pub enum Sender {
 #[derive(Default)]
 struct Agent {
     open: OpenObjects,
-    memory: Memory,
+    expected: Expected,
     watches: RefCell<watch::Memory>,
 }
 
@@ -88,6 +90,7 @@ impl Plugin {
         Self {
             instance,
             config: OnceCell::new(),
+            service: OnceCell::new(),
             on_provider: Cell::new(true),
             active: Cell::new(false),
             reserved: OnceCell::new(),
@@ -107,6 +110,7 @@ impl Plugin {
         let config = match read {
             Ok((config, stanza)) => {
                 self.on_provider.set(stanza.role == Role::Provider);
+                let _ = self.service.set(stanza.service.clone());
                 self.say_what_is_set_up(&config, &stanza);
                 Some(config)
             }
@@ -175,6 +179,7 @@ impl Plugin {
     }
 
     /// The function of that name, if policies may call it: the configuration is in order.
+    #[inline]
     pub fn function(&self, name: &[u8]) -> Option<Function> {
         Function::of(name).filter(|_| self.config().is_some())
     }
@@ -198,15 +203,16 @@ impl Plugin {
         pep: Pep,
         argument: impl FnOnce() -> Argument<'a>,
     ) -> Option<Refusal> {
+        let service = self.service.get();
         if pep.is_guarded() {
             let names = Attributes::default(); // the guard says itself which attributes it asks for
-            let catalog = session.map(|session| IrodsCatalog::new(session, &names, &self.instance));
+            let catalog = session.map(|session| IrodsCatalog::new(session, &names, &self.instance, service));
             let catalog = catalog.as_ref().map(|c| -> &dyn Catalog { c });
             return guard::check(self.reserved.get_or_init(Reserved::default), catalog, pep, argument());
         }
         let (config, session) = self.config().zip(session)?;
         let argument = argument();
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance, service);
         let on_provider = self.on_provider.get();
         let is_static = pep == Pep::StaticModAvuPost;
         // What cannot be looked up may be a change: the look at skipped data is the lesser harm.
@@ -227,7 +233,7 @@ impl Plugin {
         // What is written by another server's catalog is heard there too.
         let is_heard_twice = !on_provider && matches!(pep, Pep::ModAvuPost | Pep::AtomicMetadataPost);
         let mut agent = self.agent.try_borrow_mut().ok()?;
-        let Agent { open, memory, watches } = &mut *agent;
+        let Agent { open, expected, watches } = &mut *agent;
         let around = Around { config, session, catalog: &catalog, watches };
         match open.read(pep, argument, &around) {
             Ok(events) => {
@@ -236,7 +242,7 @@ impl Plugin {
                         around.forget();
                     }
                     if !is_heard_twice {
-                        self.event(&around, memory, &event);
+                        self.event(&around, expected, &event);
                     }
                 }
             }
@@ -245,7 +251,7 @@ impl Plugin {
         None
     }
 
-    fn event(&self, around: &Around<'_>, memory: &mut Memory, event: &Event) {
+    fn event(&self, around: &Around<'_>, expected: &mut Expected, event: &Event) {
         let Some(place) = event.affected() else { return };
         let Around { config, catalog, .. } = *around;
         let anyway = matches!(place, Affected::Unwatched(_) | Affected::Abandoned(_));
@@ -269,9 +275,10 @@ impl Plugin {
             },
             Affected::Strays => {
                 let quiet = config.defaults.quiet_period;
-                match memory.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now()) {
-                    Ok(()) => {}
-                    Err(error) => log::error!("act=look_for_strays failed=\"{error}\""),
+                if let Err(error) =
+                    expected.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now())
+                {
+                    log::error!("act=look_for_strays failed=\"{error}\"");
                 }
                 return;
             }
@@ -287,25 +294,17 @@ impl Plugin {
             return;
         }
         let quiet = watching.quiet_period(config.defaults.quiet_period);
-        let now = Instant::now();
-        // A tree's mark is not remembered: trees come one at a time.
-        if !tree && memory.holds(collection.as_bytes(), quiet, now) {
-            return;
-        }
-        let Some(user) = catalog.client() else {
-            log::warn!("act=mark collection={collection} failed=\"the session has no user\"");
-            return;
-        };
         let marked = if self.on_provider.get() {
-            due::set(config, catalog, &collection, tree, &user, quiet)
+            due::announce(config, catalog, &collection, tree, SystemClock.now(), quiet).map(drop)
         } else {
             // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.
-            due::queue_mark(catalog, &collection, tree)
+            expected.mark(catalog, &collection, tree, quiet, Instant::now())
         };
-        match marked {
-            Ok(()) if tree => {}
-            Ok(()) => memory.remember(collection, now),
-            Err(error) => log::error!("act=mark collection={collection} user={user} failed=\"{error}\""),
+        if let Err(error) = marked {
+            log::error!(
+                "act=mark collection={collection} failed=\"{error}\" remedy=\"the data is imported after the next \
+                 recurring scan; a policy of the site that refuses AVUs has to allow those of the service account\""
+            );
         }
     }
 
@@ -339,7 +338,7 @@ impl Plugin {
     fn leave_for_later(&self, session: &Session<'_>, reading: Reading) -> Answer {
         if let Reading::Ours(request) = reading {
             let conditions = format!("<INST_NAME>{}</INST_NAME><PLUSET>{LATER}s</PLUSET>", self.instance);
-            match session.delay(&request.text(), &conditions) {
+            match session.delay(None, &request.text(), &conditions) {
                 Ok(()) => {
                     log::debug!("act=job operation={:?} left_for_seconds={LATER}", request.operation);
                 }
@@ -406,7 +405,8 @@ impl Plugin {
         session: &Session<'_>,
         request: &Request,
     ) -> Result<Value, OperationError> {
-        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance);
+        let service = self.service.get();
+        let catalog = IrodsCatalog::new(session, &config.attributes, &self.instance, service);
         let roots = config.visibility.roots();
         let importer = config.omero.as_ref().map(|omero| CommandImporter::new(omero).within(&roots));
         let agents = config.agents.as_ref().map(agent_client::all);
@@ -453,6 +453,8 @@ struct Stanza {
     /// Where that is in the file, as a JSON pointer.
     pointer: String,
     role: Role,
+    /// The account the server runs as in its zone.
+    service: IrodsUser,
 }
 
 impl Stanza {
@@ -481,8 +483,13 @@ fn read_stanza(path: &Path, instance: &str) -> Result<Stanza, Vec<Problem>> {
         engine.get("plugin_specific_configuration").cloned().unwrap_or(Value::Object(serde_json::Map::new()));
     let consumer = json.get("catalog_service_role").and_then(Value::as_str) == Some("consumer");
     let role = if consumer { Role::Consumer } else { Role::Provider };
+    let named = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
+    let service = IrodsUser::new(named("zone_user"), named("zone_name")).map_err(|_| {
+        let message = "/zone_user and /zone_name do not name the account the server runs as: give both";
+        whole(message.to_owned())
+    })?;
     let pointer = format!("/plugin_configuration/rule_engines/{i}/plugin_specific_configuration");
-    Ok(Stanza { value, pointer, role })
+    Ok(Stanza { value, pointer, role, service })
 }
 
 /// What the event reader asks of the world.

@@ -24,7 +24,7 @@ fn stubs(undefined: &str) -> String {
 
 fn engine(stanza: &str) -> String {
     format!(
-        r#"{{"plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
+        r#"{{"zone_name": "tempZone", "zone_user": "rods", "plugin_configuration": {{"rule_engines": [{{"instance_name": "omero-instance",
             "plugin_name": "irods_rule_engine_plugin-omero", "plugin_specific_configuration": {stanza}}}]}}}}"#
     )
 }

@@ -316,7 +316,7 @@ impl Host {
 
     /// The iRODS server, with what alice has in it, before the plugin is configured.
     fn start_zone(&self) {
-        let config = json!({"zone_name": "tempZone", "catalog_service_role": "provider",
+        let config = json!({"zone_name": "tempZone", "zone_user": "rods", "catalog_service_role": "provider",
             "plugin_configuration": {"rule_engines": []}});
         fs::write(self.path("etc/irods/server_config.json"), config.to_string()).unwrap();
         let config = self.text("etc/irods/server_config.json");

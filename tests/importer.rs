@@ -7,7 +7,7 @@ mod support;
 
 use irods_omero_config::Config;
 use irods_omero_importer::command::CommandImporter;
-use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject};
+use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, UsableFile};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_omero_model::record::Version;
@@ -60,7 +60,44 @@ impl World {
         let config =
             Config::parse(&json!({"omero": self.omero.server_json(), "importer": self.importer})).unwrap();
         let omero = config.omero.unwrap();
-        CommandImporter::new(&omero).import(batch, 1, &mut || {})
+        let roots = [self.vault.clone()];
+        CommandImporter::new(&omero).within(&roots).import(batch, now(), &mut || {})
+    }
+
+    /// Sets a fault of the stand-in.
+    fn fault(&self, words: &[&str]) {
+        self.omero.admin(&[&["fault", "set"], words].concat());
+    }
+
+    /// Writes a file of one line, which a reader takes for the pattern of a set.
+    fn pattern(&self, name: &str, line: &str) -> PathBuf {
+        let path = self.vault.join(name);
+        fs::write(&path, format!("{line}\n")).unwrap();
+        path
+    }
+
+    /// All client paths of all filesets.
+    fn client_paths(&self) -> String {
+        self.omero.show()["filesets"].to_string()
+    }
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A file that sets may use.
+fn usable(number: u64, path: &Path) -> UsableFile {
+    let BatchFile { subject, importer_path, version, checksum, .. } = file(number, path);
+    UsableFile { subject, importer_path, version, checksum }
+}
+
+/// Waits until something has come about.
+fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is() {
+        assert!(start.elapsed().as_secs() < 120, "{what}");
+        std::thread::yield_now();
     }
 }
 
@@ -83,6 +120,7 @@ fn batch_of(user: &str, paths: &[PathBuf]) -> Batch {
         target: Target::parse("Dataset:name:run1").unwrap(),
         plate_target: None,
         may_join: false,
+        may_use: vec![],
         files: paths.iter().enumerate().map(|(i, p)| file(i as u64 + 1, p)).collect(),
     }
 }
@@ -96,8 +134,13 @@ fn imported(outcome: &FileOutcome) -> &irods_omero_model::record::Imported {
 
 fn reason(outcome: &FileOutcome) -> &str {
     match outcome {
-        FileOutcome::Failed(reason) | FileOutcome::Postponed(reason) => reason,
-        other @ (FileOutcome::Imported(_) | FileOutcome::Joined(_)) => panic!("{other:?}"),
+        FileOutcome::Failed(reason)
+        | FileOutcome::Postponed(reason)
+        | FileOutcome::Unknown { reason, .. } => reason,
+        other @ (FileOutcome::Imported(_)
+        | FileOutcome::Joined(_)
+        | FileOutcome::UsesUnknown { .. }
+        | FileOutcome::NotUsed) => panic!("{other:?}"),
     }
 }
 
@@ -239,12 +282,16 @@ fn a_command_that_is_missing_or_prints_garbage_loses_nothing() {
         fs::write(&script, text).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         w.importer["command"] = json!(script);
-        let outcomes = w.run(&batch).unwrap();
-        assert!(matches!(&outcomes[..], [FileOutcome::Postponed(_)]), "{text}: {outcomes:?}");
+        let error = w.run(&batch).unwrap_err();
+        assert!(matches!(error, ImporterError::WillPass(_)), "{text}: {error}");
     }
     w.importer["command"] = json!("/nonexistent/omero");
     let outcomes = w.run(&batch).unwrap();
-    assert!(reason(&outcomes[0]).contains("cannot be run"), "{outcomes:?}");
+    assert!(
+        matches!(&outcomes[..], [FileOutcome::Postponed(why)] if why.contains("cannot be run")),
+        "{outcomes:?}"
+    );
+    assert_eq!(w.omero.count("filesets"), 0);
 }
 
 #[test]
@@ -345,9 +392,11 @@ fn an_importer_that_hangs_is_ended_and_its_files_wait() {
     let mut w = world();
     w.importer["timeout_in_seconds"] = json!(1);
     let image = w.image("a.tif");
-    w.omero.admin(&["fault", "set", "hang", "--command", "import"]);
+    w.omero.admin(&["fault", "set", "hang", "--command", "import", "--where", "before-fileset"]);
     let outcomes = w.run(&batch_of("alice", &[image])).unwrap();
-    assert!(matches!(&outcomes[0], FileOutcome::Postponed(r) if r.contains("time limit")), "{outcomes:?}");
+    let is_late =
+        |o: &FileOutcome| matches!(o, FileOutcome::Unknown { reason, .. } if reason.contains("time limit"));
+    assert!(is_late(&outcomes[0]), "{outcomes:?}");
 }
 
 #[test]
@@ -391,9 +440,13 @@ fn what_a_failed_import_left_behind_is_not_taken_for_images() {
         "1",
     ]);
     let first = w.run(&batch).unwrap();
-    assert!(reason(&first[0]).contains("signal 9"), "{first:?}");
+    assert!(reason(&first[0]).contains("may still be finishing"), "{first:?}");
+    let second = w.run(&batch).unwrap();
+    assert!(reason(&second[0]).contains("may still be finishing"), "it is waited for: {second:?}");
+    let mut w = w;
+    w.importer["unfinished_wait_in_seconds"] = json!(0);
     imported(&w.run(&batch).unwrap()[0]);
-    assert_eq!(w.omero.count("images"), 1);
+    assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1), "what was left is removed");
 }
 
 #[test]
@@ -420,5 +473,293 @@ fn the_session_is_closed_and_the_password_is_in_its_file_only() {
         notes("calls.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let commands: Vec<&Value> =
         calls.iter().map(|call| &call["argv"][0]).filter(|word| *word != "standin").collect();
-    assert_eq!(commands, ["import"], "the worker does all else");
+    assert_eq!(commands, ["import", "import"], "the forecast and the import; the worker does all else");
+}
+
+#[test]
+fn a_set_that_uses_what_the_catalog_was_not_asked_for_leaves_nothing_in_omero() {
+    let w = world();
+    fs::create_dir(w.vault.join("alice")).unwrap();
+    let secrets = [w.image("alice/secret_1.tif"), w.image("alice/secret_2.tif")];
+    let line = w.vault.join("alice/secret_<1-2>.tif").to_str().unwrap().to_owned();
+    let up = w.vault.join("../vault/alice/secret_<1-2>.tif").to_str().unwrap().to_owned();
+    for (name, line) in [("x.pattern", line), ("up.pattern", up)] {
+        let pattern = w.pattern(name, &line);
+        let outcomes = w.run(&batch_of("carol", &[pattern])).unwrap();
+        let FileOutcome::UsesUnknown { path } = &outcomes[0] else { panic!("{name}: {outcomes:?}") };
+        assert!(path.ends_with("alice/secret_1.tif"), "{path}");
+        assert_eq!(w.omero.count("filesets"), 0, "{name}");
+        assert!(!w.omero.show().to_string().contains("secret_"), "{name}: no OriginalFile");
+    }
+    // The catalog has said that they may be used.
+    let mut batch = batch_of("carol", &[w.pattern("alice/y.pattern", "secret_<1-2>.tif")]);
+    batch.may_use = secrets.iter().zip(100..).map(|(path, n)| usable(n, path)).collect();
+    let outcomes = w.run(&batch).unwrap();
+    assert!(!imported(&outcomes[0]).is_member);
+    for member in &outcomes[1..] {
+        assert!(imported(member).is_member && imported(member).fileset == imported(&outcomes[0]).fileset);
+    }
+    assert_eq!((outcomes.len(), w.omero.count("filesets")), (3, 1));
+}
+
+#[test]
+fn a_file_that_may_be_used_and_is_not_is_said_to_be_none() {
+    let w = world();
+    let mut batch = batch_of("alice", &[w.image("a.tif")]);
+    batch.may_use = vec![usable(9, &w.image("b.tif"))];
+    let outcomes = w.run(&batch).unwrap();
+    imported(&outcomes[0]);
+    assert_eq!(outcomes[1..], [FileOutcome::NotUsed]);
+}
+
+#[test]
+fn a_key_that_is_rewritten_between_forecast_and_import_takes_nobody_elses_files_to_omero() {
+    let w = world();
+    fs::create_dir(w.vault.join("alice")).unwrap();
+    w.image("alice/s1.tif");
+    w.image("own1.tif");
+    let own = w.vault.join("own<1-1>.tif").to_str().unwrap().to_owned();
+    let secret = w.vault.join("alice/s<1-1>.tif").to_str().unwrap().to_owned();
+    let pattern = w.pattern("x.pattern", &own);
+    let mut batch = batch_of("carol", std::slice::from_ref(&pattern));
+    batch.may_use = vec![usable(9, &w.vault.join("own1.tif"))];
+    let until = w.vault.parent().unwrap().join("go on");
+    w.fault(&["gate", "--command", "import", "--where", "before-scan", "--until", until.to_str().unwrap()]);
+    let outcomes = std::thread::scope(|scope| {
+        let run = scope.spawn(|| w.run(&batch).unwrap());
+        let reached = PathBuf::from(format!("{}.reached", until.display()));
+        wait_until("the importer has started", || reached.exists());
+        fs::write(&pattern, format!("{secret}\n")).unwrap();
+        fs::write(&until, "").unwrap();
+        run.join().unwrap()
+    });
+    assert!(!matches!(outcomes[0], FileOutcome::Imported(_)), "{outcomes:?}");
+    assert!(!w.client_paths().contains("s1.tif"), "{}", w.client_paths());
+    assert_eq!(w.omero.count("filesets"), 0, "{outcomes:?}");
+}
+
+#[test]
+fn one_file_that_kills_java_is_found_out_and_its_neighbours_are_imported() {
+    for words in [
+        &["kill", "--where", "scan", "--path", "*/b_bad.tif", "--signal", "9"][..],
+        &["kill", "--where", "before-fileset", "--path", "*/b_bad.tif", "--signal", "9"],
+    ] {
+        let w = world();
+        let mut paths: Vec<PathBuf> = (0..10).map(|i| w.image(&format!("good{i}.tif"))).collect();
+        paths.insert(4, w.image("b_bad.tif"));
+        w.fault(words);
+        let outcomes = w.run(&batch_of("alice", &paths)).unwrap();
+        for (path, outcome) in paths.iter().zip(&outcomes) {
+            if path.ends_with("b_bad.tif") {
+                let FileOutcome::Unknown { reason, is_alone: true } = outcome else { panic!("{outcome:?}") };
+                assert!(reason.contains("signal 9"), "{reason}");
+            } else {
+                imported(outcome);
+            }
+        }
+        assert_eq!(w.omero.count("images"), 10);
+    }
+}
+
+#[test]
+fn a_fault_of_the_server_that_names_no_cause_is_tried_again_and_leaves_nothing() {
+    let w = world();
+    let paths: Vec<PathBuf> = (0..6).map(|i| w.image(&format!("{i}.tif"))).collect();
+    w.fault(&["import-error", "--path", "*/3.tif", "--times", "1"]);
+    let batch = batch_of("alice", &paths);
+    let first = w.run(&batch).unwrap();
+    assert_eq!(first.iter().filter(|o| matches!(o, FileOutcome::Imported(_))).count(), 5, "{first:?}");
+    assert!(matches!(first[3], FileOutcome::Unknown { .. }), "{first:?}");
+    assert_eq!(w.omero.count("filesets"), 5, "what failed is removed");
+    let second = w.run(&batch).unwrap();
+    assert!(second.iter().all(|o| matches!(o, FileOutcome::Imported(_))), "{second:?}");
+    assert_eq!(w.omero.count("filesets"), 6);
+}
+
+#[test]
+fn a_lack_of_the_host_or_the_server_is_named_and_passes() {
+    for (kind, text, part) in [
+        ("scan-error", "java.lang.Exception: java.lang.OutOfMemoryError: Java heap space", "java_options"),
+        ("missing-library", "loci.formats.MissingLibraryException: no libjpeg", "library"),
+        ("import-error", "java.io.IOException: Too many open files", "open files"),
+        ("import-error", "could not obtain a connection", "connection"),
+    ] {
+        let w = world();
+        let paths = [w.image("bad.tif"), w.image("good.tif")];
+        w.fault(&[kind, "--path", "*/bad.tif", "--text", text]);
+        let outcomes = w.run(&batch_of("alice", &paths)).unwrap();
+        let is_named = matches!(&outcomes[0], FileOutcome::Postponed(why) if why.contains(part));
+        assert!(is_named, "{kind} {text}: {outcomes:?}");
+        imported(&outcomes[1]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_yet_or_short_is_late_and_not_wrong() {
+    let w = world();
+    let good = w.image("good.tif");
+    let short = w.image("short.tif");
+    let mut batch = batch_of("alice", &[good, short, w.vault.join("away.tif")]);
+    batch.files[1].version.size += 7;
+    let outcomes = w.run(&batch).unwrap();
+    imported(&outcomes[0]);
+    assert!(matches!(&outcomes[1], FileOutcome::Postponed(why) if why.contains("bytes")), "{outcomes:?}");
+    assert!(matches!(&outcomes[2], FileOutcome::Postponed(why) if why.contains("not there")), "{outcomes:?}");
+}
+
+#[test]
+fn what_is_left_when_the_connection_is_lost_is_tried_again() {
+    let w = world();
+    let paths: Vec<PathBuf> = (0..8).map(|i| w.image(&format!("{i}.tif"))).collect();
+    w.fault(&["connection-lost", "--path", "*/4.tif", "--times", "1"]);
+    let batch = batch_of("alice", &paths);
+    let first = w.run(&batch).unwrap();
+    let is_final = |o: &&FileOutcome| matches!(o, FileOutcome::Failed(_));
+    assert_eq!(first.iter().filter(is_final).count(), 0, "{first:?}");
+    w.omero.admin(&["fault", "clear"]);
+    let mut w = w;
+    w.importer["unfinished_wait_in_seconds"] = json!(0);
+    let second = w.run(&batch).unwrap();
+    assert!(second.iter().all(|o| matches!(o, FileOutcome::Imported(_))), "{second:?}");
+    assert_eq!(w.omero.count("filesets"), 8);
+}
+
+#[test]
+fn a_cause_in_the_middle_of_megabytes_is_the_files_own() {
+    let w = world();
+    let paths: Vec<PathBuf> =
+        ["a.tif", "run1.tif", "run1.tiff", "z.tif"].iter().map(|n| w.image(n)).collect();
+    let text = "loci.formats.FormatException: bad bytes";
+    w.fault(&["import-error", "--path", "*/run1.tiff", "--text", text]);
+    for point in ["before-fileset", "after-images"] {
+        w.fault(&["huge-output", "--bytes", "3000000", "--where", point, "--times", "4"]);
+    }
+    let outcomes = w.run(&batch_of("alice", &paths)).unwrap();
+    for i in [0, 1, 3] {
+        imported(&outcomes[i]);
+    }
+    assert!(matches!(&outcomes[2], FileOutcome::Failed(why) if why.contains("damaged")), "{outcomes:?}");
+}
+
+#[test]
+fn images_without_our_mark_are_adopted_only_if_the_sizes_fit() {
+    let w = world();
+    let path = w.image("a.tif");
+    let batch = batch_of("alice", std::slice::from_ref(&path));
+    imported(&w.run(&batch_of("alice", &[w.image("first.tif")])).unwrap()[0]);
+    w.fault(&["save-error", "--command", "annotate"]);
+    let first = w.run(&batch).unwrap();
+    assert!(matches!(&first[..], [FileOutcome::Postponed(why)] if why.contains("annotation")), "{first:?}");
+    w.omero.admin(&["fault", "clear"]);
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (2, 1), "nothing says whose it is");
+    let fits = w.run(&batch).unwrap();
+    assert!(imported(&fits[0]).adopted);
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (2, 2));
+    w.fault(&["save-error", "--command", "annotate"]);
+    let other = w.image("b.tif");
+    w.run(&batch_of("alice", std::slice::from_ref(&other))).unwrap();
+    w.omero.admin(&["fault", "clear"]);
+    let path = other;
+    let mut others = batch.clone();
+    fs::write(&path, [fs::read(&path).unwrap(), b"more".to_vec()].concat()).unwrap();
+    others.files[0] = file(7, &path);
+    let second = w.run(&others).unwrap();
+    assert!(!imported(&second[0]).adopted);
+    assert_eq!(w.omero.count("filesets"), 4);
+}
+
+#[test]
+fn what_the_server_goes_on_with_is_waited_for_and_adopted() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let until = w.vault.parent().unwrap().join("go on");
+    w.fault(&["gate", "--where", "server-import", "--until", until.to_str().unwrap()]);
+    w.fault(&[
+        "kill",
+        "--command",
+        "import",
+        "--where",
+        "while-server-imports",
+        "--signal",
+        "9",
+        "--times",
+        "1",
+    ]);
+    for _ in 0..2 {
+        let outcomes = w.run(&batch).unwrap();
+        assert!(reason(&outcomes[0]).contains("may still be finishing"), "{outcomes:?}");
+        assert_eq!(w.omero.count("filesets"), 1);
+    }
+    fs::write(&until, "").unwrap();
+    wait_until("the server is done", || w.omero.count("images") == 1);
+    assert!(imported(&w.run(&batch).unwrap()[0]).adopted);
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (1, 1));
+}
+
+#[test]
+fn what_was_exchanged_during_its_import_is_neither_annotated_nor_adopted_later() {
+    let w = world();
+    let path = w.image("a.tif");
+    let batch = batch_of("alice", std::slice::from_ref(&path));
+    let until = w.vault.parent().unwrap().join("go on");
+    w.fault(&[
+        "gate",
+        "--command",
+        "import",
+        "--where",
+        "after-transfer",
+        "--until",
+        until.to_str().unwrap(),
+    ]);
+    let outcomes = std::thread::scope(|scope| {
+        let run = scope.spawn(|| w.run(&batch).unwrap());
+        let reached = PathBuf::from(format!("{}.reached", until.display()));
+        wait_until("the file is linked", || reached.exists());
+        let other = w.vault.join("other");
+        fs::copy(&path, &other).unwrap();
+        fs::rename(&other, &path).unwrap();
+        fs::write(&until, "").unwrap();
+        run.join().unwrap()
+    });
+    assert!(matches!(&outcomes[0], FileOutcome::Failed(why) if why.contains("exchanged")), "{outcomes:?}");
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (0, 0));
+    let again = w.run(&batch).unwrap();
+    assert!(!imported(&again[0]).adopted, "it is imported anew: {again:?}");
+}
+
+#[test]
+fn two_that_import_sets_with_one_file_in_common_have_each_its_own() {
+    let w = world();
+    let [a1, a2, a3] = ["a1.tif", "a2.tif", "a3.tif"].map(|name| w.image(name));
+    let (x, y) = (w.pattern("x.pattern", "a<1-2>.tif"), w.pattern("y.pattern", "a<2-3>.tif"));
+    let (mut one, mut two) = (batch_of("alice", &[x, a1]), batch_of("alice", &[y, a3]));
+    two.files[0].subject = Subject::DataObject(DataId::parse("21").unwrap());
+    two.files[1].subject = Subject::DataObject(DataId::parse("22").unwrap());
+    (one.may_use, two.may_use) = (vec![usable(30, &a2)], vec![usable(30, &a2)]);
+    let until = w.vault.parent().unwrap().join("go on");
+    let until_word = until.to_str().unwrap();
+    w.fault(&[
+        "gate",
+        "--command",
+        "import",
+        "--where",
+        "after-images",
+        "--path",
+        "*/x.pattern",
+        "--until",
+        until_word,
+    ]);
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| w.run(&one).unwrap());
+        let reached = PathBuf::from(format!("{}.reached", until.display()));
+        wait_until("the first has its images", || reached.exists());
+        let second = w.run(&two).unwrap();
+        fs::write(&until, "").unwrap();
+        (first.join().unwrap(), second)
+    });
+    assert_ne!(imported(&first[0]).fileset, imported(&second[0]).fileset);
+    for outcomes in [&first, &second] {
+        assert!(!imported(&outcomes[0]).adopted && imported(&outcomes[1]).is_member, "{outcomes:?}");
+    }
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (2, 2));
 }

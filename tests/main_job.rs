@@ -32,7 +32,7 @@ fn a_put_is_imported_in_place_as_the_owner_and_recorded() {
     let zone = TestZone::new();
     let image = zone.image("a.tif");
     zone.does("alice", &["put", &image, &target("a.tif")]);
-    assert!(zone.avus("-C", HOME).contains(&("due".to_owned(), "alice#tempZone".to_owned(), String::new())));
+    assert!(zone.avus("-C", HOME).contains(&("due".to_owned(), "new".to_owned(), String::new())));
     let _delay = zone.delay_server();
     assert_imported_once(&zone, &[target("a.tif")]);
     let avus = zone.avus("-d", &target("a.tif"));

@@ -74,8 +74,12 @@ fn status_tells_an_administrator_about_the_zone_and_others_about_what_they_may_r
 #[test]
 fn status_names_expired_locks_waiting_tries_and_tags_that_contradict_each_other() {
     let zone = zone_with_file();
-    zone.does("rods", &["meta", "-M", "add", "-C", HOME, "irods::omero::sweeping", "sweep"]);
-    zone.does("rods", &["meta", "-M", "add", "-C", HOME, "irods::omero::sweeping", "alive 1700000000"]);
+    let home = zone.admin(&["sql", &format!("select coll_id from R_COLL_MAIN where coll_name = '{HOME}'")]);
+    zone.does("rods", &["mkdir", "-p", &format!("/tempZone/home/rods/.irods_omero_locks/{}.1", home.trim())]);
+    zone.admin(&[
+        "sql",
+        "update R_COLL_MAIN set create_ts = '01700000000' where coll_name like '%irods_omero_locks/%'",
+    ]);
     zone.does("rods", &["meta", "-M", "add", "-d", FILE, "irods::omero::retry", "1800000000", "1700000000"]);
     for value in ["on", "off"] {
         zone.does("alice", &["meta", "add", "-C", HOME, "irods::omero::import", value]);
@@ -176,7 +180,7 @@ fn an_installed_sweep_all_goes_on_for_ever_and_a_removed_one_ends() {
 fn the_recurring_sweep_all_finds_a_mark_whose_sweep_is_lost() {
     let zone = TestZone::with(|c| c["sweep_all_interval_in_seconds"] = json!(1));
     zone.does("alice", &["put", &zone.image("a.tif"), FILE]);
-    zone.does("alice", &["qdel", "-a"]);
+    zone.does("rods", &["qdel", "-a"]);
     let status = answer(&zone, "rods", &json!({"operation": "status"}));
     assert_eq!(status["due"]["without_sweep"], json!(1));
     answer(&zone, "rods", &json!({"operation": "install_recurring"}));
@@ -439,6 +443,20 @@ fn an_instance_whose_configuration_is_wrong_says_so_to_whoever_names_it() {
 }
 
 #[test]
+fn what_only_jobs_of_the_service_account_do_is_refused_to_everybody_else() {
+    let zone = zone_with_file();
+    for text in [
+        json!({"operation": "sweep_all"}),
+        json!({"operation": "sweep_skipped"}),
+        json!({"operation": "collect"}),
+        json!({"operation": "sweep", "collection": "10001"}),
+        json!({"operation": "sweep_stage", "collection": "10001"}),
+    ] {
+        assert_refused(&zone, "alice", &text, "-830000", "only the plugin's own jobs");
+    }
+}
+
+#[test]
 fn a_delayed_job_about_what_is_gone_ends_well_and_one_that_is_misspelt_is_logged() {
     let zone = TestZone::new();
     let conditions = format!("<INST_NAME>{INSTANCE}</INST_NAME><PLUSET>1s</PLUSET>");
@@ -448,7 +466,7 @@ fn a_delayed_job_about_what_is_gone_ends_well_and_one_that_is_misspelt_is_logged
         r#"{"operation":"mark","collection":"999999","tree":true}"#,
         r#"{"operation":"swep","collection":"999999"}"#,
     ] {
-        zone.does("alice", &["delay", &conditions, text]);
+        zone.does("rods", &["delay", &conditions, text]);
     }
     let _delay = zone.delay_server();
     zone.wait_until("all have run", |z| z.log().matches(" ended with ").count() == 4);

@@ -1,7 +1,7 @@
 //! What people ask of the catalog, beyond what the sweep needs: who may do what, and what there is in the whole zone.
 
 use super::irods::{IrodsCatalog, quoted, quoted_list, unreadable};
-use super::{Catalog, CatalogError, QueuedJob};
+use super::{Catalog, CatalogError};
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
 use irods_omero_model::record::Triple;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +37,6 @@ impl Level {
 
 /// What people ask of the catalog.
 pub trait Inquiry: Catalog {
-    /// The collection of the zone this server is in.
-    fn zone(&self) -> Result<LogicalPath, CatalogError>;
-
     /// What is at a path; `None` for nothing.
     fn item(&self, path: &LogicalPath) -> Result<Option<Item>, CatalogError>;
 
@@ -67,9 +64,6 @@ pub trait Inquiry: Catalog {
         attributes: &[&str],
         sight: Sight,
     ) -> Result<Vec<(CollectionId, Triple)>, CatalogError>;
-
-    /// Every job of ours in the delay queue.
-    fn jobs(&self) -> Result<Vec<QueuedJob>, CatalogError>;
 }
 
 /// The most rows asked of one query.
@@ -91,13 +85,6 @@ fn object_at(path: &LogicalPath) -> Vec<u8> {
 }
 
 impl Inquiry for IrodsCatalog<'_> {
-    fn zone(&self) -> Result<LogicalPath, CatalogError> {
-        let subject = "the local zone";
-        let rows = self.rows(b"select ZONE_NAME where ZONE_TYPE = 'local'", subject)?;
-        let name = rows.into_iter().flatten().next().unwrap_or_default();
-        parsed(LogicalPath::parse(format!("/{name}").as_bytes()), subject)
-    }
-
     fn item(&self, path: &LogicalPath) -> Result<Option<Item>, CatalogError> {
         if let Some(id) = self.collection_id(path)? {
             return Ok(Some(Item::Collection(id)));
@@ -224,20 +211,6 @@ impl Inquiry for IrodsCatalog<'_> {
         rows.map(|row| {
             let [id, attribute, value, units] = cells(row, subject)?;
             Ok((parsed(CollectionId::parse(&id), subject)?, Triple { attribute, value, units }))
-        })
-        .collect()
-    }
-
-    fn jobs(&self) -> Result<Vec<QueuedJob>, CatalogError> {
-        let subject = "the delay queue";
-        let query = format!(
-            "select distinct DELAY_RULE_ID, DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like \
-             '{{\"operation\":\"%' limit {MAX_ROWS}"
-        );
-        let rows = self.rows(query.as_bytes(), subject)?.into_iter();
-        rows.map(|row| {
-            let [_, text, time] = cells(row, subject)?;
-            Ok(QueuedJob { text, due_at: parsed(time.parse(), subject)? })
         })
         .collect()
     }

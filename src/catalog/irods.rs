@@ -5,10 +5,10 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Changed, Holder, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, Sight,
-    TreeReplica, UnixTime, UserTag, Which,
+    Catalog, CatalogError, Changed, Holder, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus,
+    Sight, TreeReplica, UnixTime, UserTag, Which,
 };
-use crate::ffi::{Entity, Session};
+use crate::ffi::{Account, Entity, Session};
 use irods_omero_model::attributes::Attributes;
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
 use irods_omero_model::record::{Record, Triple, Version};
@@ -34,17 +34,87 @@ const MAX_ROWS: u32 = 1_000_000;
 /// Rows of one page of a tree.
 const TREE_PAGE: usize = 4_000;
 
+/// `CAT_UNKNOWN_COLLECTION`, and what the server says where the collection above is not there.
+const NO_COLLECTION: [i64; 2] = [-814_000, -310_000];
+
+/// Numbers of GenQuery1's columns (`rodsGenQuery.h`).
+mod column {
+    pub const DATA_ID: i32 = 401;
+    pub const DATA_COLL_ID: i32 = 402;
+    pub const DATA_NAME: i32 = 403;
+    pub const DATA_REPL_NUM: i32 = 404;
+    pub const DATA_SIZE: i32 = 407;
+    pub const DATA_PATH: i32 = 410;
+    pub const DATA_OWNER_NAME: i32 = 411;
+    pub const DATA_OWNER_ZONE: i32 = 412;
+    pub const DATA_REPL_STATUS: i32 = 413;
+    pub const DATA_CHECKSUM: i32 = 415;
+    pub const DATA_MODIFY_TIME: i32 = 420;
+    pub const DATA_RESC_HIER: i32 = 422;
+    pub const COLL_ID: i32 = 500;
+    pub const COLL_NAME: i32 = 501;
+    pub const COLL_PARENT_NAME: i32 = 502;
+    pub const COLL_CREATE_TIME: i32 = 508;
+    pub const META_DATA_ATTR_NAME: i32 = 600;
+    pub const META_DATA_ATTR_VALUE: i32 = 601;
+    pub const META_DATA_ATTR_UNITS: i32 = 602;
+    pub const META_COLL_ATTR_NAME: i32 = 610;
+    pub const META_COLL_ATTR_VALUE: i32 = 611;
+    pub const META_COLL_ATTR_UNITS: i32 = 612;
+    pub const RULE_EXEC_ID: i32 = 1000;
+    pub const RULE_EXEC_NAME: i32 = 1001;
+    pub const RULE_EXEC_USER_NAME: i32 = 1003;
+    pub const RULE_EXEC_TIME: i32 = 1005;
+}
+
+/// The longest list of texts that is asked for with GenQuery1, in bytes: its buffers are bounded.
+const MAX_LIST: usize = 4_000;
+
+/// The collection, in the service account's home, that holds the locks.
+const LOCKS: &str = ".irods_omero_locks";
+
 /// The catalog, asked through one session.
 pub struct IrodsCatalog<'a> {
     session: &'a Session<'a>,
     names: &'a Attributes,
     instance: &'a str,
+    service: Option<&'a IrodsUser>,
 }
 
 impl<'a> IrodsCatalog<'a> {
-    /// `instance` is where queued rules are addressed to.
-    pub fn new(session: &'a Session<'a>, names: &'a Attributes, instance: &'a str) -> Self {
-        Self { session, names, instance }
+    /// `instance` is where queued rules are addressed to, `service` the account the server runs as in its zone; without
+    /// it, as where no configuration could be read, nothing can be written.
+    pub fn new(
+        session: &'a Session<'a>,
+        names: &'a Attributes,
+        instance: &'a str,
+        service: Option<&'a IrodsUser>,
+    ) -> Self {
+        Self { session, names, instance, service }
+    }
+
+    fn service(&self) -> Account<'_> {
+        self.service
+            .map_or(Account { name: "", zone: "" }, |user| Account { name: user.name(), zone: user.zone() })
+    }
+
+    /// Rows of GenQuery1, each as many cells as there are columns.
+    fn list(
+        &self,
+        columns: &[i32],
+        conditions: &[(i32, String)],
+        subject: &str,
+        visit: &mut dyn FnMut(&[&[u8]]) -> bool,
+    ) -> Result<(), CatalogError> {
+        self.session.list(columns, conditions, visit).map_err(|code| failed("rsGenQuery", subject, code))
+    }
+
+    fn lock_path(&self, name: &str) -> String {
+        format!("/{}/home/{}/{LOCKS}/{name}", self.service().zone, self.service().name)
+    }
+
+    fn conditions(&self, delay: Duration) -> String {
+        format!("<INST_NAME>{}</INST_NAME><PLUSET>{}s</PLUSET>", self.instance, delay.as_secs().max(1))
     }
 
     pub(super) fn rows(&self, query: &[u8], subject: &str) -> Result<Vec<Vec<String>>, CatalogError> {
@@ -71,7 +141,7 @@ impl<'a> IrodsCatalog<'a> {
     }
 
     fn avu(&self, operation: &str, path: &LogicalPath, entity: Entity, avu: [&str; 3]) -> Result<(), i64> {
-        self.session.modify_avu(operation, entity, path.as_bytes(), avu)
+        self.session.modify_avu(self.service(), operation, entity, path.as_bytes(), avu)
     }
 
     fn apply(
@@ -97,7 +167,31 @@ impl<'a> IrodsCatalog<'a> {
             "admin_mode": true, "entity_name": name, "entity_type": entity_type, "operations": operations,
         });
         let call = "rs_atomic_apply_metadata_operations";
-        self.session.apply_metadata(&request.to_string()).map_err(|code| failed(call, &path.display(), code))
+        self.session
+            .apply_metadata(self.service(), &request.to_string())
+            .map_err(|code| failed(call, &path.display(), code))
+    }
+
+    /// Tags, over the connection that the session has.
+    fn plain_tags(
+        &self,
+        one_of: String,
+        attribute: &str,
+        subject: &str,
+    ) -> Result<Vec<RawTag>, CatalogError> {
+        let columns = [column::COLL_NAME, column::META_COLL_ATTR_VALUE, column::META_COLL_ATTR_UNITS];
+        let wanted = [(column::COLL_NAME, one_of), (column::META_COLL_ATTR_NAME, equals(attribute))];
+        let mut tags = Vec::new();
+        self.list(&columns, &wanted, subject, &mut |cells| {
+            if let [name, value, units] = cells
+                && let Ok(collection) = LogicalPath::parse(name)
+            {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                tags.push(RawTag { collection, value: text(value), units: text(units) });
+            }
+            true
+        })?;
+        Ok(tags)
     }
 
     /// Whether there is an AVU of one of some attributes under a condition.
@@ -237,29 +331,50 @@ impl Metadata for IrodsCatalog<'_> {
 }
 
 impl Catalog for IrodsCatalog<'_> {
+    fn zone(&self) -> Result<LogicalPath, CatalogError> {
+        let zone = format!("/{}", self.service().zone);
+        LogicalPath::parse(zone.as_bytes())
+            .map_err(|e| unreadable("server_config.json", &zone, &e.to_string()))
+    }
+
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
-        let call = "rsGenQuery";
-        let mut found = None;
-        self.session
-            .list_collection(&id.to_string(), &mut |cells| {
+        let (subject, mut found) = (format!("collection {id}"), None);
+        self.list(
+            &[column::COLL_NAME],
+            &[(column::COLL_ID, equals(&id.to_string()))],
+            &subject,
+            &mut |cells| {
                 found = cells.first().map(|c| c.to_vec());
                 false
-            })
-            .map_err(|code| failed(call, &format!("collection {id}"), code))?;
+            },
+        )?;
         found
             .map(|bytes| LogicalPath::parse(&bytes))
             .transpose()
-            .map_err(|e| unreadable(call, &format!("collection {id}"), &e.to_string()))
+            .map_err(|e| unreadable("rsGenQuery", &subject, &e.to_string()))
     }
 
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
-        let query = [b"select COLL_ID where COLL_NAME = ".as_slice(), &quoted(path.as_bytes())].concat();
-        let rows = self.rows(&query, &path.display())?;
-        rows.first()
-            .and_then(|row| row.first())
-            .map(|id| CollectionId::parse(id))
+        let subject = path.display();
+        let id = match plain(path.as_bytes()) {
+            Some(name) => {
+                let mut id = None;
+                let named = [(column::COLL_NAME, equals(name))];
+                self.list(&[column::COLL_ID], &named, &subject, &mut |cells| {
+                    id = cells.first().map(|c| String::from_utf8_lossy(c).into_owned());
+                    false
+                })?;
+                id
+            }
+            None => {
+                let query =
+                    [b"select COLL_ID where COLL_NAME = ".as_slice(), &quoted(path.as_bytes())].concat();
+                self.rows(&query, &subject)?.into_iter().flatten().next()
+            }
+        };
+        id.map(|id| CollectionId::parse(&id))
             .transpose()
-            .map_err(|e| unreadable("rs_genquery2", &path.display(), &e.to_string()))
+            .map_err(|e| unreadable("rsGenQuery", &subject, &e.to_string()))
     }
 
     fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
@@ -304,6 +419,19 @@ impl Catalog for IrodsCatalog<'_> {
         }
     }
 
+    fn marks_at(&self, collection: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError> {
+        let Some((name, attribute)) = plain(collection.as_bytes()).zip(plain(attribute.as_bytes())) else {
+            return self.collection_values(collection, attribute);
+        };
+        let mut marks = Vec::new();
+        let wanted = [(column::COLL_NAME, equals(name)), (column::META_COLL_ATTR_NAME, equals(attribute))];
+        self.list(&[column::META_COLL_ATTR_VALUE], &wanted, &collection.display(), &mut |cells| {
+            marks.extend(cells.first().map(|c| String::from_utf8_lossy(c).into_owned()));
+            true
+        })?;
+        Ok(marks)
+    }
+
     fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
         let query = [
             b"select distinct META_COLL_ATTR_VALUE where COLL_ID = ".as_slice(),
@@ -337,8 +465,9 @@ impl Catalog for IrodsCatalog<'_> {
         old: &str,
         new: &str,
     ) -> Result<(), CatalogError> {
-        let (old, new) = (Triple::new(attribute, old, ""), Triple::new(attribute, new, ""));
-        self.apply(collection, Entity::Collection, &[("remove", &old), ("add", &new)])
+        // Not in one atomic operation: that detaches one of several equal triples only.
+        self.set_mark(collection, attribute, new)?;
+        if old == new { Ok(()) } else { self.remove_mark(collection, attribute, old) }
     }
 
     fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError> {
@@ -393,6 +522,12 @@ impl Catalog for IrodsCatalog<'_> {
         let Some(nearest) = collections.first() else {
             return Ok(Vec::new());
         };
+        let plain_names: Option<Vec<&str>> = collections.iter().map(|c| plain(c.as_bytes())).collect();
+        if let Some((names, attribute)) = plain_names.zip(plain(attribute.as_bytes()))
+            && let Some(one_of) = one_of(&names)
+        {
+            return self.plain_tags(one_of, attribute, &nearest.display());
+        }
         let names: Vec<Vec<u8>> = collections.iter().map(|c| quoted(c.as_bytes())).collect();
         // The id and not the name, which JSON may not be able to carry.
         let query = [
@@ -475,25 +610,31 @@ impl Catalog for IrodsCatalog<'_> {
         which: Which,
         visit: &mut dyn FnMut(Replica),
     ) -> Result<(), CatalogError> {
-        let (call, subject) = ("rsGenQuery", format!("collection {id}"));
-        let mut wrong = None;
-        self.session
-            .list_replicas(
-                &id.to_string(),
-                range_of(which).as_ref(),
-                &mut |cells| match replica_of(id, cells) {
-                    Ok(replica) => {
-                        visit(replica);
-                        true
-                    }
-                    Err(detail) => {
-                        wrong = Some(detail);
-                        false
-                    }
-                },
-            )
-            .map_err(|code| failed(call, &subject, code))?;
-        wrong.map_or(Ok(()), |detail| Err(unreadable(call, &subject, &detail)))
+        let columns = [
+            column::DATA_ID,
+            column::DATA_NAME,
+            column::DATA_REPL_NUM,
+            column::DATA_REPL_STATUS,
+            column::DATA_SIZE,
+            column::DATA_MODIFY_TIME,
+            column::DATA_PATH,
+            column::DATA_RESC_HIER,
+            column::DATA_CHECKSUM,
+            column::DATA_OWNER_NAME,
+            column::DATA_OWNER_ZONE,
+        ];
+        let (subject, mut wrong) = (format!("collection {id}"), None);
+        self.list(&columns, &objects_in(id, which), &subject, &mut |cells| match replica_of(id, cells) {
+            Ok(replica) => {
+                visit(replica);
+                true
+            }
+            Err(detail) => {
+                wrong = Some(detail);
+                false
+            }
+        })?;
+        wrong.map_or(Ok(()), |detail| Err(unreadable("rsGenQuery", &subject, &detail)))
     }
 
     fn object_avus(
@@ -504,16 +645,23 @@ impl Catalog for IrodsCatalog<'_> {
         visit: &mut dyn FnMut(DataId, Triple),
     ) -> Result<(), CatalogError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.session
-            .list_metadata(&id.to_string(), range_of(which).as_ref(), attributes, &mut |cells| {
-                if let [data_id, attribute, value, units] = cells
-                    && let Ok(data_id) = DataId::parse(&text(data_id))
-                {
-                    visit(data_id, Triple::new(&text(attribute), text(value), text(units)));
-                }
-                true
-            })
-            .map_err(|code| failed("rsGenQuery", &format!("collection {id}"), code))
+        let columns = [
+            column::DATA_ID,
+            column::META_DATA_ATTR_NAME,
+            column::META_DATA_ATTR_VALUE,
+            column::META_DATA_ATTR_UNITS,
+        ];
+        let names: Vec<String> = attributes.iter().map(|name| format!("'{name}'")).collect();
+        let mut wanted = objects_in(id, which);
+        wanted.push((column::META_DATA_ATTR_NAME, format!("in ({})", names.join(","))));
+        self.list(&columns, &wanted, &format!("collection {id}"), &mut |cells| {
+            if let [data_id, attribute, value, units] = cells
+                && let Ok(data_id) = DataId::parse(&text(data_id))
+            {
+                visit(data_id, Triple::new(&text(attribute), text(value), text(units)));
+            }
+            true
+        })
     }
 
     fn collection_record(&self, id: CollectionId) -> Result<Record, CatalogError> {
@@ -604,9 +752,8 @@ impl Catalog for IrodsCatalog<'_> {
         };
         // One name that is not UTF-8 fails them all: then none is asked for.
         let rows = self.rows(&query(", DATA_NAME"), subject).or_else(|_| self.rows(&query(""), subject))?;
-        rows.iter()
-            .map(|row| changed_of(row).map_err(|why| unreadable("rs_genquery2", subject, &why)))
-            .collect()
+        // A row that cannot be read (its owner may set its time to any text) is one that the sweep of its collection tells of.
+        Ok(rows.iter().filter_map(|row| changed_of(row).ok()).collect())
     }
 
     fn data_values(
@@ -655,35 +802,83 @@ impl Catalog for IrodsCatalog<'_> {
             .map_err(|code| failed("rsDataObjRepl", &object.display(), code))
     }
 
-    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
-        let query = format!(
-            "select distinct DELAY_RULE_NAME, DELAY_RULE_EXE_TIME where DELAY_RULE_NAME like '{{\"operation\":\"sweep%' \
-             or DELAY_RULE_NAME like '{{\"operation\":\"collect%' limit {MAX_ROWS}"
-        );
-        let rows = self.rows(query.as_bytes(), "the delay queue")?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                let [text, time]: [String; 2] = row.try_into().ok()?;
-                Some(QueuedJob { text, due_at: time.parse().ok()? })
-            })
-            .collect())
-    }
-
-    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
-        let query = [
-            b"select distinct DELAY_RULE_EXE_TIME where DELAY_RULE_NAME = ".as_slice(),
-            &quoted(text.as_bytes()),
-        ]
-        .concat();
-        let rows = self.rows(&query, "the delay queue")?;
-        Ok(rows.iter().flatten().filter_map(|time| time.parse().ok()).collect())
+    fn jobs(&self) -> Result<Jobs, CatalogError> {
+        let columns = [column::RULE_EXEC_ID, column::RULE_EXEC_NAME, column::RULE_EXEC_TIME];
+        // The owner is all that tells a job of ours from a text that anybody may queue.
+        let wanted = [
+            (column::RULE_EXEC_USER_NAME, equals(self.service().name)),
+            (column::RULE_EXEC_NAME, "like '{\"operation\":\"%'".to_owned()),
+        ];
+        let mut jobs = Vec::new();
+        self.list(&columns, &wanted, "the delay queue", &mut |cells| {
+            if let [_, text, time] = cells
+                && let Ok(due_at) = String::from_utf8_lossy(time).trim().parse()
+            {
+                jobs.push(QueuedJob { text: String::from_utf8_lossy(text).into_owned(), due_at });
+            }
+            true
+        })?;
+        Ok(Jobs::new(jobs))
     }
 
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
-        let conditions =
-            format!("<INST_NAME>{}</INST_NAME><PLUSET>{}s</PLUSET>", self.instance, delay.as_secs().max(1));
-        self.session.delay(text, &conditions).map_err(|code| failed("_delayExec", text, code))
+        self.session
+            .delay(Some(self.service()), text, &self.conditions(delay))
+            .map_err(|code| failed("_delayExec", text, code))
+    }
+
+    fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
+        self.session
+            .delay(None, text, &self.conditions(delay))
+            .map_err(|code| failed("_delayExec", text, code))
+    }
+
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        let parent = self.lock_path("");
+        let parent = parent.trim_end_matches('/');
+        let columns = [column::COLL_ID, column::COLL_NAME, column::COLL_CREATE_TIME];
+        let mut locks = Vec::new();
+        self.list(&columns, &[(column::COLL_PARENT_NAME, equals(parent))], "the locks", &mut |cells| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            if let [id, name, since] = cells
+                && let (Ok(id), Ok(since)) = (CollectionId::parse(&text(id)), text(since).parse())
+            {
+                let name = text(name).rsplit('/').next().unwrap_or_default().to_owned();
+                locks.push(LockRow { id, name, since });
+            }
+            true
+        })?;
+        Ok(locks)
+    }
+
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        let path = self.lock_path(name);
+        let make =
+            |path: &str, parents| self.session.make_collection(self.service(), path.as_bytes(), parents);
+        let mut made = make(&path, false);
+        if made.is_err_and(|code| NO_COLLECTION.contains(&code)) {
+            // The first of all. Two may make this one at a time: then the lock's own name decides.
+            let _ = make(self.lock_path("").trim_end_matches('/'), true);
+            made = make(&path, false);
+        }
+        match made {
+            Ok(()) => Ok(true),
+            Err(ALREADY_THERE) => Ok(false),
+            Err(code) => Err(failed("rsCollCreate", &path, code)),
+        }
+    }
+
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        let path = self.lock_path(name);
+        match self.session.remove_collection(self.service(), path.as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(code) if NOTHING_THERE.contains(&code) || NO_COLLECTION.contains(&code) => Ok(()),
+            Err(code) => Err(failed("rsRmColl", &path, code)),
+        }
+    }
+
+    fn client_is_service(&self) -> bool {
+        self.service.is_some() && self.client().as_ref() == self.service
     }
 
     fn client(&self) -> Option<IrodsUser> {
@@ -742,6 +937,33 @@ fn below(collection: &LogicalPath) -> Vec<u8> {
     pattern
 }
 
+/// A text that GenQuery1 can be asked for: it has no way to escape a quote, and takes some characters for its own.
+fn plain(text: &[u8]) -> Option<&str> {
+    let is_plain = |b: &u8| *b >= 0x20 && !matches!(b, b'\'' | b'"' | b'|' | b'&' | b'\\' | b'<' | b'>');
+    std::str::from_utf8(text).ok().filter(|_| text.iter().all(is_plain))
+}
+
+/// A condition of GenQuery1 on a text that is [`plain`].
+fn equals(text: &str) -> String {
+    format!("= '{text}'")
+}
+
+/// The same on one of several, if they are not too long together.
+fn one_of(texts: &[&str]) -> Option<String> {
+    let list: Vec<String> = texts.iter().map(|text| format!("'{text}'")).collect();
+    let list = list.join(",");
+    (list.len() <= MAX_LIST).then(|| format!("in ({list})"))
+}
+
+/// The data objects directly in a collection, as conditions of GenQuery1.
+fn objects_in(id: CollectionId, which: Which) -> Vec<(i32, String)> {
+    let mut wanted = vec![(column::DATA_COLL_ID, equals(&id.to_string()))];
+    if let Which::Between(first, last) = which {
+        wanted.push((column::DATA_ID, format!("between '{first}' '{last}'")));
+    }
+    wanted
+}
+
 /// Literals for `in (...)`.
 pub(super) fn quoted_list(texts: &[&str]) -> Vec<u8> {
     let quoted: Vec<Vec<u8>> = texts.iter().map(|t| quoted(t.as_bytes())).collect();
@@ -770,14 +992,6 @@ fn rows_of(json: &[u8]) -> Result<Vec<Vec<String>>, String> {
         .ok_or_else(|| "not a JSON array of rows".to_owned())
 }
 
-/// A range of ids as the shim takes it.
-fn range_of(which: Which) -> Option<(String, String)> {
-    match which {
-        Which::All => None,
-        Which::Between(first, last) => Some((first.to_string(), last.to_string())),
-    }
-}
-
 fn changed_of(row: &[String]) -> Result<Changed, String> {
     let [id, _, collection, modified, size, name @ ..] = row else {
         return Err(format!("{} columns instead of 5 or 6", row.len()));
@@ -795,12 +1009,12 @@ fn tree_replica_of(row: &[String]) -> Result<TreeReplica, String> {
     let [id, _, status, size, modified, path, resource] = row else {
         return Err(format!("{} columns instead of 7", row.len()));
     };
-    let number = |what: &str, text: &String| text.parse::<u64>().map_err(|_| format!("{what} '{text}'"));
     Ok(TreeReplica {
         data_id: DataId::parse(id).map_err(|e| e.to_string())?,
         status: ReplicaStatus::parse(status),
-        size: number("size", size).unwrap_or(0),
-        modify_time: number("modify time", modified)?,
+        size: size.parse().unwrap_or(0),
+        // Its owner may set it to any text, which is nothing to go by.
+        modify_time: modified.parse().unwrap_or(0),
         physical_path: path.clone().into_bytes(),
         resource: resource.clone(),
     })
@@ -814,6 +1028,11 @@ fn replica_of(collection: CollectionId, cells: &[&[u8]]) -> Result<Replica, Stri
     let number_of = |what: &str, bytes: &[u8]| {
         text(bytes).parse::<u64>().map_err(|_| format!("{what} '{}' is not a number", text(bytes)))
     };
+    // Its owner may set it to any text: that is a fact about this one replica, and none about the others.
+    let (modify_time, fault) = match number_of("its modify time", modified) {
+        Ok(time) => (time, None),
+        Err(why) => (0, Some(why)),
+    };
     Ok(Replica {
         data_id: DataId::parse(&text(id)).map_err(|e| e.to_string())?,
         collection,
@@ -822,7 +1041,8 @@ fn replica_of(collection: CollectionId, cells: &[&[u8]]) -> Result<Replica, Stri
         status: ReplicaStatus::parse(&text(status)),
         // A size of -1 marks a replica whose writing never ended.
         size: number_of("size", size).unwrap_or(0),
-        modify_time: number_of("modify time", modified)?,
+        modify_time,
+        fault,
         physical_path: path.to_vec(),
         hierarchy: text(hierarchy),
         checksum: Some(text(checksum)).filter(|c| !c.is_empty()),

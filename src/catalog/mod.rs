@@ -2,10 +2,12 @@
 
 mod inquiry;
 pub mod irods;
+mod jobs;
 
 pub use inquiry::{Inquiry, Item, Level, Sight};
 pub use irods_omero_model::catalog::{CatalogError, Holder, Kind, Metadata, Replica, ReplicaStatus, UserTag};
 pub use irods_omero_model::clock::UnixTime;
+pub use jobs::{Jobs, QueuedJob};
 
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use irods_omero_model::record::{Record, Triple, Version};
@@ -49,6 +51,17 @@ pub struct TreeReplica {
     pub resource: String,
 }
 
+/// A lock, as the catalog shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRow {
+    /// What the catalog gives once.
+    pub id: CollectionId,
+    /// Its name.
+    pub name: String,
+    /// When it was made, by the catalog provider's clock.
+    pub since: UnixTime,
+}
+
 /// A good replica that has been made or changed lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
@@ -62,18 +75,12 @@ pub struct Changed {
     pub version: Version,
 }
 
-/// A job of ours in the delay queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedJob {
-    /// Its rule text.
-    pub text: String,
-    /// When it is to run, or was to run if it is at work (or was, when its process died).
-    pub due_at: UnixTime,
-}
-
 /// The catalog. Every write is made with the server's own privilege: a user who may only read still gets a
 /// record, and none of these calls fires an API PEP.
 pub trait Catalog: Metadata {
+    /// The collection of the zone this server is in.
+    fn zone(&self) -> Result<LogicalPath, CatalogError>;
+
     /// The path of a collection; `None` if it is gone.
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError>;
 
@@ -91,7 +98,11 @@ pub trait Catalog: Metadata {
         values: &[&str],
     ) -> Result<BTreeSet<CollectionId>, CatalogError>;
 
-    /// Test-and-set: gives true if the mark was not there before, false if somebody else has set it.
+    /// The values of one attribute on a collection, by its path and over the connection that the session has.
+    fn marks_at(&self, collection: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError>;
+
+    /// Sets a mark: gives true if it was not there before, false if somebody else has set it. Two that set one which the
+    /// catalog has never held at one moment may both get true.
     fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError>;
 
     /// The values of one attribute on a collection. (The catalog keeps one row for an AVU that several objects
@@ -197,15 +208,27 @@ pub trait Catalog: Metadata {
     /// Gives a data object a good replica on a resource, verified by checksum; none is made where one is there.
     fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError>;
 
-    /// The jobs of any instance of ours in the delay queue.
-    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError>;
+    /// The jobs of ours in the delay queue: those that the service account owns.
+    fn jobs(&self) -> Result<Jobs, CatalogError>;
 
-    /// When the jobs of just this text are to run, or were to run if they are at work.
-    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError>;
-
-    /// Queues a rule text for our own instance, as the session's user. It runs once: a job that repeats itself
+    /// Queues a rule text for our own instance, as a job of the service account. It runs once: a job that repeats itself
     /// stays locked in the queue for ever if its process dies.
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError>;
+
+    /// The same as a job of the session's user, for a server that has no catalog. It may only ask to look at something.
+    fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError>;
+
+    /// The locks there are.
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError>;
+
+    /// Makes a lock. `false`: there is one of that name. Of several that make it at one moment one gets `true`.
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError>;
+
+    /// Removes a lock; one that is gone already is no error.
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError>;
+
+    /// Whether the session's user is the service account, whose jobs are ours.
+    fn client_is_service(&self) -> bool;
 
     /// Who the session's user is.
     fn client(&self) -> Option<IrodsUser>;

@@ -12,7 +12,7 @@ mod session;
 
 pub mod factory;
 
-pub use session::{Entity, Session};
+pub use session::{Account, Entity, Session};
 
 /// What bindgen makes of `include/omero_plugin.h`.
 #[allow(missing_docs, clippy::pedantic, non_camel_case_types, dead_code)]

@@ -1,6 +1,8 @@
 //! The server's calls, as safe functions of one session.
 
-use super::raw::{omero_buffer, omero_entity, omero_host, omero_session, omero_text};
+use super::raw::{
+    omero_account, omero_buffer, omero_condition, omero_entity, omero_host, omero_session, omero_text,
+};
 use super::{borrowed, bytes};
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -82,11 +84,19 @@ unsafe extern "C" fn row(context: *mut c_void, columns: *const omero_text, count
     }
 }
 
-/// Both ends of a range; empty texts for none.
-fn ends(range: Option<&(String, String)>) -> (omero_text, omero_text) {
-    range.map_or_else(Default::default, |(first, last)| {
-        (borrowed(first.as_bytes()), borrowed(last.as_bytes()))
-    })
+/// The account a server runs as in its zone: name and zone.
+#[derive(Debug, Clone, Copy)]
+pub struct Account<'t> {
+    /// Its name.
+    pub name: &'t str,
+    /// Its zone.
+    pub zone: &'t str,
+}
+
+impl Account<'_> {
+    fn raw(self) -> omero_account {
+        omero_account { name: borrowed(self.name.as_bytes()), zone: borrowed(self.zone.as_bytes()) }
+    }
 }
 
 /// The value of a key in a `KeyValPair`.
@@ -128,67 +138,36 @@ impl<'a> Session<'a> {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
-    /// The replicas in a collection, all or those of data objects with an id in a range; columns as in the header.
-    pub fn list_replicas(
-        &self,
-        id: &str,
-        range: Option<&(String, String)>,
-        visit: Row<'_>,
-    ) -> Result<(), i64> {
-        let (first, last) = ends(range);
+    /// GenQuery1: the columns by number, and the conditions, each as GenQuery1 takes it.
+    pub fn list(&self, columns: &[i32], conditions: &[(i32, String)], visit: Row<'_>) -> Result<(), i64> {
+        let conditions: Vec<omero_condition> = conditions
+            .iter()
+            .map(|(column, text)| omero_condition { column: *column, text: borrowed(text.as_bytes()) })
+            .collect();
         Self::listing(visit, |context| {
-            // SAFETY: `row` gets the context it expects; texts live until the call returns.
+            let (columns, count) = (columns.as_ptr(), columns.len());
+            let (conditions, conditioned) = (conditions.as_ptr(), conditions.len());
+            // SAFETY: `row` gets the context it expects; arrays and texts live until the call returns.
             self.host
-                .list_replicas
-                .map(|f| unsafe { f(self.raw, borrowed(id.as_bytes()), first, last, Some(row), context) })
-        })
-    }
-
-    /// The AVUs of some attributes on the data objects in a collection, all or those with an id in a range; columns
-    /// as in the header.
-    pub fn list_metadata(
-        &self,
-        id: &str,
-        range: Option<&(String, String)>,
-        attributes: &[&str],
-        visit: Row<'_>,
-    ) -> Result<(), i64> {
-        let (first, last) = ends(range);
-        let names: Vec<omero_text> = attributes.iter().map(|a| borrowed(a.as_bytes())).collect();
-        Self::listing(visit, |context| {
-            let id = borrowed(id.as_bytes());
-            self.host
-                .list_metadata
-                // SAFETY: as above, and `names` lives until the call returns.
-                .map(|f| unsafe {
-                    f(self.raw, id, first, last, names.as_ptr(), names.len(), Some(row), context)
-                })
-        })
-    }
-
-    /// The path of a collection, as one row.
-    pub fn list_collection(&self, id: &str, visit: Row<'_>) -> Result<(), i64> {
-        Self::listing(visit, |context| {
-            // SAFETY: as above.
-            self.host
-                .list_collection
-                .map(|f| unsafe { f(self.raw, borrowed(id.as_bytes()), Some(row), context) })
+                .list
+                .map(|f| unsafe { f(self.raw, columns, count, conditions, conditioned, Some(row), context) })
         })
     }
 
     /// Metadata operations on one entity, all or none.
-    pub fn apply_metadata(&self, request: &str) -> Result<(), i64> {
+    pub fn apply_metadata(&self, service: Account<'_>, request: &str) -> Result<(), i64> {
         let Some(call) = self.host.apply_metadata else {
             return Err(MISSING);
         };
         // SAFETY: the session is the current call's, the text lives until the call returns.
-        let code = unsafe { call(self.raw, borrowed(request.as_bytes())) };
+        let code = unsafe { call(self.raw, service.raw(), borrowed(request.as_bytes())) };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
     /// One metadata operation on one AVU.
     pub fn modify_avu(
         &self,
+        service: Account<'_>,
         operation: &str,
         entity: Entity,
         name: &[u8],
@@ -200,8 +179,9 @@ impl<'a> Session<'a> {
         let [attribute, value, units] = avu.map(|t| borrowed(t.as_bytes()));
         let operation = borrowed(operation.as_bytes());
         // SAFETY: as above.
-        let code =
-            unsafe { call(self.raw, operation, entity.raw(), borrowed(name), attribute, value, units) };
+        let code = unsafe {
+            call(self.raw, service.raw(), operation, entity.raw(), borrowed(name), attribute, value, units)
+        };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
@@ -215,13 +195,36 @@ impl<'a> Session<'a> {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
-    /// Queues a rule text for delayed execution.
-    pub fn delay(&self, text: &str, conditions: &str) -> Result<(), i64> {
-        let Some(call) = self.host.delay else {
+    /// Makes a collection, with those above it if need be.
+    pub fn make_collection(&self, service: Account<'_>, path: &[u8], parents: bool) -> Result<(), i64> {
+        let Some(call) = self.host.make_collection else {
             return Err(MISSING);
         };
         // SAFETY: as above.
-        let code = unsafe { call(self.raw, borrowed(text.as_bytes()), borrowed(conditions.as_bytes())) };
+        let code = unsafe { call(self.raw, service.raw(), borrowed(path), parents) };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Removes an empty collection.
+    pub fn remove_collection(&self, service: Account<'_>, path: &[u8]) -> Result<(), i64> {
+        let Some(call) = self.host.remove_collection else {
+            return Err(MISSING);
+        };
+        // SAFETY: as above.
+        let code = unsafe { call(self.raw, service.raw(), borrowed(path)) };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Queues a rule text for delayed execution, as a job of the service account or else of the session's user.
+    pub fn delay(&self, service: Option<Account<'_>>, text: &str, conditions: &str) -> Result<(), i64> {
+        let Some(call) = self.host.delay else {
+            return Err(MISSING);
+        };
+        let service = service.map(Account::raw);
+        let owner = service.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let (text, conditions) = (borrowed(text.as_bytes()), borrowed(conditions.as_bytes()));
+        // SAFETY: as above; the account lives until the call returns.
+        let code = unsafe { call(self.raw, owner, text, conditions) };
         if code < 0 { Err(code) } else { Ok(()) }
     }
 

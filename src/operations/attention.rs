@@ -71,7 +71,7 @@ impl Import {
         catalog.replace(subject.kind(), &subject.path, &old, std::slice::from_ref(&new))?;
         let tree = subject.kind() == crate::catalog::Kind::Collection && !subject.is_unit;
         let quiet = watch::watching(config, catalog, &collection)?.quiet_period(config.defaults.quiet_period);
-        due::set(config, catalog, &collection, tree, &client(context)?, quiet)?;
+        due::set(config, catalog, &collection, tree, quiet)?;
         Ok(about(&subject, json!({"tag": new.value, "options": new.units})))
     }
 
@@ -122,7 +122,7 @@ impl Retry {
         }
         if retried > 0 {
             let tree = self.recursive && !subject.is_unit && subject.item == Item::Collection(id);
-            due::set(config, catalog, &collection, tree, &user, Duration::from_secs(1))?;
+            due::set(config, catalog, &collection, tree, Duration::from_secs(1))?;
         }
         Ok(about(&subject, json!({"retried": retried, "unchanged": unchanged.len()})))
     }

@@ -23,7 +23,7 @@ pub use who::Who;
 
 use crate::catalog::{CatalogError, Inquiry};
 use crate::due;
-use crate::sweep::{Bookmarks, Sweeper};
+use crate::sweep::Sweeper;
 use irods_omero_config::Config;
 use irods_omero_model::names::{CollectionId, LogicalPath};
 use serde_json::{Value, json};
@@ -51,23 +51,44 @@ pub enum Operation {
     InstallRecurring,
     /// No longer. For administrators.
     RemoveRecurring,
-    /// Sweep one collection. Anybody may ask: it does what is to be done anyway.
+    /// Sweep one collection. For jobs of the service account, as the others that follow, but for [`Operation::Mark`].
     Sweep(CollectionId),
-    /// Copy what OMERO cannot see in a collection to where it can. Anybody may ask, as above.
+    /// Copy what OMERO cannot see in a collection to where it can.
     Stage(CollectionId),
-    /// Note that a collection, or all below it, holds something to look at. Anybody may ask, as above.
+    /// Note that a collection, or all below it, holds something to look at. Anybody may ask: that is all that a server
+    /// without the catalog can leave behind for its clients, and it is done to watched collections only.
     Mark {
         /// The collection.
         collection: CollectionId,
         /// Whether all below it is meant.
         tree: bool,
     },
-    /// Queue a sweep for every marked collection that has none. Anybody may ask, as above.
+    /// Queue a sweep for every marked collection that has none.
     SweepAll,
-    /// Ask the agents what they have done. Anybody may ask, as above.
-    Collect(Bookmarks),
-    /// Look at skipped data again. Anybody may ask, as above.
+    /// Ask the agents what they have done.
+    Collect,
+    /// Look at skipped data again.
     SweepSkipped,
+}
+
+impl Operation {
+    /// Whether only jobs of the service account do it.
+    fn is_of_jobs(&self) -> bool {
+        match self {
+            Self::Sweep(_) | Self::Stage(_) | Self::SweepAll | Self::Collect | Self::SweepSkipped => true,
+            Self::Status
+            | Self::Explain(_)
+            | Self::Import(_)
+            | Self::Retry(_)
+            | Self::Ignore(_)
+            | Self::State(_)
+            | Self::Verify(_)
+            | Self::Who(_)
+            | Self::InstallRecurring
+            | Self::RemoveRecurring
+            | Self::Mark { .. } => false,
+        }
+    }
 }
 
 /// Why an operation was not done.
@@ -132,9 +153,21 @@ impl Context<'_> {
         Err(OperationError::Refused(format!("only an administrator (rodsadmin) may {what}")))
     }
 
+    /// Refuses all but the jobs of the service account: what they do is nobody's wish.
+    fn jobs_only(&self) -> Result<(), OperationError> {
+        if self.catalog.client_is_service() {
+            return Ok(());
+        }
+        Err(OperationError::Refused(
+            "only the plugin's own jobs may ask for that; ask for \"import\" or \"retry\" of a path, or an administrator \
+             for \"install_recurring\""
+                .to_owned(),
+        ))
+    }
+
     /// Leaves a request that writes to the catalog provider, as a job of the session's user.
     fn leave_to_provider(&self, request: &Request) -> Result<(), OperationError> {
-        Ok(self.catalog.queue(&request.text(), std::time::Duration::from_secs(1))?)
+        Ok(self.catalog.queue_as_client(&request.text(), std::time::Duration::from_secs(1))?)
     }
 }
 
@@ -155,6 +188,9 @@ impl Request {
     /// The client may not ask for it, it is about nothing, or the catalog failed.
     pub fn answer(&self, context: &Context<'_>) -> Result<Value, OperationError> {
         let Context { config, catalog, sweeper, .. } = *context;
+        if self.operation.is_of_jobs() {
+            context.jobs_only()?;
+        }
         Ok(match &self.operation {
             Operation::Status => status::answer(context)?,
             Operation::Explain(explain) => explain.answer(context)?,
@@ -180,16 +216,16 @@ impl Request {
                 json!({"collection": id.to_string(), "copied": staged.copied, "failed": staged.failed})
             }
             Operation::Mark { collection, tree } => {
-                if let (Some(path), Some(user)) = (catalog.collection_path(*collection)?, catalog.client())
+                if let Some(path) = catalog.collection_path(*collection)?
                     && let Some(quiet) = due::interest(config, catalog, &path, *collection, *tree)?
                 {
-                    due::set(config, catalog, &path, *tree, &user, quiet)?;
+                    due::announce(config, catalog, &path, *tree, sweeper.clock.now(), quiet)?;
                 }
                 json!({"collection": collection.to_string()})
             }
             Operation::SweepAll => json!({"queued": sweeper.sweep_all()?}),
-            Operation::Collect(marks) => {
-                let collected = sweeper.collect(marks)?;
+            Operation::Collect => {
+                let collected = sweeper.collect()?;
                 json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
             }
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),

@@ -19,7 +19,7 @@ pub fn install(context: &Context<'_>, request: &Request) -> Result<Value, Operat
     let zone = catalog.zone()?;
     let new = !due::is_recurring(catalog, &config.attributes)?
         && catalog.set_mark(&zone, &config.attributes.recurring, due::RECURRING)?;
-    due::ensure_sweep_all(catalog, sweeper.clock.now(), config.sweep_all_interval)?;
+    due::ensure_sweep_all(catalog, &catalog.jobs()?, sweeper.clock.now(), config.sweep_all_interval)?;
     Ok(json!({
         "installed": true,
         "changed": new,

@@ -2,7 +2,6 @@
 //! JSON pointer.
 
 use super::{Explain, Ignore, Import, Operation, Retry, Verify, Who};
-use crate::sweep::Bookmarks;
 use irods_omero_model::form::suggestion;
 use irods_omero_model::form::{Form, Problems};
 use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
@@ -108,7 +107,7 @@ pub fn read_json(value: &Value) -> Reading {
         if form.value("version").is_some_and(|v| v.as_u64() != Some(VERSION)) {
             form.problem("version", format_args!("must be the number {VERSION}: no other version is known"));
         }
-        let operation = operation(name, value, &form);
+        let operation = operation(name, &form);
         form.close();
         Some(Request { operation: operation?, format, json: value.clone() })
     });
@@ -126,7 +125,7 @@ fn example() -> &'static str {
 }
 
 /// What is asked for by that name; what is wrong is noted in the form.
-fn operation(name: &str, json: &Value, form: &Form<'_>) -> Option<Operation> {
+fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
     Some(match name {
         "status" => Operation::Status,
         "install_recurring" => Operation::InstallRecurring,
@@ -168,10 +167,10 @@ fn operation(name: &str, json: &Value, form: &Form<'_>) -> Option<Operation> {
         }
         "sweep_all" => Operation::SweepAll,
         "collect" => {
-            // What cannot be read of these costs no more than a look at every record.
+            // A job of a version before this one says here how far it was.
             form.value("agents");
             form.value("checked");
-            Operation::Collect(Bookmarks::read(json))
+            Operation::Collect
         }
         _ => Operation::SweepSkipped,
     })

@@ -3,9 +3,8 @@
 
 use super::subject::things;
 use super::{Context, OperationError};
-use crate::catalog::{QueuedJob, Sight, UnixTime, Which};
+use crate::catalog::{Jobs, QueuedJob, Sight, UnixTime, Which};
 use crate::due;
-use crate::sweep;
 use irods_omero_model::attributes::Attributes;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{Record, State, Triple};
@@ -30,7 +29,8 @@ pub fn answer(context: &Context<'_>) -> Result<Value, OperationError> {
         if catalog.client_is_admin() { (Sight::All, "zone") } else { (Sight::Own, "what you may read") };
     let now = sweeper.clock.now();
     let marks = Marks::read(context, sight)?;
-    let jobs = catalog.jobs()?;
+    let jobs: Jobs = catalog.jobs()?;
+    let jobs = jobs.all();
     let mut directories = BTreeMap::new();
     for (_, triple) in marks.of(&names.state) {
         *directories.entry(triple.value.clone()).or_insert(0) += 1;
@@ -41,14 +41,14 @@ pub fn answer(context: &Context<'_>) -> Result<Value, OperationError> {
         "scope": scope,
         "data_objects": by_state(&catalog.counts(&names.state, sight)?),
         "directories": by_state(&directories),
-        "due": due(context, &marks, &jobs, now)?,
-        "queue": queue(&jobs),
+        "due": due(context, &marks, jobs, now)?,
+        "queue": queue(jobs),
         "recurring": {
             "installed": due::is_recurring(catalog, names)?,
             "queued": jobs.iter().filter(|j| j.text == due::SWEEP_ALL).count(),
             "interval_in_seconds": config.sweep_all_interval.as_secs(),
         },
-        "expired_locks": expired(context, &marks, now)?,
+        "expired_locks": expired(context, sight, now)?,
         "retries": {"waiting": retries.len(), "next_at": next},
         "last_errors": errors(context, &marks, sight)?,
         "unclear_tags": unclear(context, &marks)?,
@@ -60,8 +60,8 @@ struct Marks(Vec<(CollectionId, Triple)>);
 
 impl Marks {
     fn read(context: &Context<'_>, sight: Sight) -> Result<Self, OperationError> {
-        let Attributes { due, due_tree, sweeping, state, import, .. } = &context.config.attributes;
-        let wanted = [due, due_tree, sweeping, state, import].map(String::as_str);
+        let Attributes { due, due_tree, state, import, .. } = &context.config.attributes;
+        let wanted = [due, due_tree, state, import].map(String::as_str);
         Ok(Self(context.catalog.collection_avus(&wanted, sight)?))
     }
 
@@ -119,20 +119,20 @@ fn queue(jobs: &[QueuedJob]) -> Value {
     json!({"length": jobs.len(), "jobs": counts})
 }
 
-/// The collections whose sweep has given no sign of life for too long.
-fn expired(context: &Context<'_>, marks: &Marks, now: UnixTime) -> Result<Value, OperationError> {
-    let Attributes { sweeping, .. } = &context.config.attributes;
-    let expiry = context.config.sweep_expiry.as_secs();
-    let mut locks: BTreeMap<CollectionId, UnixTime> = BTreeMap::new();
-    for (id, mark) in marks.of(sweeping) {
-        let last = locks.entry(*id).or_default();
-        *last = sweep::sign_of_life(&mark.value).unwrap_or(0).max(*last);
+/// The collections whose sweep has given no sign of life for too long. Told to administrators only: a lock does not say
+/// who may see the collection.
+fn expired(context: &Context<'_>, sight: Sight, now: UnixTime) -> Result<Value, OperationError> {
+    if sight != Sight::All {
+        return Ok(json!([]));
     }
-    let silent = |last: UnixTime| now.saturating_sub(last);
+    let expiry = context.config.sweep_expiry.as_secs();
     let mut expired = Vec::new();
-    // One without any sign of life was set a moment ago: whoever finds it gives it the first.
-    for (id, last) in locks.into_iter().filter(|(_, last)| *last > 0 && silent(*last) > expiry).take(LISTED) {
-        expired.push(json!({"collection": shown(context, id)?, "silent_for_in_seconds": silent(last)}));
+    for lock in context.catalog.locks()? {
+        let silent = now.saturating_sub(lock.since);
+        let id = lock.name.split('.').next().and_then(|id| CollectionId::parse(id).ok());
+        if let Some(id) = id.filter(|_| silent > expiry && expired.len() < LISTED) {
+            expired.push(json!({"collection": shown(context, id)?, "silent_for_in_seconds": silent}));
+        }
     }
     Ok(expired.into())
 }

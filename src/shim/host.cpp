@@ -13,10 +13,12 @@
 #include <irods/rodsKeyWdDef.h>
 #include <irods/rodsLog.h>
 #include <irods/rodsUser.h>
+#include <irods/rsCollCreate.hpp>
 #include <irods/rsDataObjChksum.hpp>
 #include <irods/rsDataObjRepl.hpp>
 #include <irods/rsGenQuery.hpp>
 #include <irods/rsModAVUMetadata.hpp>
+#include <irods/rsRmColl.hpp>
 #include <irods/rs_atomic_apply_metadata_operations.hpp>
 #include <irods/rs_genquery2.hpp>
 #include <irods/rs_get_file_descriptor_info.hpp>
@@ -65,6 +67,50 @@ namespace
       private:
         int* flag_;
         int before_;
+    };
+
+    // Makes the session the service account's for as long as it lives: what is written then is nobody's act but ours. A
+    // site's policy on AVUs sees that account, a job that is queued is owned by it. What such a policy says when it
+    // refuses is not for the client, whose own operation is in order: it is taken off the error stack again.
+    class service_account
+    {
+      public:
+        service_account(RsComm* comm, omero_account account)
+            : comm_{comm}
+            , before_{comm->clientUser}
+            , messages_{comm->rError.len}
+        {
+            set(comm->clientUser.userName, account.name);
+            set(comm->clientUser.rodsZone, account.zone);
+            comm->clientUser.authInfo.authFlag = LOCAL_PRIV_USER_AUTH;
+        }
+        ~service_account()
+        {
+            comm_->clientUser = before_;
+            for (int i = messages_; i < comm_->rError.len; ++i) {
+                std::free(comm_->rError.errMsg[i]);
+                comm_->rError.errMsg[i] = nullptr;
+            }
+            if (comm_->rError.len > messages_) {
+                comm_->rError.len = messages_;
+            }
+        }
+        service_account(const service_account&) = delete;
+        service_account& operator=(const service_account&) = delete;
+
+      private:
+        static void set(char (&to)[NAME_LEN], omero_text from)
+        {
+            if (from.size >= NAME_LEN) {
+                throw std::length_error{"the service account's name is too long"};
+            }
+            std::memset(to, 0, NAME_LEN);
+            std::memcpy(to, from.data, from.size);
+        }
+
+        RsComm* comm_;
+        userInfo_t before_;
+        int messages_;
     };
 
     void log_line(omero_level level, omero_text line)
@@ -186,14 +232,21 @@ namespace
 
     // A GenQuery1 over all pages.
     int64_t list(omero_session* session,
-                 const std::vector<int>& columns,
-                 const std::vector<generic_query::condition>& conditions,
+                 const int32_t* column_numbers,
+                 std::size_t column_count,
+                 const omero_condition* condition_texts,
+                 std::size_t condition_count,
                  omero_row row,
                  void* context)
     {
         auto* c = comm(session);
         if (!c) {
             return SYS_INVALID_INPUT_PARAM;
+        }
+        const std::vector<int> columns(column_numbers, column_numbers + column_count);
+        std::vector<generic_query::condition> conditions;
+        for (std::size_t i = 0; i < condition_count; ++i) {
+            conditions.push_back({condition_texts[i].column, str(condition_texts[i].text)});
         }
         generic_query query{columns, conditions};
         bool wanted = true;
@@ -228,66 +281,7 @@ namespace
         }
     }
 
-    std::string equals(omero_text id)
-    {
-        return "= '" + str(id) + "'";
-    }
-
-    // The data objects directly in a collection, all or those with an id in a range.
-    std::vector<generic_query::condition> objects_in(omero_text id, omero_text first, omero_text last)
-    {
-        std::vector<generic_query::condition> conditions{{COL_D_COLL_ID, equals(id)}};
-        if (first.size > 0) {
-            conditions.push_back({COL_D_DATA_ID, "between '" + str(first) + "' '" + str(last) + "'"});
-        }
-        return conditions;
-    }
-
-    int64_t list_replicas(omero_session* session,
-                          omero_text id,
-                          omero_text first,
-                          omero_text last,
-                          omero_row row,
-                          void* context)
-    {
-        return list(session,
-                    {COL_D_DATA_ID, COL_DATA_NAME, COL_DATA_REPL_NUM, COL_D_REPL_STATUS, COL_DATA_SIZE,
-                     COL_D_MODIFY_TIME, COL_D_DATA_PATH, COL_D_RESC_HIER, COL_D_DATA_CHECKSUM,
-                     COL_D_OWNER_NAME, COL_D_OWNER_ZONE},
-                    objects_in(id, first, last),
-                    row,
-                    context);
-    }
-
-    int64_t list_metadata(omero_session* session,
-                          omero_text id,
-                          omero_text first,
-                          omero_text last,
-                          const omero_text* attributes,
-                          std::size_t attribute_count,
-                          omero_row row,
-                          void* context)
-    {
-        std::string names = "in (";
-        for (std::size_t i = 0; i < attribute_count; ++i) {
-            names += (i ? ",'" : "'") + str(attributes[i]) + "'";
-        }
-        names += ")";
-        auto conditions = objects_in(id, first, last);
-        conditions.push_back({COL_META_DATA_ATTR_NAME, names});
-        return list(session,
-                    {COL_D_DATA_ID, COL_META_DATA_ATTR_NAME, COL_META_DATA_ATTR_VALUE, COL_META_DATA_ATTR_UNITS},
-                    conditions,
-                    row,
-                    context);
-    }
-
-    int64_t list_collection(omero_session* session, omero_text id, omero_row row, void* context)
-    {
-        return list(session, {COL_COLL_NAME}, {{COL_COLL_ID, equals(id)}}, row, context);
-    }
-
-    int64_t apply_metadata(omero_session* session, omero_text request)
+    int64_t apply_metadata(omero_session* session, omero_account service, omero_text request)
     {
         auto* c = comm(session);
         if (!c) {
@@ -295,13 +289,14 @@ namespace
         }
         const auto json = str(request);
         char* answer = nullptr;
-        const privilege raised{c, true};
+        const service_account ours{c, service};
         const int code = rs_atomic_apply_metadata_operations(c, json.c_str(), &answer);
         std::free(answer);
         return code;
     }
 
     int64_t modify_avu(omero_session* session,
+                       omero_account service,
                        omero_text operation,
                        omero_entity entity,
                        omero_text name,
@@ -327,7 +322,7 @@ namespace
         addKeyVal(&input.condInput, ADMIN_KW, "");
         int code = 0;
         {
-            const privilege raised{c, true};
+            const service_account ours{c, service};
             code = rsModAVUMetadata(c, &input);
         }
         clearKeyVal(&input.condInput);
@@ -383,12 +378,69 @@ namespace
         return code;
     }
 
-    int64_t delay(omero_session* session, omero_text text, omero_text conditions)
+    // The input of an operation on a collection.
+    class collection_input
     {
-        if (!session) {
+      public:
+        explicit collection_input(omero_text path)
+        {
+            if (path.size >= sizeof input.collName) {
+                throw std::length_error{"the path is too long"};
+            }
+            std::memcpy(input.collName, path.data, path.size);
+        }
+        ~collection_input()
+        {
+            clearKeyVal(&input.condInput);
+        }
+        collection_input(const collection_input&) = delete;
+        collection_input& operator=(const collection_input&) = delete;
+
+        collInp_t input{};
+    };
+
+    int64_t make_collection(omero_session* session, omero_account service, omero_text path, bool parents)
+    {
+        auto* c = comm(session);
+        if (!c) {
             return SYS_INVALID_INPUT_PARAM;
         }
-        return _delayExec(str(text).c_str(), "", str(conditions).c_str(), omero_shim::context(session));
+        collection_input made{path};
+        if (parents) {
+            addKeyVal(&made.input.condInput, RECURSIVE_OPR__KW, "");
+        }
+        const service_account ours{c, service};
+        return rsCollCreate(c, &made.input);
+    }
+
+    int64_t remove_collection(omero_session* session, omero_account service, omero_text path)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        collection_input removed{path};
+        const service_account ours{c, service};
+        return rsRmColl(c, &removed.input, nullptr);
+    }
+
+    int64_t delay(omero_session* session, const omero_account* service, omero_text text, omero_text conditions)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        auto* rei = omero_shim::context(session);
+        if (!service) {
+            return _delayExec(str(text).c_str(), "", str(conditions).c_str(), rei);
+        }
+        // The owner of a job is the user the context names, which need not be the session's own record of it.
+        const service_account ours{c, *service};
+        auto* const before = rei->uoic;
+        rei->uoic = &c->clientUser;
+        const auto code = _delayExec(str(text).c_str(), "", str(conditions).c_str(), rei);
+        rei->uoic = before;
+        return code;
     }
 
     int64_t descriptor(omero_session* session, int32_t descriptor, omero_buffer* json)
@@ -457,12 +509,12 @@ const omero_host& omero_shim::host()
     static const omero_host functions{
         callback<log_line>::call,
         callback<query>::call,
-        callback<list_replicas>::call,
-        callback<list_metadata>::call,
-        callback<list_collection>::call,
+        callback<list>::call,
         callback<apply_metadata>::call,
         callback<modify_avu>::call,
         callback<replicate>::call,
+        callback<make_collection>::call,
+        callback<remove_collection>::call,
         callback<delay>::call,
         callback<descriptor>::call,
         callback<client>::call,

@@ -1,11 +1,12 @@
 //! What agents have done is asked for and written down: one short job that repeats itself for as long as any record
 //! names a job of an agent.
 //!
-//! The agents' feeds tell which jobs have ended since the last look; where each feed was left off is in the job's own
-//! text. A feed alone may miss something: an agent lost its file, a job of ours died on the way, the data was moved
+//! The agents' feeds tell which jobs have ended since the last look; where each feed was left off is an AVU of ours on the
+//! zone's collection, so that no text of a job is believed. A feed alone may miss something: an agent lost its file, a job of ours died on the way, the data was moved
 //! meanwhile. So every `sweep_expiry`, and for as long as the end of a feed is not reached for the first time, the records that
 //! name a job are looked through and their agents asked about each.
 
+use super::lock::{Lock, Taken};
 use super::plan::{self, Object};
 use super::scribe::{About, Scribe};
 use super::{PAGE, Report, Sweeper};
@@ -18,7 +19,6 @@ use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{Entry, JobName, Record, State};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ const AT_WORK: u64 = 300;
 /// The most questions about changes to one agent in one run.
 const MAX_QUESTIONS: usize = 100;
 
-/// How far the agents' feeds are read, as it stands in the rule text.
+/// How far the agents' feeds are read, as it stands on the zone's collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bookmarks {
+struct Bookmarks {
     /// By the agent's name.
     #[serde(default)]
     agents: BTreeMap<String, Bookmark>,
@@ -55,18 +55,14 @@ struct Bookmark {
 }
 
 impl Bookmarks {
-    /// From a rule text. What cannot be read costs no more than a look at every record.
-    pub fn read(text: &Value) -> Self {
-        Self::deserialize(text).unwrap_or_default()
+    /// From the value of an AVU. What cannot be read costs no more than a look at every record.
+    fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// The rule text that goes on from here.
-    pub fn text(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        match json.strip_prefix('{') {
-            Some(rest) => format!("{},{rest}", due::COLLECT),
-            None => format!("{}}}", due::COLLECT),
-        }
+    /// The value of the AVU that goes on from here.
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -125,14 +121,48 @@ struct Place {
 }
 
 impl Sweeper<'_> {
-    /// Asks the agents what they have done since `marks`, writes it down, and queues the next look.
+    /// Asks the agents what they have done since the last time, writes it down, and queues the next look. Two never
+    /// overlap.
     ///
     /// # Errors
     /// The catalog failed. The next look is not queued then; `sweep_all` sees to it.
-    pub fn collect(&self, marks: &Bookmarks) -> Result<Collected, CatalogError> {
+    pub fn collect(&self) -> Result<Collected, CatalogError> {
         let Some(Importing::ByAgents(agents)) = self.importing else {
             return self.take_back();
         };
+        let (now, expiry) = (self.clock.now(), self.config.sweep_expiry);
+        let lock = match Lock::take(self.catalog, due::COLLECT_LOCK, now, expiry)? {
+            Taken::Ours(lock, _) => lock,
+            Taken::Others(for_at_most) => {
+                due::ensure_collect(self.catalog, now, for_at_most)?;
+                return Ok(Collected { written: Report::default(), goes_on: true });
+            }
+        };
+        let collected = self.collect_from(agents);
+        lock.release(self.catalog)?;
+        collected
+    }
+
+    /// Where the feeds were left off.
+    fn bookmarks(&self) -> Result<Vec<String>, CatalogError> {
+        self.catalog.marks_at(&self.catalog.zone()?, &self.config.attributes.collected)
+    }
+
+    /// Writes where the feeds are left off, if that has changed.
+    fn keep(&self, before: &[String], marks: &Bookmarks) -> Result<(), CatalogError> {
+        let (zone, attribute, text) = (self.catalog.zone()?, &self.config.attributes.collected, marks.text());
+        if !before.contains(&text) {
+            self.catalog.set_mark(&zone, attribute, &text)?;
+        }
+        before
+            .iter()
+            .filter(|mark| **mark != text)
+            .try_for_each(|mark| self.catalog.remove_mark(&zone, attribute, mark))
+    }
+
+    fn collect_from(&self, agents: &Agents<'_>) -> Result<Collected, CatalogError> {
+        let before = self.bookmarks()?;
+        let marks = &before.first().map(|text| Bookmarks::read(text)).unwrap_or_default();
         let mut report = Report::default();
         let now = self.clock.now();
         let mut next = Bookmarks { agents: BTreeMap::new(), checked: marks.checked };
@@ -157,7 +187,12 @@ impl Sweeper<'_> {
         let goes_on = self.is_any_with_an_agent()?;
         if goes_on {
             let wait = if is_more { Duration::from_secs(1) } else { self.collect_interval() };
-            due::ensure_collect(self.catalog, now, &next.text(), wait, Duration::ZERO)?;
+            self.keep(&before, &next)?;
+            due::ensure_collect(self.catalog, now, wait)?;
+        } else {
+            before.iter().try_for_each(|mark| {
+                self.catalog.remove_mark(&self.catalog.zone()?, &self.config.attributes.collected, mark)
+            })?;
         }
         if report != Report::default() {
             log::info!("act=collect {report}");
@@ -168,11 +203,9 @@ impl Sweeper<'_> {
 
     /// Where there are no agents any more: has looked at what they were given.
     fn take_back(&self) -> Result<Collected, CatalogError> {
-        let (due, expiry) = (&self.config.attributes.due, self.config.sweep_expiry);
         for id in self.places()? {
-            if let (Some(path), Some(user)) = (self.catalog.collection_path(id)?, self.catalog.client()) {
-                let (now, soon) = (self.clock.now(), Duration::from_secs(1));
-                due::announce(self.catalog, due, &path, &user, now, soon, expiry)?;
+            if let Some(path) = self.catalog.collection_path(id)? {
+                self.mark(&path, Duration::from_secs(1))?;
             }
         }
         Ok(Collected::default())
@@ -180,9 +213,7 @@ impl Sweeper<'_> {
 
     /// Makes sure that what agents do is asked for.
     pub(super) fn ensure_collect(&self) -> Result<(), CatalogError> {
-        let text = Bookmarks::default().text();
-        let wait = self.collect_interval();
-        due::ensure_collect(self.catalog, self.clock.now(), &text, wait, self.config.sweep_expiry)
+        due::ensure_collect(self.catalog, self.clock.now(), self.collect_interval())
     }
 
     fn collect_interval(&self) -> Duration {
@@ -446,9 +477,8 @@ impl Sweeper<'_> {
             }
         }
         let again = here.again_in.or(has_changed.then_some(self.config.defaults.quiet_period));
-        if let (Some(wait), Some(user)) = (again, self.catalog.client()) {
-            let (due, now) = (&self.config.attributes.due, self.clock.now());
-            due::announce(self.catalog, due, &place.path, &user, now, wait, self.config.sweep_expiry)?;
+        if let Some(wait) = again {
+            self.mark(&place.path, wait)?;
         }
         report.add(&here);
         Ok(all_settled)
@@ -576,25 +606,20 @@ fn written(report: &Report) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn bookmarks_come_back_from_the_rule_text() {
+    fn bookmarks_come_back_from_their_text() {
         let mark = Bookmark { cursor: 7, is_new: false, silent_since: Some(5) };
         let marks = Bookmarks { agents: BTreeMap::from([("a1".to_owned(), mark)]), checked: 9 };
         for marks in [marks, Bookmarks::default()] {
-            let text = marks.text();
-            assert!(text.starts_with(due::COLLECT), "{text}");
-            let value: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!(value["operation"], "collect");
-            assert_eq!(Bookmarks::read(&value), marks);
+            assert_eq!(Bookmarks::read(&marks.text()), marks);
         }
     }
 
     #[test]
     fn bookmarks_that_cannot_be_read_begin_anew() {
-        for text in [json!({"operation": "collect", "agents": 5}), json!({"agents": {"a": {"cursor": -1}}})] {
-            assert_eq!(Bookmarks::read(&text), Bookmarks::default());
+        for text in ["", "x", r#"{"agents": 5}"#, r#"{"agents": {"a": {"cursor": -1}}}"#] {
+            assert_eq!(Bookmarks::read(text), Bookmarks::default());
         }
     }
 }

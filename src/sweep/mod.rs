@@ -1,13 +1,13 @@
 //! One short job that looks at one due collection and decides what to import: what is there, is it settled,
 //! whose is it, can it be seen, where does it go; then batches, the importer, and the records.
 //!
-//! The mark's protocol (no lost wake-up): take the collection (`sweeping`, a test-and-set), remove `due`, and
-//! only then read the catalog. An event after the reading sets `due` anew. At the end release the collection,
-//! and look once more for `due`: an event's sweep that found the collection taken has left it to us. An agent may
-//! remember a mark that is removed here, so there is one more sweep when none can any longer.
+//! The mark's protocol (no lost wake-up): take the collection (see [`lock`]), remove the marks, and only then read the
+//! catalog. An event after the reading sets its mark anew. At the end release the collection, and look once more for a
+//! mark: an event's sweep that found the collection taken has left it to us.
 
 mod collect;
 mod explain;
+mod lock;
 mod notice;
 mod plan;
 mod run;
@@ -17,9 +17,10 @@ mod stage;
 mod strays;
 mod survey;
 mod unit;
+mod usable;
 mod watched;
 
-pub use collect::{Bookmarks, Collected};
+pub use collect::Collected;
 pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Planned, Verdict};
 pub use survey::Survey;
@@ -33,28 +34,15 @@ use irods_omero_model::clock::Clock;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{self, Entry, State};
 use irods_omero_model::watch::{Marker, Place, Tag, Watching};
+use lock::{Lock, Taken};
 use run::Run;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 use survey::Reading;
 use unit::Unit;
 use watched::Scope;
-
-/// The value of the `sweeping` mark that is the lock. It is the same for all who compete for a free collection,
-/// as the test-and-set wants it. Who takes over from a dead sweep adds when that one gave its last sign of life,
-/// so that of several heirs of the same dead sweep only one succeeds.
-const SWEEPING: &str = "sweep";
-
-/// The value of the `sweeping` mark that is the sign of life: this and the time, by the sweeping host's clock.
-const ALIVE: &str = "alive ";
-
-/// The value of a due mark that is no event's: a sweep has removed the marks, but an agent may remember one still.
-const LAST_LOOK: &str = "last look";
-
-/// When there are more marks than sweeps may be queued, how soon the rest is looked for.
-const NEXT_LOOK_WHEN_FULL: Duration = Duration::from_secs(30);
 
 /// How many data objects are read again at a time to be decided on.
 const PAGE: usize = 1_000;
@@ -120,20 +108,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// A collection that is ours for now: the lock we set, and the locks of dead sweeps beside it.
+/// A collection that is ours for as long as nobody takes it over.
 struct Hold {
-    lock: String,
-    inherited: Vec<String>,
-    /// The time in our last sign of life.
+    lock: RefCell<Lock>,
+    /// The time of our last sign of life.
     alive: Cell<UnixTime>,
-    /// Whether a mark was removed that an agent may remember.
-    removed_mark: Cell<bool>,
-}
-
-/// Whose a collection is after the test-and-set.
-enum Taken {
-    Ours(Hold),
-    Others { for_at_most: Duration },
 }
 
 /// What is to be done with a directory that is one image.
@@ -164,38 +143,58 @@ impl Sweeper<'_> {
     /// # Errors
     /// The catalog failed; the due mark is there, or is set again, so nothing is lost.
     pub fn sweep(&self, id: CollectionId) -> Result<Report, CatalogError> {
-        let names = &self.config.attributes;
         let Some(collection) = self.catalog.collection_path(id)? else {
             return Ok(Report::default()); // removed since: nothing to look at
         };
-        let mut due = self.catalog.marks(id, &names.due)?;
-        due.extend(self.catalog.marks(id, &names.due_tree)?);
         // Should we die, somebody has to find what is left.
-        due::ensure_sweep_all(self.catalog, self.clock.now(), self.config.sweep_expiry)?;
+        let now = self.clock.now();
+        due::ensure_sweep_all(self.catalog, &self.catalog.jobs()?, now, self.config.sweep_expiry)?;
         let hold = match self.take(id, &collection)? {
-            Taken::Ours(hold) => hold,
-            Taken::Others { for_at_most } => {
-                // Whoever has it looks for the due mark again when done. Should it be dead, this look finds out.
-                due::queue_sweep(self.catalog, id, for_at_most)?;
+            Ok(hold) => hold,
+            Err(for_at_most) => {
+                // Whoever has it looks for the mark again when done. Should it be dead, this look finds out.
+                due::bring_forward(self.catalog, id, now, for_at_most, self.limits())?;
                 return Ok(Report::default());
             }
         };
         let swept = self.sweep_taken(id, &collection, &hold);
-        let user = due.iter().map(String::as_str).find(|mark| *mark != LAST_LOOK);
-        self.finish(id, &collection, &hold, swept, user)
+        self.finish(id, &collection, &hold, swept)
     }
 
     /// Queues a sweep for every marked collection that has none waiting, and itself once more if there is any or it
     /// is to go on for ever ([`due::is_recurring`]). Gives how many were queued. This is what finds the marks whose
     /// sweep died with its process.
+    ///
+    /// Two never overlap. What fails in one part is told and does not keep the others from being done.
     pub fn sweep_all(&self) -> Result<usize, CatalogError> {
+        let now = self.clock.now();
+        let lock = match Lock::take(self.catalog, due::SWEEP_ALL_LOCK, now, self.config.sweep_expiry)? {
+            Taken::Ours(lock, _) => lock,
+            // Whoever is at it looks again by itself.
+            Taken::Others(_) => {
+                let within = self.config.sweep_all_interval;
+                due::ensure_sweep_all(self.catalog, &self.catalog.jobs()?, now, within)?;
+                return Ok(0);
+            }
+        };
+        let looked = self.look_at_all();
+        lock.release(self.catalog)?;
+        looked
+    }
+
+    fn look_at_all(&self) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
-        let expiry = self.config.sweep_expiry;
-        self.mark_strays()?;
+        if let Err(error) = self.mark_strays() {
+            log::error!("act=strays failed=\"{error}\"");
+        }
         if let Err(error) = self.notice() {
             log::error!("act=notice failed=\"{error}\"");
         }
-        let marked = self.catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
+        if let Err(error) = self.forget_old_locks() {
+            log::error!("act=forget_old_locks failed=\"{error}\"");
+        }
+        let mut marked = self.catalog.marked(&[&names.due, &names.due_tree])?;
+        marked.extend(self.expired_locks()?);
         let is_with_agents = self.is_any_with_an_agent()?;
         if is_with_agents {
             self.ensure_collect()?;
@@ -203,25 +202,23 @@ impl Sweeper<'_> {
         if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             return Ok(0);
         }
-        let queued = self.catalog.queued()?;
-        let oldest = self.clock.now().saturating_sub(expiry.as_secs());
+        let (jobs, now, limits) = (self.catalog.jobs()?, self.clock.now(), self.limits());
         let waiting: BTreeSet<&str> =
-            queued.iter().filter(|j| j.due_at >= oldest).map(|j| j.text.as_str()).collect();
+            jobs.living(now, self.config.sweep_expiry).map(|j| j.text.as_str()).collect();
         let without: Vec<CollectionId> =
             marked.into_iter().filter(|id| !waiting.contains(due::sweep_text(*id).as_str())).collect();
-        let sweeps = waiting.iter().filter(|text| due::is_sweep(text)).count();
-        let room = self.config.max_queued_sweeps.saturating_sub(sweeps);
+        let room = limits.room(&jobs, now);
         // First of all the next look, which comes sooner where there is no room for all.
         let interval = self.config.sweep_all_interval;
-        let next = if without.len() > room { interval.min(NEXT_LOOK_WHEN_FULL) } else { interval };
-        due::ensure_sweep_all(self.catalog, self.clock.now(), next)?;
+        let next = if without.len() > room { interval.min(due::NEXT_LOOK_WHEN_FULL) } else { interval };
+        due::ensure_sweep_all(self.catalog, &jobs, now, next)?;
         if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
             // What changed up to two looks ago: the look before may have come just too early to see it.
-            let since = self.clock.now().saturating_sub(2 * interval.as_secs());
+            let since = now.saturating_sub(2 * interval.as_secs());
             if self.config.identities.changed_at().is_some_and(|changed| changed >= since) {
-                due::queue_sweep_skipped(self.catalog, self.clock.now())?;
+                due::queue_sweep_skipped(self.catalog, now)?;
             }
-            due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
+            due::ensure_sweep_skipped(self.catalog, now, self.config.recheck_skipped)?;
         }
         let mut queued = 0;
         for id in without.into_iter().take(room) {
@@ -229,6 +226,37 @@ impl Sweeper<'_> {
             queued += 1;
         }
         Ok(queued)
+    }
+
+    /// The collections whose sweep has died: their marks may be gone already.
+    fn expired_locks(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let oldest = self.clock.now().saturating_sub(self.config.sweep_expiry.as_secs());
+        let locks = self.catalog.locks()?;
+        let dead = locks.iter().filter(|lock| lock.since < oldest);
+        Ok(dead.filter_map(|lock| CollectionId::parse(lock.name.split('.').next()?).ok()).collect())
+    }
+
+    /// Removes the marks by which versions before this one locked a collection, and sweeps what bears one.
+    fn forget_old_locks(&self) -> Result<(), CatalogError> {
+        let names = &self.config.attributes;
+        for id in self.catalog.marked(&[&names.sweeping])? {
+            let Some(path) = self.catalog.collection_path(id)? else { continue };
+            self.catalog.set_mark(&path, &names.due, due::LATER)?;
+            for mark in self.catalog.marks(id, &names.sweeping)? {
+                self.catalog.remove_mark(&path, &names.sweeping, &mark)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> due::Limits {
+        due::Limits::of(self.config)
+    }
+
+    /// Marks a collection and sees to a sweep of it.
+    fn mark(&self, collection: &LogicalPath, delay: Duration) -> Result<due::Marked, CatalogError> {
+        let (due, now) = (&self.config.attributes.due, self.clock.now());
+        due::mark(self.catalog, due, collection, now, delay, self.limits())
     }
 
     /// Looks at data that was skipped again: a mapping or a resource may have changed since. Gives how many
@@ -241,16 +269,14 @@ impl Sweeper<'_> {
         if !self.config.recheck_skipped.is_zero() {
             due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
         }
-        let Some(user) = self.catalog.client() else {
-            return Ok(0);
-        };
         let mut marked = 0;
         for id in skipped {
             let Some(collection) = self.catalog.collection_path(id)? else { continue };
             // Also where nothing is watched any more: then the sweep says that it is gone.
-            let (due, now) = (&self.config.attributes.due, self.clock.now());
-            let new = due::mark(self.catalog, due, &collection, &user, now, Duration::from_secs(1))?;
-            marked += usize::from(new == due::Marked::New);
+            match self.mark(&collection, Duration::from_secs(1)) {
+                Ok(new) => marked += usize::from(new == due::Marked::New),
+                Err(error) => log::error!("act=mark collection={collection} failed=\"{error}\""),
+            }
         }
         Ok(marked)
     }
@@ -278,103 +304,54 @@ impl Sweeper<'_> {
             || !self.catalog.marks(id, &names.due_tree)?.is_empty())
     }
 
-    /// Takes a collection. Whether it is due does not matter: a sweep that died may have removed the mark already,
-    /// and the last look after a mark comes without one.
-    ///
-    /// Every taker looks once more after its own lock is set and steps back if there is another: of two that
-    /// overlap at least one sees the other, so never do both go on.
-    fn take(&self, id: CollectionId, collection: &LogicalPath) -> Result<Taken, CatalogError> {
-        let attribute = &self.config.attributes.sweeping;
-        let (expiry, now) = (self.config.sweep_expiry.as_secs(), self.clock.now());
-        let marks = self.catalog.marks(id, attribute)?;
-        let locks: Vec<String> = marks.iter().filter(|m| is_lock(m)).cloned().collect();
-        let last_sign = marks.iter().filter_map(|m| sign_of_life(m)).max();
-        let others = |wait| Ok(Taken::Others { for_at_most: Duration::from_secs(wait) });
-        let lock = match (locks.is_empty(), last_sign) {
-            (true, _) => SWEEPING.to_owned(),
-            (false, None) => {
-                // Taken a moment ago, or by one that died at once: its time runs from now.
-                self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
-                return others(expiry + 1);
+    /// Takes a collection; `Err`: another sweep has it, for so long at most. Whether it is due does not matter: a sweep
+    /// that died may have removed the mark already.
+    fn take(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+    ) -> Result<Result<Hold, Duration>, CatalogError> {
+        let now = self.clock.now();
+        Ok(match Lock::take(self.catalog, &id.to_string(), now, self.config.sweep_expiry)? {
+            Taken::Others(for_at_most) => Err(for_at_most),
+            Taken::Ours(lock, died) => {
+                if died {
+                    log::warn!("act=take collection={collection} why=\"an earlier sweep died\"");
+                }
+                Ok(Hold { lock: RefCell::new(lock), alive: Cell::new(now) })
             }
-            (false, Some(sign)) if sign > now.saturating_add(expiry) => {
-                // By a clock that is wrong. If it lives it says so again; if not, its time runs from now.
-                let said = format!("{ALIVE}{sign}");
-                self.catalog.change_mark(collection, attribute, &said, &format!("{ALIVE}{now}"))?;
-                return others(expiry + 1);
-            }
-            (false, Some(sign)) if sign.saturating_add(expiry) >= now => {
-                return others(sign.saturating_add(expiry).saturating_sub(now).min(expiry) + 1);
-            }
-            (false, Some(sign)) => {
-                log::warn!("act=take collection={collection} why=\"an earlier sweep died\"");
-                format!("{SWEEPING} after {sign}")
-            }
-        };
-        if !self.catalog.set_mark(collection, attribute, &lock)? {
-            return others(1);
-        }
-        let hold = Hold { lock, inherited: locks, alive: Cell::new(now), removed_mark: Cell::new(false) };
-        self.catalog.set_mark(collection, attribute, &format!("{ALIVE}{now}"))?;
-        if self.is_contested(id, &hold)? {
-            self.catalog.remove_mark(collection, attribute, &hold.lock)?;
-            return others(1);
-        }
-        Ok(Taken::Ours(hold))
+        })
     }
 
-    /// Whether somebody else has taken the collection too.
-    fn is_contested(&self, id: CollectionId, hold: &Hold) -> Result<bool, CatalogError> {
-        let marks = self.catalog.marks(id, &self.config.attributes.sweeping)?;
-        Ok(marks.iter().any(|m| is_lock(m) && *m != hold.lock && !hold.inherited.contains(m)))
+    /// Whether another sweep has taken the collection over.
+    fn is_taken_over(&self, hold: &Hold) -> Result<bool, CatalogError> {
+        Ok(!hold.lock.borrow().is_held(self.catalog)?)
     }
 
-    /// Gives the collection back. If another has taken it over, only what is ours goes.
-    fn release(&self, id: CollectionId, collection: &LogicalPath, hold: &Hold) -> Result<(), CatalogError> {
-        let attribute = &self.config.attributes.sweeping;
-        let contested = self.is_contested(id, hold)?;
-        // The signs of life go first: a lock without one is given a full time by whoever finds it.
-        let mut marks = self.catalog.marks(id, attribute)?;
-        marks.sort_by_key(|m| is_lock(m));
-        for mark in marks.iter().filter(|m| !contested || **m == hold.lock) {
-            self.catalog.remove_mark(collection, attribute, mark)?;
-        }
-        Ok(())
-    }
-
-    /// Releases the collection and leaves a due mark and a job where something is left to do.
+    /// Releases the collection and leaves a mark and a job where something is left to do.
     fn finish(
         &self,
         id: CollectionId,
         collection: &LogicalPath,
         hold: &Hold,
         swept: Result<Report, CatalogError>,
-        user: Option<&str>,
     ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         let again_in = match &swept {
             Ok(report) => report.again_in,
             Err(_) => Some(Duration::from_secs(60)),
         };
-        let last_look = if again_in.is_none() && hold.removed_mark.get() {
-            due::forgotten_after(self.watching(collection)?.quiet_period(self.config.defaults.quiet_period))
-        } else {
-            None
-        };
         if again_in.is_some() {
-            let client = self.catalog.client().map(|c| c.to_string());
-            let user = user.or(client.as_deref()).unwrap_or("unknown#unknown");
-            self.catalog.set_mark(collection, &names.due, user)?;
-        } else if last_look.is_some() {
-            self.catalog.set_mark(collection, &names.due, LAST_LOOK)?;
+            self.catalog.set_mark(collection, &names.due, due::LATER)?;
         }
-        self.release(id, collection, hold)?;
-        match again_in.or(last_look) {
-            Some(wait) => due::queue_sweep(self.catalog, id, wait)?,
+        hold.lock.borrow().release(self.catalog)?;
+        let now = self.clock.now();
+        match again_in {
+            Some(wait) => due::bring_forward(self.catalog, id, now, wait, self.limits())?,
             // An event came while we were at work, and its sweep may have found the collection taken.
             None if self.is_due(id)? => {
                 let quiet = self.watching(collection)?.quiet_period(Duration::ZERO);
-                due::queue_sweep(self.catalog, id, quiet)?;
+                due::bring_forward(self.catalog, id, now, quiet, self.limits())?;
             }
             None => {}
         }
@@ -389,9 +366,6 @@ impl Sweeper<'_> {
     ) -> Result<Report, CatalogError> {
         let names = &self.config.attributes;
         for mark in self.catalog.marks(id, &names.due)? {
-            if mark != LAST_LOOK && !spread::is_of_tree(&mark) {
-                hold.removed_mark.set(true);
-            }
             self.catalog.remove_mark(collection, &names.due, &mark)?;
         }
         let mut report = Report::default();
@@ -572,22 +546,11 @@ impl Sweeper<'_> {
     /// Marks the directory of a format that a collection lies in.
     fn mark_unit(&self, unit: &LogicalPath) -> Result<(), CatalogError> {
         let watching = self.watching(unit)?;
-        if let Some(user) = self.catalog.client().filter(|_| watching.is_of_interest()) {
-            let quiet = watching.quiet_period(self.config.defaults.quiet_period);
-            let (due, now) = (&self.config.attributes.due, self.clock.now());
-            due::mark(self.catalog, due, unit, &user, now, quiet)?;
+        if watching.is_of_interest() {
+            self.mark(unit, watching.quiet_period(self.config.defaults.quiet_period))?;
         }
         Ok(())
     }
-}
-
-fn is_lock(mark: &str) -> bool {
-    !mark.starts_with(ALIVE)
-}
-
-/// The time in a mark that is a sweep's sign of life.
-pub fn sign_of_life(mark: &str) -> Option<UnixTime> {
-    mark.strip_prefix(ALIVE)?.parse().ok()
 }
 
 #[cfg(test)]

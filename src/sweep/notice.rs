@@ -47,9 +47,13 @@ impl Sweeper<'_> {
         let since = last.unwrap_or_else(|| now.saturating_sub(self.config.sweep_all_interval.as_secs()));
         let mut look = Look {
             sweeper: self,
-            marked: catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?,
+            marked: catalog
+                .marked(&[&names.due, &names.due_tree])?
+                .into_iter()
+                .chain(self.at_work()?)
+                .collect(),
             seen: BTreeMap::new(),
-            room: self.room_for_more()?,
+            room: self.limits().room(&catalog.jobs()?, now),
             new: 0,
         };
         for roots in roots.chunks(ROOTS) {
@@ -79,13 +83,6 @@ impl Sweeper<'_> {
             std::iter::successors(path.parent(), LogicalPath::parent).any(|above| roots.contains(&above))
         };
         Ok(roots.iter().filter(|path| !is_covered(path)).cloned().collect())
-    }
-
-    /// How many more sweeps may be queued.
-    fn room_for_more(&self) -> Result<usize, CatalogError> {
-        let queued = self.catalog.queued()?;
-        let sweeps = queued.iter().filter(|job| due::is_sweep(&job.text)).count();
-        Ok(self.config.max_queued_sweeps.saturating_sub(sweeps))
     }
 }
 
@@ -140,13 +137,18 @@ impl Look<'_> {
             (Watching::Yes { .. } | Watching::Unclear(_), _, None) => true,
             (Watching::No, _, None) => false,
         };
-        let Some(user) = sweeper.catalog.client().filter(|_| is_data) else { return Ok(()) };
+        if !is_data {
+            return Ok(());
+        }
         let quiet = watching.quiet_period(sweeper.config.defaults.quiet_period);
-        let (attribute, now) = (&sweeper.config.attributes.due, sweeper.clock.now());
-        if due::mark(sweeper.catalog, attribute, due, &user, now, quiet)? == due::Marked::New {
-            log::info!("act=notice collection={due} why=\"data came by a route that tells nobody\"");
-            self.new += 1;
-            self.room -= 1;
+        match sweeper.mark(due, quiet) {
+            Ok(due::Marked::New) => {
+                log::info!("act=notice collection={due} why=\"data came by a route that tells nobody\"");
+                self.new += 1;
+                self.room -= 1;
+            }
+            Ok(due::Marked::Already) => {}
+            Err(error) => log::error!("act=mark collection={due} failed=\"{error}\""),
         }
         self.marked.insert(changed.collection);
         Ok(())

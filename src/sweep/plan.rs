@@ -78,7 +78,13 @@ impl Object {
     }
 
     fn good(&self) -> impl Iterator<Item = &Replica> {
-        self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good)
+        self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good && r.fault.is_none())
+    }
+
+    /// What of a good replica cannot be read.
+    fn fault(&self) -> Option<&str> {
+        let good = self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
+        good.filter_map(|r| r.fault.as_deref()).next()
     }
 }
 
@@ -244,7 +250,12 @@ impl<'a> Decider<'a> {
         let config = self.config;
         let skipped = |reason: String| Not::Say(Entry::Skipped(reason));
         let Some(first) = object.good().next() else {
-            let reason = "no replica of the data object is good: repair it in iRODS".to_owned();
+            let reason = match object.fault() {
+                Some(fault) => format!(
+                    "the catalog's entry cannot be read, {fault}: set it anew, for example with itouch"
+                ),
+                None => "no replica of the data object is good: repair it in iRODS".to_owned(),
+            };
             return Err(Not::Say(Entry::Failed(reason)));
         };
         if first.size == 0 {

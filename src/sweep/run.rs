@@ -2,7 +2,8 @@
 //! importer here, whose outcomes are recorded, or to an agent, whose outcomes are collected later.
 
 use super::scribe::{About, Scribe, retry_wait};
-use super::{ALIVE, Hold, Planned, Report, Sweeper, Verdict, stage};
+use super::usable::usable;
+use super::{Hold, Planned, Report, Sweeper, Verdict, stage};
 use crate::catalog::CatalogError;
 use crate::due;
 use irods_omero_importer::agents::{AgentError, Agents};
@@ -117,7 +118,11 @@ impl<'a> Run<'a> {
         }
         let may_join = self.may_join;
         for ((identity, target, plate_target), files) in std::mem::take(&mut self.batches) {
-            self.import(&Batch { identity, target, plate_target, may_join, files })?;
+            let may_use = Vec::new();
+            let mut batch = Batch { identity, target, plate_target, may_join, files, may_use };
+            let Sweeper { catalog, config, .. } = self.sweeper;
+            batch.may_use = usable(*catalog, config, (self.id, self.collection), &batch, may_join)?;
+            self.import(&batch)?;
         }
         if self.submitted { self.sweeper.ensure_collect() } else { Ok(()) }
     }
@@ -126,7 +131,7 @@ impl<'a> Run<'a> {
         let Some(importing) = self.sweeper.importing else {
             return Ok(());
         };
-        if self.sweeper.is_contested(self.id, self.hold)? {
+        if self.sweeper.is_taken_over(self.hold)? {
             // We were held up for so long that another took over; the files are its now.
             log::warn!("act=import collection={} why=\"taken over by another sweep\"", self.collection);
             self.scribe.report.again(self.sweeper.config.sweep_expiry);
@@ -253,10 +258,9 @@ impl<'a> Run<'a> {
     /// Gives a sign of life when a third of the time without one is over.
     fn alive(&self) -> Result<(), CatalogError> {
         let (now, last) = (self.sweeper.clock.now(), self.hold.alive.get());
-        if now.saturating_sub(last) >= self.sweeper.config.sweep_expiry.as_secs() / 3 {
-            let attribute = &self.sweeper.config.attributes.sweeping;
-            let (old, new) = (format!("{ALIVE}{last}"), format!("{ALIVE}{now}"));
-            self.sweeper.catalog.change_mark(self.collection, attribute, &old, &new)?;
+        if now.saturating_sub(last) >= self.sweeper.config.sweep_expiry.as_secs() / 3
+            && self.hold.lock.borrow_mut().renew(self.sweeper.catalog)?
+        {
             self.hold.alive.set(now);
         }
         Ok(())

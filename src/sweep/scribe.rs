@@ -116,6 +116,22 @@ impl<'a> Scribe<'a> {
             FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(reason), who),
             FileOutcome::Joined(fileset) => self.say(this, &Entry::Late(fileset), who),
             FileOutcome::Postponed(reason) => self.postpone(this, &reason, who),
+            FileOutcome::Unknown { reason, is_alone: true } if this.attempts >= UNKNOWN_TRIES => {
+                let tries = this.attempts;
+                let reason = format!(
+                    "the OMERO importer failed over this file in {tries} tries, at last with no other beside it: {reason}"
+                );
+                self.say(this, &Entry::Failed(reason), who)
+            }
+            FileOutcome::Unknown { reason, .. } => self.postpone(this, &reason, who),
+            FileOutcome::UsesUnknown { path } => {
+                let why = format!(
+                    "its set uses the file {path}, which is not known to be a complete data object that its owner may \
+                     read"
+                );
+                self.postpone(this, &why, who)
+            }
+            FileOutcome::NotUsed => Ok(()),
         }
     }
 
@@ -208,6 +224,9 @@ impl<'a> Scribe<'a> {
         }
     }
 }
+
+/// How often an import is tried that fails without a cause that is known.
+const UNKNOWN_TRIES: u32 = 4;
 
 /// `OBJ_PATH_DOES_NOT_EXIST`, `CAT_UNKNOWN_FILE`, `CAT_INVALID_ARGUMENT`-like answers to a path that is gone:
 /// the atomic call says "Entity does not exist" with -130000.

@@ -10,15 +10,6 @@ use std::time::Duration;
 /// The start of the value of a tree's due mark while its collections are being marked.
 const SPREADING: &str = "spreading ";
 
-/// The start of the value of a due mark that is set here, for `alice#tempZone`. It is no user's name, so no agent
-/// takes it for its own and remembers it.
-const OF_TREE: &str = "of a tree for ";
-
-/// Whether a due mark was set for a tree.
-pub(super) fn is_of_tree(mark: &str) -> bool {
-    mark.starts_with(OF_TREE)
-}
-
 /// How long a tree waits for room in the queue.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 
@@ -26,22 +17,21 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 const PAGE: usize = 100;
 
 /// How far the marking of a tree has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Progress {
-    user: String,
     after: Option<CollectionId>,
 }
 
 impl Progress {
-    /// From the value of a mark: `spreading after 10023 for alice#tempZone`.
+    /// From the value of a mark: `spreading after 10023`. A version before this one wrote a user behind it.
     fn parse(mark: &str) -> Option<Self> {
-        let (after, user) = mark.strip_prefix(SPREADING)?.strip_prefix("after ")?.split_once(" for ")?;
-        Some(Self { user: user.to_owned(), after: CollectionId::parse(after).ok() })
+        let rest = mark.strip_prefix(SPREADING)?.strip_prefix("after ")?;
+        Some(Self { after: CollectionId::parse(rest.split(' ').next().unwrap_or_default()).ok() })
     }
 
-    fn mark(&self) -> String {
+    fn mark(self) -> String {
         let after = self.after.map_or_else(|| "0".to_owned(), |id| id.to_string());
-        format!("{SPREADING}after {after} for {}", self.user)
+        format!("{SPREADING}after {after}")
     }
 }
 
@@ -65,9 +55,9 @@ impl Sweeper<'_> {
                 Some((mark, progress)) => (mark.clone(), progress),
                 None => match marks.first() {
                     None => return Ok(None),
-                    Some(user) => {
-                        let progress = Progress { user: user.clone(), after: None };
-                        self.catalog.change_mark(collection, attribute, user, &progress.mark())?;
+                    Some(set) => {
+                        let progress = Progress { after: None };
+                        self.catalog.change_mark(collection, attribute, set, &progress.mark())?;
                         (progress.mark(), progress)
                     }
                 },
@@ -91,33 +81,35 @@ impl Sweeper<'_> {
                         continue;
                     }
                 }
-                self.mark_below(*below, path, &progress.user)?;
+                self.mark_below(*below, path)?;
             }
             self.catalog.change_mark(collection, attribute, &mark, &progress.mark())?;
         }
     }
 
-    fn mark_below(&self, id: CollectionId, path: &LogicalPath, user: &str) -> Result<(), CatalogError> {
+    fn mark_below(&self, id: CollectionId, path: &LogicalPath) -> Result<(), CatalogError> {
         // What lies within a directory format is looked at with it.
         let is_inside = self.config.unit_of(path.as_bytes()).is_some_and(|unit| unit != path.as_bytes());
         if is_inside {
             return Ok(());
         }
         let (due, soon) = (&self.config.attributes.due, Duration::from_secs(1));
-        // Looked at first, because the server logs an error for every test-and-set that finds the mark there.
-        if self.catalog.marks(id, due)?.is_empty()
-            && self.catalog.set_mark(path, due, &format!("{OF_TREE}{user}"))?
-        {
+        // Looked at first, because the server logs an error for every mark that is set twice.
+        let marks = self.catalog.marks(id, due)?;
+        if marks.is_empty() && self.catalog.set_mark(path, due, due::NEW)? {
             return due::queue_sweep(self.catalog, id, soon);
         }
         // It may be marked because it waits for just this: a marker, or a tag.
-        due::bring_forward(self.catalog, id, self.clock.now(), soon)
+        due::bring_forward(self.catalog, id, self.clock.now(), soon, self.limits())
     }
 
-    /// How many sweeps may be queued now. One place is kept for the tree's own next sweep.
-    pub(super) fn room(&self, own: CollectionId) -> Result<usize, CatalogError> {
-        let own = due::sweep_text(own);
-        let waiting = self.catalog.queued()?.into_iter().filter(|j| due::is_sweep(&j.text) && j.text != own);
+    /// How many sweeps a tree may queue now: a part of the room is its own, which events leave free. One place is kept
+    /// for the tree's own next sweep.
+    fn room(&self, own: CollectionId) -> Result<usize, CatalogError> {
+        let (own, jobs, now) = (due::sweep_text(own), self.catalog.jobs()?, self.clock.now());
+        let waiting = jobs
+            .living(now, self.config.sweep_expiry)
+            .filter(|job| due::is_sweep(&job.text) && job.text != own);
         Ok(self.config.max_queued_sweeps.saturating_sub(waiting.count() + 1))
     }
 }
@@ -129,9 +121,11 @@ mod tests {
     #[test]
     fn progress_reads_back_from_its_mark() {
         for after in [None, CollectionId::parse("10023").ok()] {
-            let progress = Progress { user: "alice for b#z".to_owned(), after };
+            let progress = Progress { after };
             assert_eq!(Progress::parse(&progress.mark()), Some(progress));
         }
-        assert_eq!(Progress::parse("alice#z"), None);
+        assert_eq!(Progress::parse("new"), None);
+        let old = Progress::parse("spreading after 10023 for alice for b#z");
+        assert_eq!(old.unwrap().after, CollectionId::parse("10023").ok());
     }
 }

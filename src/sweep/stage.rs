@@ -8,7 +8,6 @@
 use super::scribe::NOT_THERE;
 use super::{Planned, Sweeper, Verdict};
 use crate::catalog::{CatalogError, Kind};
-use crate::due;
 use irods_omero_model::names::CollectionId;
 use irods_omero_model::record::{self, Details, Entry};
 use std::time::Duration;
@@ -59,11 +58,8 @@ impl Sweeper<'_> {
             }
             Ok(true)
         })?;
-        if staged.copied > 0
-            && let Some(user) = self.catalog.client()
-        {
-            self.catalog.set_mark(&collection, &self.config.attributes.due, &user.to_string())?;
-            due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
+        if staged.copied > 0 {
+            self.mark(&collection, Duration::from_secs(1))?;
         }
         log::info!("act=stage collection={collection} copied={} failed={}", staged.copied, staged.failed);
         Ok(staged)

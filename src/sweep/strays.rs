@@ -26,19 +26,27 @@ impl Sweeper<'_> {
         let pending = catalog.collections_with(&names.state, State::Pending.as_str())?;
         let trash = catalog
             .collections_in_trash(&names.state, &[State::Failed, State::Skipped].map(State::as_str))?;
-        let marked = catalog.marked(&[&names.due, &names.due_tree, &names.sweeping])?;
-        let Some(user) = catalog.client() else { return Ok(0) };
+        let mut marked = catalog.marked(&[&names.due, &names.due_tree])?;
+        marked.extend(self.at_work()?);
         let mut new = 0;
         for id in pending.union(&trash).filter(|id| !marked.contains(id)) {
             let Some(path) = catalog.collection_path(*id)? else { continue };
             // Other collections may be called so too, and what is left alone stays as it is.
             if pending.contains(id) || (is_trash(path.as_bytes()) && self.has_open_record(*id)?) {
-                let (now, wait) = (self.clock.now(), Duration::from_secs(1));
-                let set = due::mark(catalog, &names.due, &path, &user, now, wait)?;
-                new += usize::from(set == due::Marked::New);
+                match self.mark(&path, Duration::from_secs(1)) {
+                    Ok(set) => new += usize::from(set == due::Marked::New),
+                    Err(error) => log::error!("act=mark collection={path} failed=\"{error}\""),
+                }
             }
         }
         Ok(new)
+    }
+
+    /// The collections in which a sweep is at work.
+    pub(super) fn at_work(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let locks = self.catalog.locks()?;
+        let ids = locks.iter().filter_map(|lock| CollectionId::parse(lock.name.split('.').next()?).ok());
+        Ok(ids.collect())
     }
 
     fn has_open_record(&self, id: CollectionId) -> Result<bool, CatalogError> {

@@ -2,8 +2,9 @@
 
 use super::scribe::{NOT_THERE, retry_wait};
 use super::*;
-use crate::catalog::{Changed, Kind, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag};
-use crate::due::Memory;
+use crate::catalog::{
+    Changed, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
+};
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError};
 use irods_omero_model::names::{IrodsUser, OmeroId};
 use irods_omero_model::record::{Imported, Record, State, Triple, Version};
@@ -11,9 +12,8 @@ use irods_omero_model::watch::RawTag;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 const NOW: UnixTime = 1_700_000_000;
 const COLLECTION: &str = "/z/home/alice/run1";
@@ -48,6 +48,9 @@ struct TestCatalog {
     /// AVUs of users, by name.
     tags: RefCell<Vec<(String, UserTag)>>,
     queued: RefCell<Vec<QueuedJob>>,
+    locks: RefCell<Vec<LockRow>>,
+    /// How many locks have been made.
+    locked: Cell<u64>,
     calls: Cell<usize>,
     interrupt: RefCell<Option<Interrupt>>,
     gone: Cell<bool>,
@@ -73,6 +76,8 @@ impl TestCatalog {
             avus: RefCell::default(),
             tags: RefCell::default(),
             queued: RefCell::default(),
+            locks: RefCell::default(),
+            locked: Cell::new(0),
             calls: Cell::new(0),
             interrupt: RefCell::default(),
             gone: Cell::new(false),
@@ -104,6 +109,7 @@ impl TestCatalog {
             status: ReplicaStatus::Good,
             size: 10,
             modify_time: self.clock.now(),
+            fault: None,
             physical_path: path.replacen("/z/", "/vault/", 1).into_bytes(),
             hierarchy: "demoResc".to_owned(),
             checksum: None,
@@ -163,12 +169,7 @@ impl TestCatalog {
 
     /// As an agent does after a put: mark, and a sweep if the mark is new.
     fn event(&self, config: &Config) {
-        self.event_of(config, &mut Memory::default());
-    }
-
-    /// The same by an agent that may remember the mark.
-    fn event_of(&self, config: &Config, memory: &mut Memory) {
-        event(self, config, memory, self.clock.now());
+        event(self, config, self.clock.now());
     }
 
     fn value(&self, name: &str, attribute: &str) -> Option<String> {
@@ -200,18 +201,10 @@ impl TestCatalog {
 }
 
 /// What an agent does after a client's operation, as `Plugin::event` does it; `now` is by the agent's clock.
-fn event(catalog: &dyn Catalog, config: &Config, memory: &mut Memory, now: UnixTime) {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let instant = *START.get_or_init(Instant::now) + Duration::from_secs(now);
-    let (collection, quiet) = (collection(), Duration::from_secs(QUIET));
-    if memory.holds(collection.as_bytes(), quiet, instant) {
-        return;
-    }
-    let user = IrodsUser::parse("alice#z").unwrap();
-    let due = &config.attributes.due;
-    if due::announce(catalog, due, &collection, &user, now, quiet, config.sweep_expiry).is_ok() {
-        memory.remember(collection, instant);
-    }
+fn event(catalog: &dyn Catalog, config: &Config, now: UnixTime) {
+    let quiet = Duration::from_secs(QUIET);
+    // What fails is logged, and the client's operation goes on.
+    let _ = due::announce(config, catalog, &collection(), false, now, quiet);
 }
 
 impl Metadata for TestCatalog {
@@ -293,6 +286,12 @@ impl Catalog for TestCatalog {
         marks.push(mark);
         Ok(true)
     }
+    fn marks_at(&self, path: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError> {
+        self.step()?;
+        let marks = self.marks.borrow();
+        let of_it = marks.iter().filter(|(p, a, _)| p == path && a == attribute);
+        Ok(of_it.map(|(_, _, m)| m.clone()).collect())
+    }
     fn marks(&self, id: CollectionId, attribute: &str) -> Result<Vec<String>, CatalogError> {
         self.step()?;
         let path = self.path_of(id);
@@ -368,10 +367,6 @@ impl Catalog for TestCatalog {
     }
     fn bears(&self, _: &[u8], _: &[u8], _: &[&str]) -> Result<bool, CatalogError> {
         Ok(false)
-    }
-    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
-        self.step()?;
-        Ok(self.queued.borrow().clone())
     }
     fn replicas(
         &self,
@@ -513,9 +508,38 @@ impl Catalog for TestCatalog {
         replicas.push(Replica { number, physical_path: path, hierarchy, modify_time: now, ..source });
         Ok(())
     }
-    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
+    fn jobs(&self) -> Result<Jobs, CatalogError> {
         self.step()?;
-        Ok(self.queued.borrow().iter().filter(|j| j.text == text).map(|j| j.due_at).collect())
+        Ok(Jobs::new(self.queued.borrow().clone()))
+    }
+    fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
+        self.queue(text, delay)
+    }
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        self.step()?;
+        Ok(self.locks.borrow().clone())
+    }
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        self.step()?;
+        let mut locks = self.locks.borrow_mut();
+        if locks.iter().any(|lock| lock.name == name) {
+            return Ok(false);
+        }
+        self.locked.set(self.locked.get() + 1);
+        let id = CollectionId::parse(&(900_000 + self.locked.get()).to_string()).unwrap();
+        locks.push(LockRow { id, name: name.to_owned(), since: self.clock.now() });
+        Ok(true)
+    }
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        self.step()?;
+        self.locks.borrow_mut().retain(|lock| lock.name != name);
+        Ok(())
+    }
+    fn zone(&self) -> Result<LogicalPath, CatalogError> {
+        Ok(LogicalPath::parse(b"/z").unwrap())
+    }
+    fn client_is_service(&self) -> bool {
+        true
     }
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.step()?;
@@ -684,8 +708,8 @@ fn a_quiet_collection_is_imported_in_one_batch_and_recorded() {
     assert_eq!(w.catalog.state("a.tif"), Some(State::Imported));
     assert!(w.catalog.value("a.tif", "::fileset").is_some());
     drop(batches);
-    let marks: Vec<String> = w.catalog.marks.borrow().iter().map(|(_, _, value)| value.clone()).collect();
-    assert_eq!(marks, [LAST_LOOK], "an agent may remember its mark");
+    assert_eq!(*w.catalog.marks.borrow(), []);
+    assert_eq!(*w.catalog.locks.borrow(), []);
     run_queue(&w);
     assert_eq!(*w.catalog.marks.borrow(), []);
     assert_eq!(w.importer.batches.borrow().len(), 1);
@@ -856,36 +880,73 @@ fn a_collection_taken_by_a_living_sweep_is_left_and_a_dead_ones_is_taken_over() 
     let w = world();
     w.put(1, "a.tif", "alice");
     w.wait(QUIET);
-    w.catalog.set_mark(&collection(), &w.config.attributes.sweeping, SWEEPING).unwrap();
+    assert!(w.catalog.make_lock(&format!("{}.1", id())).unwrap());
     for _ in 0..2 {
         assert_eq!(w.sweep().unwrap(), Report::default());
         assert!(w.catalog.has_mark("::due"));
     }
     w.wait(w.config.sweep_expiry.as_secs() + 1);
     assert_eq!(w.sweep().unwrap().imported, 1);
+    assert_eq!(*w.catalog.locks.borrow(), []);
+}
+
+#[test]
+fn a_collection_that_a_version_before_had_locked_is_swept_and_the_mark_is_gone() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.catalog.set_mark(&collection(), &w.config.attributes.sweeping, "sweep").unwrap();
+    w.catalog.set_mark(&collection(), &w.config.attributes.sweeping, "alive 1700000000").unwrap();
+    run_queue(&w);
+    assert_eq!(w.filesets(), 1);
+    w.sweeper().sweep_all().unwrap();
+    run_queue(&w);
+    assert_eq!(*w.catalog.marks.borrow(), []);
 }
 
 #[test]
 fn of_several_heirs_of_a_dead_sweep_one_goes_on() {
     let w = world();
     w.put(1, "a.tif", "alice");
-    let sweeping = &w.config.attributes.sweeping;
-    w.catalog.set_mark(&collection(), sweeping, SWEEPING).unwrap();
-    w.catalog.set_mark(&collection(), sweeping, &format!("{ALIVE}{NOW}")).unwrap();
+    assert!(w.catalog.make_lock(&format!("{}.1", id())).unwrap());
     w.wait(w.config.sweep_expiry.as_secs() + 1);
-    // Another heir comes between our look at the marks and our lock.
-    *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
-        if n == catalog.calls.get() - 1 && catalog.marks.borrow().len() == 3 {
-            catalog.marks.borrow_mut().push((
-                collection(),
-                "irods::omero::sweeping".to_owned(),
-                format!("{SWEEPING} after {NOW}"),
-            ));
+    // Another heir comes between our look at the locks and ours.
+    *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |_, catalog| {
+        let mut locks = catalog.locks.borrow_mut();
+        if locks.len() == 1 && locks[0].name.ends_with(".1") && catalog.calls.get() > 10 {
+            let other = CollectionId::parse("899999").unwrap();
+            locks.push(LockRow { id: other, name: format!("{}.2", id()), since: catalog.clock.now() });
         }
         Ok(())
     }));
+    let start = w.catalog.calls.get();
+    assert!(start <= 10);
     assert_eq!(w.sweep().unwrap(), Report::default());
     assert!(w.importer.batches.borrow().is_empty());
+}
+
+#[test]
+fn a_sweep_that_was_held_up_and_taken_over_writes_and_imports_nothing_and_leaves_its_heir_the_lock() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    let heir = LockRow { id: CollectionId::parse("899999").unwrap(), name: format!("{}.2", id()), since: 0 };
+    let late = heir.clone();
+    // While the sweep reads what is there, its lock expires and is taken over.
+    let mut taken = false;
+    *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |_, catalog| {
+        let is_at_work = catalog.locks.borrow().iter().any(|lock| lock.name.ends_with(".1"));
+        if is_at_work && !taken && !catalog.has_mark("::due") {
+            taken = true;
+            catalog.clock.set(catalog.clock.now() + 1_000);
+            let heir = LockRow { since: catalog.clock.now(), ..late.clone() };
+            *catalog.locks.borrow_mut() = vec![heir];
+        }
+        Ok(())
+    }));
+    w.sweep().unwrap();
+    assert!(w.importer.batches.borrow().is_empty());
+    assert_eq!(w.catalog.state("a.tif"), None);
+    assert_eq!(w.catalog.locks.borrow().iter().map(|lock| lock.id).collect::<Vec<_>>(), [heir.id]);
 }
 
 #[test]
@@ -927,9 +988,9 @@ fn sweep_all_queues_what_has_no_sweep_and_itself_until_nothing_is_left() {
 fn a_trees_mark_is_spread_and_removed() {
     let w = world();
     w.catalog.put(1, "a.tif", "alice");
-    let user = IrodsUser::parse("alice#z").unwrap();
     let tree = &w.config.attributes.due_tree;
-    due::mark(&w.catalog, tree, &collection(), &user, NOW, Duration::from_secs(QUIET)).unwrap();
+    due::mark(&w.catalog, tree, &collection(), NOW, Duration::from_secs(QUIET), due::Limits::of(&w.config))
+        .unwrap();
     w.wait(QUIET);
     assert_eq!(w.sweep().unwrap().imported, 1);
     assert!(!w.catalog.has_mark("::due_tree") && !w.catalog.has_mark("::due"));
@@ -990,16 +1051,15 @@ fn run_queue(w: &World) {
 }
 
 /// A world in which one file has been put and another client has moved a second one in, so many seconds before the
-/// sweep: an old file, whose time says nothing. Gives what that client's agent remembers.
-fn moved_in_before_the_sweep(seconds: u64) -> (World, Memory) {
+/// sweep: an old file, whose time says nothing.
+fn moved_in_before_the_sweep(seconds: u64) -> World {
     let w = world();
     w.put(1, "a.tif", "alice");
     w.wait(QUIET - seconds);
-    let mut memory = Memory::default();
     move_in(&w.catalog, 2, "b.tif");
-    w.catalog.event_of(&w.config, &mut memory);
+    w.catalog.event(&w.config);
     w.wait(seconds);
-    (w, memory)
+    w
 }
 
 /// A file that was moved into the collection keeps its time.
@@ -1009,15 +1069,15 @@ fn move_in(catalog: &TestCatalog, number: u64, name: &str) {
 }
 
 #[test]
-fn what_lands_at_any_point_of_a_sweep_is_imported_once_whatever_an_agent_remembers() {
+fn what_lands_at_any_point_of_a_sweep_is_imported_once() {
     let mut landed = 0;
-    for remembered_for in [0, 1, 7, 14, 15, 29] {
-        let (w, _) = moved_in_before_the_sweep(remembered_for);
+    for before in [0, 1, 7, 14, 15, 29] {
+        let w = moved_in_before_the_sweep(before);
         let start = w.catalog.calls.get();
         run_queue(&w);
         for point in start..=w.catalog.calls.get() {
             for is_moved in [false, true] {
-                let (w, mut memory) = moved_in_before_the_sweep(remembered_for);
+                let w = moved_in_before_the_sweep(before);
                 *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |n, catalog| {
                     if n == point {
                         if is_moved {
@@ -1025,12 +1085,12 @@ fn what_lands_at_any_point_of_a_sweep_is_imported_once_whatever_an_agent_remembe
                         } else {
                             catalog.put(3, "c.tif", "alice");
                         }
-                        catalog.event_of(&world().config, &mut memory);
+                        catalog.event(&world().config);
                     }
                     Ok(())
                 }));
                 run_queue(&w);
-                let what = format!("landed at call {point}, moved {is_moved}, {remembered_for} s");
+                let what = format!("landed at call {point}, moved {is_moved}, {before} s");
                 let files = w.catalog.replicas.borrow().len();
                 landed += files - 2;
                 assert_eq!(w.filesets(), files, "{what}");
@@ -1065,7 +1125,7 @@ fn a_sweep_that_dies_at_any_point_leaves_one_image_set_in_the_end() {
         run_queue(&w);
         assert_eq!(w.filesets(), 1, "died at call {point}");
         assert_eq!(w.catalog.state("a.tif"), Some(State::Imported), "died at call {point}");
-        assert!(!w.catalog.has_mark("::due") && !w.catalog.has_mark("::sweeping"), "died at call {point}");
+        assert!(!w.catalog.has_mark("::due") && w.catalog.locks.borrow().is_empty(), "died at call {point}");
     }
 }
 
@@ -1100,9 +1160,8 @@ fn an_agent_that_dies_while_it_marks_leaves_no_mark_that_nobody_looks_for() {
         let w = world();
         w.catalog.put(1, "a.tif", "alice");
         die_at(&w, call);
-        let (due, user) = (&w.config.attributes.due, IrodsUser::parse("alice#z").unwrap());
-        let (quiet, expiry) = (Duration::from_secs(QUIET), w.config.sweep_expiry);
-        let done = due::announce(&w.catalog, due, &collection(), &user, NOW, quiet, expiry);
+        let quiet = Duration::from_secs(QUIET);
+        let done = due::announce(&w.config, &w.catalog, &collection(), false, NOW, quiet);
         w.catalog.interrupt.borrow_mut().take();
         let was_marked = w.catalog.has_mark("::due");
         assert!(was_marked || done.is_err(), "died at call {call}");

@@ -48,42 +48,36 @@ static int64_t host_query(omero_session* s, bool privileged, omero_text q, omero
     return 0;
 }
 
-static int64_t host_rows(omero_session* s, omero_text id, omero_row row, void* context)
+static int64_t host_list(omero_session* s,
+                         const int32_t* columns,
+                         size_t column_count,
+                         const omero_condition* conditions,
+                         size_t condition_count,
+                         omero_row row,
+                         void* context)
 {
     omero_text short_row[1] = {{"x", 1}};
-    (void) s, (void) id;
+    (void) s, (void) columns, (void) column_count, (void) conditions, (void) condition_count;
     row(context, short_row, 1); /* fewer columns than promised */
     return 0;
 }
 
-static int64_t host_replicas(omero_session* s, omero_text id, omero_text from, omero_text to, omero_row row, void* c)
+static int64_t host_apply(omero_session* s, omero_account service, omero_text request)
 {
-    (void) from, (void) to;
-    return host_rows(s, id, row, c);
-}
-
-static int64_t host_metadata(omero_session* s,
-                             omero_text id,
-                             omero_text from,
-                             omero_text to,
-                             const omero_text* a,
-                             size_t n,
-                             omero_row row,
-                             void* c)
-{
-    (void) a, (void) n;
-    return host_replicas(s, id, from, to, row, c);
-}
-
-static int64_t host_apply(omero_session* s, omero_text request)
-{
-    (void) s, (void) request;
+    (void) s, (void) service, (void) request;
     return -1;
 }
 
-static int64_t host_avu(omero_session* s, omero_text o, omero_entity e, omero_text n, omero_text a, omero_text v, omero_text u)
+static int64_t host_avu(omero_session* s,
+                        omero_account service,
+                        omero_text o,
+                        omero_entity e,
+                        omero_text n,
+                        omero_text a,
+                        omero_text v,
+                        omero_text u)
 {
-    (void) s, (void) o, (void) e, (void) n, (void) a, (void) v, (void) u;
+    (void) s, (void) service, (void) o, (void) e, (void) n, (void) a, (void) v, (void) u;
     return -818000;
 }
 
@@ -96,9 +90,21 @@ static int64_t host_replicate(omero_session* s, omero_text path, omero_text reso
 static int delays;
 static char last_delay[1024];
 
-static int64_t host_delay(omero_session* s, omero_text t, omero_text c)
+static int64_t host_make_collection(omero_session* s, omero_account service, omero_text path, bool parents)
 {
-    (void) s;
+    (void) s, (void) service, (void) path, (void) parents;
+    return -818000;
+}
+
+static int64_t host_remove_collection(omero_session* s, omero_account service, omero_text path)
+{
+    (void) s, (void) service, (void) path;
+    return -818000;
+}
+
+static int64_t host_delay(omero_session* s, const omero_account* service, omero_text t, omero_text c)
+{
+    (void) s, (void) service;
     ++delays;
     snprintf(last_delay, sizeof last_delay, "%.*s under %.*s", (int) t.size, t.data, (int) c.size, c.data);
     return -1;
@@ -140,9 +146,20 @@ static void host_release(omero_buffer* buffer)
     buffer->size = 0;
 }
 
-static const omero_host host = {host_log,   host_query, host_replicas,   host_metadata, host_rows,
-                                host_apply, host_avu,   host_replicate, host_delay,      host_descriptor, host_client,
-                                host_keyword, host_message, host_release};
+static const omero_host host = {host_log,
+                                host_query,
+                                host_list,
+                                host_apply,
+                                host_avu,
+                                host_replicate,
+                                host_make_collection,
+                                host_remove_collection,
+                                host_delay,
+                                host_descriptor,
+                                host_client,
+                                host_keyword,
+                                host_message,
+                                host_release};
 
 static char output[4096];
 
@@ -310,9 +327,12 @@ int main(int argc, char** argv)
 
     /* Answers of the server that are not of the promised form become an error code, and a line of the log. */
     const char* sweep = "{\"operation\":\"sweep\",\"collection\":\"10\"}";
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, false, write_output, NULL) < 0);
+    const char* status = "{\"operation\":\"status\"}";
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(status), false, false, write_output, NULL) < 0);
     CHECK(strstr(output, "cannot be read"));
-    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, false, NULL, NULL) < 0);
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(status), false, false, NULL, NULL) < 0);
+    /* What only jobs of the service account do. */
+    CHECK(p_omero_plugin_rule_text(plugin, session, text(sweep), false, false, write_output, NULL) == NOT_ALLOWED);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), false, false, write_output, NULL) == CONTINUE);
     CHECK(p_omero_plugin_rule_text(plugin, session, text("writeLine()"), true, false, write_output, NULL) == -130000);
     CHECK(p_omero_plugin_is_function(plugin, text("omero_who")));

@@ -308,7 +308,8 @@ impl TestZone {
 /// A server_config.json with the plugin's stanza.
 fn server_config(stanza: &Value) -> Value {
     json!({
-        "zone_name": "tempZone", "catalog_service_role": "provider",
+        "zone_name": "tempZone", "zone_user": "rods", "catalog_service_role": "provider",
+        "zone_user": "rods",
         "plugin_configuration": {"rule_engines": [{
             "instance_name": INSTANCE, "plugin_name": "irods_rule_engine_plugin-omero",
             "plugin_specific_configuration": stanza,

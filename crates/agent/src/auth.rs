@@ -162,8 +162,8 @@ impl Clients {
     /// because anybody may ask who can open the socket. A browser brings this along with every request, whichever page
     /// made it.
     pub fn by_connection(&self, names: &[String]) -> Option<Arc<Client>> {
-        let named = |client: &&Arc<Client>| names.contains(&client.name);
-        self.certificates.iter().find(named).or(self.anybody.as_ref()).cloned()
+        let is_shown = |client: &&Arc<Client>| names.contains(&client.name);
+        self.certificates.iter().find(is_shown).or(self.anybody.as_ref()).cloned()
     }
 }
 

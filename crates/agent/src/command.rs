@@ -1,8 +1,9 @@
 //! The command line of the agent.
 
-use crate::drain;
+use crate::config::Config;
 use crate::live::Loaded;
 use crate::service;
+use crate::{deep, drain};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,9 @@ pub struct Arguments {
     /// Only look at the configuration and what it names, and say all that is wrong
     #[arg(long)]
     check: bool,
+    /// With --check: log in for this OMERO user, write and remove in the repository, and have a small file forecast
+    #[arg(long = "as", value_name = "USER", requires = "check")]
+    user: Option<String>,
     #[command(subcommand)]
     act: Option<Act>,
 }
@@ -50,8 +54,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     if arguments.check {
-        println!("{}: nothing is wrong", arguments.config.display());
-        return ExitCode::SUCCESS;
+        let Some(user) = &arguments.user else {
+            println!("{}: nothing is wrong", arguments.config.display());
+            return ExitCode::SUCCESS;
+        };
+        return look(&loaded.config, user);
     }
     // Standard error is the journal, which has the time itself.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -63,6 +70,24 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),
     }
+}
+
+/// Looks as an import for a user would, and says all that was found.
+fn look(config: &Config, user: &str) -> ExitCode {
+    if rustix::process::geteuid().is_root() {
+        return failed(
+            "root may do what the service may not: run this as the account of the service, with its groups, as in \
+             'sudo -u irods-omero -g irods-omero irods-omero agent --check --as USER'",
+        );
+    }
+    let found = deep::look(config, Some(user));
+    for finding in &found {
+        match &finding.why {
+            None => println!("ok     {}", finding.name),
+            Some(why) => println!("wrong  {}: {why}", finding.name),
+        }
+    }
+    if found.iter().all(|f| f.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn ask(act: &Act, config: &Path) -> ExitCode {

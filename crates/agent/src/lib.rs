@@ -13,6 +13,7 @@ pub mod background;
 pub mod breaker;
 pub mod command;
 pub mod config;
+pub mod deep;
 pub mod drain;
 pub mod live;
 pub mod metrics;

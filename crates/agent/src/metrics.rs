@@ -114,15 +114,15 @@ impl Default for Metrics {
             registry,
             jobs,
             ended,
-            files,
-            reachable,
-            requests,
             phases,
             free,
             hung,
             oldest,
             last_success,
             draining,
+            files,
+            reachable,
+            requests,
             connections,
             sessions,
         }))
@@ -176,6 +176,9 @@ impl Metrics {
                 Became::Failed => "failed",
                 Became::Postponed => "postponed",
                 Became::Joined => "joined",
+                Became::Unknown => "unknown",
+                Became::UsesUnknown => "uses_unknown",
+                Became::NotUsed => "not_used",
             };
             self.0.files.get_or_create(&OfOutcome { outcome }).inc();
         }

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::mounts::Mounts;
 use crate::queue::Queue;
+use irods_omero_importer::installation::noexec;
 use irods_omero_importer::secret;
 use irods_omero_importer::settings::{ImporterCommand, Omero, Server, name_of};
 use irods_omero_importer::worker;
@@ -131,5 +132,6 @@ fn importer(importer: &ImporterCommand) -> Result<(), String> {
     }
     let logback = &importer.logback;
     std::fs::File::open(logback).map_err(|e| format!("{} cannot be read: {e}", logback.display()))?;
-    worker::command_of(importer).map(drop).map_err(|e| e.to_string())
+    worker::command_of(importer).map_err(|e| e.to_string())?;
+    noexec(&importer.work_directory).map_or(Ok(()), Err)
 }

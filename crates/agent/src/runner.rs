@@ -26,10 +26,6 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A job some of whose files are in OMERO is not held back for the others for longer than this, in seconds: the caller
-/// hears of the ones and submits the others again.
-const PARTLY_DONE_WAIT: u64 = 900;
-
 /// The first wait before a server that cannot be reached is tried again; it doubles...
 const PROBE_WAIT: Duration = Duration::from_secs(2);
 /// ...up to this.
@@ -81,8 +77,6 @@ struct Running {
 enum Cause {
     /// Every file has its outcome.
     Done,
-    /// Some files were not imported for a reason that passes.
-    Files,
     /// The batch cannot be imported as it is.
     Refused,
     /// The importer could do nothing of it, for a reason that passes.
@@ -103,7 +97,6 @@ impl Cause {
     fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Files => "files",
             Self::Refused => "refused",
             Self::Importer => "importer",
             Self::Server => "server",
@@ -383,12 +376,12 @@ impl Runner {
     async fn finish(&self, job: &Job, mut end: End, mut cause: Cause, log: String, took: Duration) {
         // One probe says whether it is the server, for all its jobs.
         let mut closing = None;
-        if let (End::Waiting { reason, counts, .. }, Cause::Importer) = (&mut end, cause) {
-            if let Err(why) = self.probe(&job.server).await {
-                (*counts, cause) = (false, Cause::Server);
-                reason.clone_from(&why);
-                closing = Some(why);
-            }
+        if let (End::Waiting { reason, counts, .. }, Cause::Importer) = (&mut end, cause)
+            && let Err(why) = self.probe(&job.server).await
+        {
+            (*counts, cause) = (false, Cause::Server);
+            reason.clone_from(&why);
+            closing = Some(why);
         }
         let not_now = end == End::NotNow;
         self.judge(job, &end, cause);
@@ -440,7 +433,7 @@ impl Runner {
             (End::Waiting { reason, .. }, Cause::Importer) => {
                 state.breaker.failed(&job.server, &job.user, Instant::now().into_std(), reason);
             }
-            (End::Done { .. } | End::Refused(_), _) | (End::Waiting { .. }, Cause::Files) => {
+            (End::Done { .. } | End::Refused(_), _) => {
                 state.breaker.succeeded(&job.server, &job.user);
             }
             (End::Waiting { .. } | End::Back(_) | End::NotNow, _) => {}
@@ -610,11 +603,11 @@ impl Runner {
     }
 
     fn end_of(&self, job: &Job, batch: &Batch, outcomes: &[FileOutcome]) -> (End, Cause) {
-        let all: Vec<Outcome> = batch
-            .files
-            .iter()
+        let subjects = batch.files.iter().map(|f| f.subject).chain(batch.may_use.iter().map(|f| f.subject));
+        let all: Vec<Outcome> = subjects
             .zip(outcomes)
-            .map(|(file, outcome)| Outcome::of(file.subject, outcome))
+            .map(|(subject, outcome)| Outcome::of(subject, outcome))
+            .filter(|outcome| outcome.outcome != Became::NotUsed)
             .collect();
         let failed = all.iter().filter(|o| o.outcome == Became::Failed).count();
         let done = End::Done { outcomes: to_json(&all), failed: u32::try_from(failed).unwrap_or(u32::MAX) };
@@ -622,22 +615,26 @@ impl Runner {
             .iter()
             .filter_map(|o| match o {
                 FileOutcome::Postponed(why) => Some(why),
-                FileOutcome::Imported(_) | FileOutcome::Failed(_) | FileOutcome::Joined(_) => None,
+                FileOutcome::Imported(_)
+                | FileOutcome::Failed(_)
+                | FileOutcome::Joined(_)
+                | FileOutcome::Unknown { .. }
+                | FileOutcome::UsesUnknown { .. }
+                | FileOutcome::NotUsed => None,
             })
             .collect();
-        let Some(why) = postponed.first() else {
-            self.0.metrics.files(&all);
-            return (done, Cause::Done);
+        // Nobody's neighbours wait: where there is anything to tell the caller hears it, and submits the rest again. It
+        // counts, too, how often nobody could say why.
+        let why = match postponed.first() {
+            Some(why) if postponed.len() == batch.files.len() => why,
+            Some(_) | None => {
+                self.0.metrics.files(&all);
+                return (done, Cause::Done);
+            }
         };
-        let age = job.since.map_or(0, |since| now().saturating_sub(since));
-        if postponed.len() < outcomes.len() && age >= PARTLY_DONE_WAIT {
-            self.0.metrics.files(&all);
-            return (done, Cause::Done);
-        }
-        let reason = format!("{} of {} files: {why}", postponed.len(), outcomes.len());
+        let reason = format!("{} of {} files: {why}", postponed.len(), batch.files.len());
         // Where no file was taken, it may be no file's fault.
-        let cause = if postponed.len() < outcomes.len() { Cause::Files } else { Cause::Importer };
-        (self.wait(job, reason, Some(done)), cause)
+        (self.wait(job, reason, Some(done)), Cause::Importer)
     }
 
     /// Has a job wait for as long as it has been failing, within bounds: the waits double. In the end it ends with what

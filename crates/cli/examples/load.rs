@@ -390,9 +390,10 @@ fn fill(place: &Place, queue: &str, jobs: u64) {
         let ended = now - (jobs - n) * 2_500_000 / jobs;
         let state = if n % 500 == 0 { "refused" } else { "done" };
         work.prepare_cached(
-            "INSERT INTO job (key, digest, zone, server, user, collection, priority, files, large, rank, state, attempts,
-                              submitted, started, change, place)
-             VALUES (?1, zeroblob(32), ?2, 'main', ?3, '77', 0, 1, 0, ?4, ?5, 1, ?4, ?4, ?6, '/tempZone/home/alice/run1')",
+            "INSERT INTO job (key, digest, caller, zone, server, user, collection, priority, files, large, rank, state,
+                              attempts, submitted, started, change, place)
+             VALUES (?1, zeroblob(32), 'measuring', ?2, 'main', ?3, '77', 0, 1, 0, ?4, ?5, 1, ?4, ?4, ?6,
+                     '/tempZone/home/alice/run1')",
         )
         .unwrap()
         .execute(rusqlite::params![
@@ -406,7 +407,7 @@ fn fill(place: &Place, queue: &str, jobs: u64) {
         ] {
             work.prepare_cached(sql).unwrap().execute(rusqlite::params![job, text]).unwrap();
         }
-        for what in ["submitted by irods.example.org", "started, attempt 1", "done"] {
+        for what in ["submitted by measuring", "started, attempt 1", "done"] {
             let mut note =
                 work.prepare_cached("INSERT INTO history (job, at, what) VALUES (?1, ?2, ?3)").unwrap();
             note.execute(rusqlite::params![job, ended, what]).unwrap();

@@ -186,3 +186,68 @@ fn what_the_first_plugin_sent_is_taken_and_what_a_newer_one_adds_is_named() {
     assert_eq!(answer.status, 400);
     assert!(answer.json()["detail"].as_str().unwrap().contains("of_a_later_version"), "{answer:?}");
 }
+
+/// What `agent --check --as USER` says, line by line, and whether it found nothing wrong.
+fn check_as(agent: &TestAgent, user: &str) -> (bool, String) {
+    let config = agent.write_config();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_irods-omero"));
+    // As the service does: what an importer makes is open to the group.
+    command.args(["agent", "--check", "--as", user, "--config"]).arg(config);
+    let said = command.output().unwrap();
+    (said.status.success(), String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
+#[test]
+fn before_the_first_import_a_check_does_all_but_the_import_and_says_what_is_missing() {
+    let mut agent = TestAgent::new();
+    let repository = agent.dir.path().join("repository");
+    fs::create_dir(&repository).unwrap();
+    agent.config["omero"][0]["managed_repository"] = json!(repository);
+    let wrong = |said: &str| -> Vec<String> {
+        let lines =
+            said.lines().filter_map(|line| line.strip_prefix("wrong  ")).filter(|l| !l.starts_with("umask"));
+        lines.map(str::to_owned).collect()
+    };
+    let (_, said) = check_as(&agent, "alice");
+    assert_eq!(wrong(&said), [""; 0], "{said}");
+    for name in
+        ["session in main for alice", "forecast of main", "repository of main", "work directory of main"]
+    {
+        assert!(said.contains(&format!("ok     {name}")), "{name}: {said}");
+    }
+    assert_eq!(
+        (agent.omero.sessions().len(), agent.omero.count("filesets")),
+        (0, 0),
+        "nothing is left or imported"
+    );
+    assert_eq!(fs::read_dir(&repository).unwrap().count(), 0);
+
+    // Each fault with its remedy, and with no other.
+    for (fault, remedy) in [
+        ("wrong-password", "refuses the password"),
+        ("sudo-refused", "the privilege Sudo"),
+        ("server-down", "cannot be reached"),
+    ] {
+        agent.omero.admin(&["fault", "set", fault]);
+        let (fine, said) = check_as(&agent, "alice");
+        let found = wrong(&said);
+        assert!(!fine && found.len() == 1 && found[0].contains(remedy), "{fault}: {said}");
+        assert!(!said.contains("secret of the importer"), "{said}");
+        agent.omero.admin(&["fault", "clear"]);
+    }
+    agent.config["omero"][0]["managed_repository"] = json!(agent.dir.path().join("none"));
+    assert!(wrong(&check_as(&agent, "alice").1)[0].contains("SupplementaryGroups="));
+    let (fine, said) = check_as(&agent, "mallory");
+    assert!(!fine && said.contains("[users]"), "{said}");
+}
+
+#[test]
+fn a_deep_look_over_http_is_for_whoever_may_operate() {
+    let agent = TestAgent::started();
+    let deep = |token| agent.send(&request("GET", "/readyz?deep=alice", token, ""));
+    assert_eq!(deep(None).status, 401);
+    let found = deep(Some(TOKEN)).json()["checks"].to_string();
+    assert!(found.contains("session in main for alice") && found.contains("forecast of main"), "{found}");
+    assert_eq!(agent.send(&request("GET", "/readyz?deep=-x%0a", Some(TOKEN), "")).status, 400);
+    assert_eq!(agent.send(&request("GET", "/readyz", None, "")).status, 200);
+}

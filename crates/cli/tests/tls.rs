@@ -129,7 +129,7 @@ fn a_certificate_that_is_not_exactly_the_callers_lets_nobody_in() {
     make("expired", "irods.example.org", &|p| p.not_after = date_time_ymd(2020, 1, 1));
     make("to-come", "irods.example.org", &|p| p.not_before = date_time_ymd(2090, 1, 1));
     make("for-servers", "irods.example.org", &|p| {
-        p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]
+        p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     });
     let jobs = |certificate| {
         ask(&dir, port, Some(certificate), &request("GET", "/v1/jobs", None, "")).map(|a| a.status)

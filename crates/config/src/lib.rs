@@ -498,6 +498,7 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
     );
     let timeout = form.seconds("timeout_in_seconds", 86_400, 1..=2_592_000);
     let command_timeout = form.seconds("command_timeout_in_seconds", 120, 1..=3_600);
+    let unfinished_wait = form.seconds("unfinished_wait_in_seconds", 3_600, 0..=604_800);
     let transfer = form.choice("transfer", TRANSFERS, "ln_s");
     let mut options: Vec<String> = form
         .list("options")
@@ -531,6 +532,7 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
         logback: PathBuf::from(logback?),
         timeout,
         command_timeout,
+        unfinished_wait,
         transfer,
         options,
         java_options,
@@ -587,6 +589,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
         ("noticed", &mut names.noticed),
+        ("collected", &mut names.collected),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -607,8 +610,15 @@ fn attributes(form: Form<'_>) -> Attributes {
     ] {
         *slot = form.text_or(key, slot).to_owned();
     }
-    let mut all =
-        vec![&names.import, &names.due, &names.due_tree, &names.sweeping, &names.noticed, &names.recurring];
+    let mut all = vec![
+        &names.import,
+        &names.due,
+        &names.due_tree,
+        &names.sweeping,
+        &names.noticed,
+        &names.collected,
+        &names.recurring,
+    ];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
     let record = names.record().map(str::to_owned);
     all.extend(&record);

@@ -40,7 +40,7 @@ fn right() -> Value {
                   "password_file": "/etc/irods/omero.password", "annotation_namespace": "example.org/irods"},
         "importer": {"mode": "command", "command": "/opt/omero/bin/omero", "jars": "/opt/omero/lib",
                      "logback": "/opt/omero/logback.xml", "timeout_in_seconds": 3600,
-                     "command_timeout_in_seconds": 60, "transfer": "ln_s", "options": ["--skip=upgrade"],
+                     "command_timeout_in_seconds": 60, "unfinished_wait_in_seconds": 60, "transfer": "ln_s", "options": ["--skip=upgrade"],
                      "java_options": "-Xmx4g", "environment": {"JAVA_HOME": "/opt/java"},
                      "work_directory": "/var/lib/irods/omero"},
         "attributes": {"state": "lab::omero::state"},

@@ -22,11 +22,22 @@ pub enum Expected {
     Directory,
 }
 
-/// Which file it is, for as long as it is there.
+/// Which file it is, for as long as it is there, and when it was last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
     inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds of the last change of its bytes, and of anything about it.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Whether it is the same file, whatever has become of its bytes.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 /// Why a path is not given to the importer.
@@ -35,6 +46,9 @@ pub enum Wrong {
     /// The file's fault; a sentence for the record.
     #[error("{0}")]
     File(String),
+    /// The file is not there, or not all of it, or cannot be read: a network storage may show it later.
+    #[error("{0}")]
+    Late(String),
     /// The opened directory cannot be looked into: it may be not mounted, and that passes.
     #[error("{0}")]
     Root(String),
@@ -45,48 +59,89 @@ pub enum Wrong {
 /// # Errors
 /// Why it is not given to the importer.
 pub fn check(path: &str, expected: Expected, roots: &[PathBuf]) -> Result<Identity, Wrong> {
-    let wrong = |what: &str| Wrong::File(format!("the file {path} on the importer's host {what}"));
+    look(path, Some(expected), roots).map(|(identity, _)| identity)
+}
+
+/// Looks at a path that Bio-Formats made up, which may go up and down again.
+///
+/// # Errors
+/// Why it is none that may be used.
+pub fn check_used(path: &str, roots: &[PathBuf]) -> Result<Identity, Wrong> {
+    look(path, None, roots).map(|(identity, _)| identity)
+}
+
+/// Opens a file only to name it, as the same file that was looked at before.
+///
+/// # Errors
+/// It is not there, or another.
+pub fn open_again(path: &str, identity: &Identity, roots: &[PathBuf]) -> Result<OwnedFd, Wrong> {
+    let (now, file) = look(path, None, roots)?;
+    if now.is_same_file(identity) {
+        Ok(file)
+    } else {
+        Err(Wrong::Late(format!("the file {path} on the importer's host was exchanged for another")))
+    }
+}
+
+/// Without an expectation the path may hold `..`, and anything regular is fine.
+fn look(path: &str, expected: Option<Expected>, roots: &[PathBuf]) -> Result<(Identity, OwnedFd), Wrong> {
+    let says = |what: &str| format!("the file {path} on the importer's host {what}");
+    let (wrong, late) = (|what: &str| Wrong::File(says(what)), |what: &str| Wrong::Late(says(what)));
     let below = roots.iter().filter_map(|root| Some((root, Path::new(path).strip_prefix(root).ok()?)));
     let (root, rest) = below
         .max_by_key(|(root, _)| root.components().count())
         .ok_or_else(|| wrong("is below no directory that is opened in 'visibility'"))?;
-    if rest.as_os_str().is_empty() || !rest.components().all(|c| matches!(c, Component::Normal(_))) {
+    let fits = |c: Component<'_>| match c {
+        Component::Normal(_) => true,
+        Component::ParentDir | Component::CurDir => expected.is_none(),
+        Component::Prefix(_) | Component::RootDir => false,
+    };
+    if rest.as_os_str().is_empty() || !rest.components().all(fits) {
         return Err(wrong("has a path that leads elsewhere"));
     }
     let directory =
         open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| {
             Wrong::Root(format!("{} on the importer's host cannot be opened: {e}", root.display()))
         })?;
-    let file = open_beneath(&directory, rest).map_err(|e| {
-        wrong(&match e {
-            Errno::LOOP => format!("is, or lies behind, a symbolic link below {}", root.display()),
-            Errno::NOENT | Errno::NOTDIR => "is not there".to_owned(),
-            Errno::ACCESS | Errno::PERM => "cannot be read by the importer's account".to_owned(),
-            Errno::NXIO => "is not a regular file".to_owned(),
-            other => format!("cannot be opened: {other}"),
-        })
+    let file = open_beneath(&directory, rest).map_err(|e| match e {
+        Errno::LOOP => wrong(&format!("is, or lies behind, a symbolic link below {}", root.display())),
+        Errno::XDEV => wrong("has a path that leads elsewhere"),
+        Errno::NXIO => wrong("is not a regular file"),
+        Errno::NOENT | Errno::NOTDIR => late("is not there (yet)"),
+        Errno::ACCESS | Errno::PERM => {
+            late("cannot be read by the importer's account: let that account read it")
+        }
+        other => late(&format!("cannot be opened: {other}")),
     })?;
-    let about = fstat(&file).map_err(|e| wrong(&format!("cannot be looked at: {e}")))?;
+    let about = fstat(&file).map_err(|e| late(&format!("cannot be looked at: {e}")))?;
     let kind = rustix::fs::FileType::from_raw_mode(about.st_mode);
     match expected {
         // What the importer finds below it is given to it too.
-        Expected::Directory if kind.is_dir() => {
-            let link = link_below(Path::new(path)).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
+        Some(Expected::Directory) if kind.is_dir() => {
+            let link = link_below(Path::new(path)).map_err(|e| late(&format!("cannot be read: {e}")))?;
             if let Some(link) = link {
                 return Err(wrong(&format!("holds a symbolic link: {}", link.display())));
             }
         }
-        Expected::Directory => return Err(wrong("is not a directory")),
-        Expected::File(_) if !kind.is_file() => return Err(wrong("is not a regular file")),
-        Expected::File(size) if u64::try_from(about.st_size) != Ok(size) => {
-            return Err(wrong(&format!(
-                "has {} bytes, and the catalog of iRODS says {size}: repair it in iRODS",
+        Some(Expected::Directory) => return Err(wrong("is not a directory")),
+        Some(Expected::File(_)) | None if !kind.is_file() => return Err(wrong("is not a regular file")),
+        Some(Expected::File(size)) if u64::try_from(about.st_size) != Ok(size) => {
+            return Err(late(&format!(
+                "has {} bytes, and the catalog of iRODS says {size}: if that stays so, repair it in iRODS",
                 about.st_size
             )));
         }
-        Expected::File(_) => {}
+        Some(Expected::File(_)) | None => {}
     }
-    Ok(Identity { device: about.st_dev, inode: about.st_ino })
+    let time = |seconds: i64, nanoseconds: u64| (seconds, i64::try_from(nanoseconds).unwrap_or_default());
+    let identity = Identity {
+        device: about.st_dev,
+        inode: about.st_ino,
+        size: u64::try_from(about.st_size).unwrap_or_default(),
+        modified: time(about.st_mtime, about.st_mtime_nsec),
+        changed: time(about.st_ctime, about.st_ctime_nsec),
+    };
+    Ok((identity, file))
 }
 
 /// A symbolic link somewhere below a directory.
@@ -112,10 +167,14 @@ fn open_beneath(directory: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(directory, path, flags, Mode::empty(), resolve) {
-        // An older kernel, or a sandbox that does not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => walk(directory, path, flags),
+        // An older kernel, or a sandbox that does not know the call. Step by step nothing goes up.
+        Err(Errno::NOSYS | Errno::PERM) if !goes_up(path) => walk(directory, path, flags),
         other => other,
     }
+}
+
+fn goes_up(path: &Path) -> bool {
+    path.components().any(|c| c == Component::ParentDir)
 }
 
 /// The same, element by element.

@@ -6,7 +6,7 @@ use crate::settings::{AgentMode, AgentSettings, ImporterCommand, Omero};
 use crate::worker::{self, LaunchError};
 use crate::{secret, tls};
 use irods_omero_model::form::Problem;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use std::fs;
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub fn problems(omero: Option<&Omero>, agents: Option<&AgentMode>) -> Vec<Proble
         }
         add("/importer/jars", directory_of_jars(jars));
         add("/importer/logback", file(logback));
-        add("/importer/work_directory", writable(work_directory));
+        add("/importer/work_directory", writable(work_directory).or_else(|| noexec(work_directory)));
     }
     for (i, agent) in agents.iter().flat_map(|agents| &agents.agents).enumerate() {
         for (key, message) in of_agent(agent) {
@@ -118,6 +118,20 @@ fn file(path: &Path) -> Option<String> {
         Ok(true) => return None,
     };
     Some(format!("{} cannot be read ({why}): install it, or name the one the package holds", path.display()))
+}
+
+/// Why libraries cannot be loaded from a directory that is there or is to be made: OMERO's Java unpacks its native ones
+/// into its work directory.
+pub fn noexec(path: &Path) -> Option<String> {
+    let here = path.ancestors().find(|p| fs::symlink_metadata(p).is_ok())?;
+    let flags = statvfs(here).ok()?.f_flag;
+    flags.contains(StatVfsMountFlags::NOEXEC).then(|| {
+        format!(
+            "{} is on a file system that is mounted noexec, from which Java loads no native library: mount it without \
+             noexec, or set importer/work_directory to another directory",
+            path.display()
+        )
+    })
 }
 
 /// A directory that is there, or can be made.

@@ -4,13 +4,17 @@
 
 pub mod agent_client;
 pub mod agents;
+pub mod causes;
 pub mod client_path;
 pub mod command;
 mod containers;
+mod fence;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod files;
+mod forecast;
 pub mod installation;
+mod inventory;
 pub mod outcome;
 pub mod process;
 pub mod secret;
@@ -18,6 +22,7 @@ mod session;
 pub mod settings;
 pub mod tls;
 pub mod wire;
+mod work;
 pub mod worker;
 mod workplace;
 
@@ -122,6 +127,22 @@ pub struct Batch {
     pub may_join: bool,
     /// What.
     pub files: Vec<BatchFile>,
+    /// What else a set may use: the other files that the catalog was asked for. All are data objects that the owner
+    /// may read, visible, good and complete. Files that are neither here nor in `files` never reach OMERO.
+    pub may_use: Vec<UsableFile>,
+}
+
+/// A file that a set may use although it is not asked to be imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsableFile {
+    /// The data object.
+    pub subject: Subject,
+    /// The path under which the importer sees the replica; absolute.
+    pub importer_path: String,
+    /// The replica's modify time and size.
+    pub version: Version,
+    /// Its checksum, if one is registered.
+    pub checksum: Option<String>,
 }
 
 /// What became of one file of a batch.
@@ -135,6 +156,21 @@ pub enum FileOutcome {
     Postponed(String),
     /// It belongs to a fileset that was imported without it.
     Joined(OmeroId),
+    /// Nobody can say why it was not imported. To be tried again some times, and then to be given up by itself.
+    Unknown {
+        /// What the importer said.
+        reason: String,
+        /// Whether nothing else was imported with it, so that it is this file that does it.
+        is_alone: bool,
+    },
+    /// Its set uses a file that is neither in the batch nor among those that may be used, so nothing of the set is in
+    /// OMERO.
+    UsesUnknown {
+        /// The path of that file on the importer's host, as Bio-Formats names it.
+        path: String,
+    },
+    /// Of a file that may be used: no set that was imported uses it.
+    NotUsed,
 }
 
 /// Why a whole batch did not run.
@@ -151,7 +187,8 @@ pub enum ImporterError {
 /// Performs batches.
 pub trait Importer {
     /// Imports a batch, or finds that OMERO has it already. Gives an outcome for every file of the batch, in
-    /// the order of the batch. `alive` is called every few seconds for as long as it takes.
+    /// the order of the batch, and then one for every file that may be used: as a member of a fileset, or
+    /// [`FileOutcome::NotUsed`]. `alive` is called every few seconds for as long as it takes.
     ///
     /// # Errors
     /// The batch as a whole did not run; nothing is known of its files.

@@ -16,7 +16,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How much of standard output is kept, in bytes. Results beyond it are found by asking OMERO.
-const MAX_STDOUT: usize = 16 << 20;
+const MAX_STDOUT: usize = 64 << 20;
 /// How much of standard error is kept, in bytes: its beginning and its end.
 const MAX_STDERR: usize = 1 << 20;
 /// How long a process group has to end after SIGTERM.
@@ -55,6 +55,8 @@ pub struct Finished {
     pub stderr: String,
     /// Whether it was ended because its time was over, or because it was to be.
     pub timed_out: bool,
+    /// Whether standard output was longer than is kept.
+    pub is_cut: bool,
 }
 
 impl Finished {
@@ -112,6 +114,24 @@ pub fn run(
     alive: &mut dyn FnMut(),
     observer: &dyn Observer,
 ) -> io::Result<Finished> {
+    run_heard(program, arguments, input, limit, prepare, alive, observer, &mut |_| {})
+}
+
+/// The same. `hear` takes all that is said on standard error, while it is said.
+///
+/// # Errors
+/// The command could not be started.
+#[allow(clippy::too_many_arguments)] // one process has that many sides
+pub fn run_heard(
+    program: &OsString,
+    arguments: &[OsString],
+    input: File,
+    limit: Duration,
+    prepare: impl FnOnce(&mut Command),
+    alive: &mut dyn FnMut(),
+    observer: &dyn Observer,
+    hear: &mut dyn FnMut(&[u8]),
+) -> io::Result<Finished> {
     let mut command = Command::new("timeout");
     // A little later than our own limit, for the case that we are not there to keep it.
     command.arg(format!("--kill-after={}", GRACE.as_secs())).arg((limit + GRACE).as_secs().to_string());
@@ -120,7 +140,7 @@ pub fn run(
     command.process_group(0).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     isolate(&mut command);
     let mut child = command.spawn()?;
-    let result = attend(&mut child, Instant::now() + limit, alive, observer);
+    let result = attend(&mut child, Instant::now() + limit, alive, observer, hear);
     end_group(&mut child);
     result
 }
@@ -130,6 +150,7 @@ fn attend(
     deadline: Instant,
     alive: &mut dyn FnMut(),
     observer: &dyn Observer,
+    hear: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Finished> {
     let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("the command's output is not connected"));
@@ -141,6 +162,7 @@ fn attend(
     let mut take_stderr = |bytes: &[u8]| {
         stderr.add(bytes);
         observer.stderr(bytes);
+        hear(bytes);
     };
     let (mut out_open, mut err_open) = (true, true);
     let mut deadline = deadline;
@@ -177,7 +199,8 @@ fn attend(
     drain(&mut err, &mut take_stderr)?;
     // `timeout` says 124 (or 137) when it was the one who ended the command.
     let timed_out = timed_out || status.and_then(|s| s.code()) == Some(124);
-    Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text(), timed_out })
+    let is_cut = stdout.dropped;
+    Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text(), timed_out, is_cut })
 }
 
 fn wait_readable(out: &impl AsFd, err: &impl AsFd, out_open: bool, err_open: bool) {

@@ -73,6 +73,8 @@ pub struct ImporterCommand {
     pub timeout: Duration,
     /// How long any other `omero` command may take.
     pub command_timeout: Duration,
+    /// For how long OMERO is waited for that may still be finishing an import whose importer is gone.
+    pub unfinished_wait: Duration,
     /// How the bytes get into OMERO's repository (`--transfer`).
     pub transfer: &'static str,
     /// Further words for the importer's command line, each from the allow-list.

@@ -4,7 +4,7 @@
 //! A [`Submit`] is checked completely while it is read: it holds the same types as a [`Batch`], into which the agent
 //! turns it. What comes back is a [`Job`], to whose fields a newer agent may add.
 
-use crate::{Batch, BatchFile, FileOutcome, Subject};
+use crate::{Batch, BatchFile, FileOutcome, Subject, UsableFile};
 use irods_omero_model::as_text;
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::form::{Problem, check_host_path};
@@ -20,6 +20,9 @@ use std::fmt;
 
 /// The most files one job may have.
 pub const MAX_FILES: usize = 100_000;
+
+/// The most files that the sets of one job may use besides: the directory of one image may have a chunk in each.
+pub const MAX_MAY_USE: usize = 400_000;
 
 /// The longest body, in bytes: room for [`MAX_FILES`] with paths of usual length.
 pub const MAX_BODY_BYTES: usize = 64 << 20;
@@ -133,6 +136,27 @@ pub struct Submit {
     pub collection: CollectionId,
     /// What is imported: 1 to [`MAX_FILES`], each subject once.
     pub files: Vec<File>,
+    /// What else a set may use: at most [`MAX_MAY_USE`], each subject once, none of `files`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_use: Vec<Usable>,
+}
+
+/// One file that a set of a [`Submit`] may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usable {
+    /// Its id in the catalog: `d10234`.
+    pub subject: Subject,
+    /// The path under which the importer sees it.
+    #[serde(deserialize_with = "importer_path")]
+    pub path: String,
+    /// Modify time of the replica, in seconds since 1970.
+    pub modified: UnixTime,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its checksum, if one is registered.
+    #[serde(default, deserialize_with = "maybe_word", skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
 }
 
 /// One file of a [`Submit`], or one directory that is an image.
@@ -175,6 +199,7 @@ impl Submit {
             priority: Priority::default(),
             collection,
             files: batch.files.iter().map(File::of).collect(),
+            may_use: batch.may_use.iter().map(Usable::of).collect(),
         };
         submit.key = Key::digest(&submit.to_json());
         submit
@@ -202,6 +227,15 @@ impl Submit {
                 return Err(problem(&pointer, format!("must be at most {MAX_PREVIOUS} filesets")));
             }
         }
+        if submit.may_use.len() > MAX_MAY_USE {
+            return Err(problem("/may_use", format!("must be at most {MAX_MAY_USE} files")));
+        }
+        for (i, file) in submit.may_use.iter().enumerate() {
+            if !seen.insert(file.subject) {
+                let pointer = format!("/may_use/{i}/subject");
+                return Err(problem(&pointer, format!("{} is named twice", file.subject)));
+            }
+        }
         Ok(submit)
     }
 
@@ -218,6 +252,7 @@ impl Submit {
             plate_target: self.plate_target,
             may_join: self.may_join,
             files: self.files.into_iter().map(File::into_batch_file).collect(),
+            may_use: self.may_use.into_iter().map(Usable::into_usable_file).collect(),
         }
     }
 }
@@ -245,6 +280,27 @@ impl File {
             checksum: self.checksum,
             owner: self.owner,
             previous: self.previous,
+        }
+    }
+}
+
+impl Usable {
+    fn of(file: &UsableFile) -> Self {
+        Self {
+            subject: file.subject,
+            path: file.importer_path.clone(),
+            modified: file.version.modify_time,
+            size: file.version.size,
+            checksum: file.checksum.clone(),
+        }
+    }
+
+    fn into_usable_file(self) -> UsableFile {
+        UsableFile {
+            subject: self.subject,
+            importer_path: self.path,
+            version: Version { modify_time: self.modified, size: self.size },
+            checksum: self.checksum,
         }
     }
 }
@@ -367,6 +423,17 @@ pub struct Outcome {
     /// Whether the fileset was there before the import.
     #[serde(default)]
     pub adopted: bool,
+    /// The file that its set uses and that is neither among the files nor among those that may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Whether one that is unknown was imported alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_alone: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The kinds of [`FileOutcome`].
@@ -381,6 +448,14 @@ pub enum Became {
     Postponed,
     /// [`FileOutcome::Joined`]
     Joined,
+    /// [`FileOutcome::Unknown`]
+    Unknown,
+    /// [`FileOutcome::UsesUnknown`]
+    #[serde(rename = "uses_unknown")]
+    UsesUnknown,
+    /// [`FileOutcome::NotUsed`]
+    #[serde(rename = "not_used")]
+    NotUsed,
 }
 
 impl Outcome {
@@ -395,6 +470,8 @@ impl Outcome {
             plates: Vec::new(),
             is_member: false,
             adopted: false,
+            path: None,
+            is_alone: false,
         };
         match outcome {
             // The images of a set of files are said once, for its key file.
@@ -414,6 +491,13 @@ impl Outcome {
             FileOutcome::Failed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Failed) },
             FileOutcome::Postponed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Postponed) },
             FileOutcome::Joined(fileset) => Self { fileset: Some(*fileset), ..nothing(Became::Joined) },
+            FileOutcome::Unknown { reason, is_alone } => {
+                Self { reason: Some(reason.clone()), is_alone: *is_alone, ..nothing(Became::Unknown) }
+            }
+            FileOutcome::UsesUnknown { path } => {
+                Self { path: Some(path.clone()), ..nothing(Became::UsesUnknown) }
+            }
+            FileOutcome::NotUsed => nothing(Became::NotUsed),
         }
     }
 
@@ -431,6 +515,9 @@ impl Outcome {
             Became::Failed => FileOutcome::Failed(reason),
             Became::Postponed => FileOutcome::Postponed(reason),
             Became::Joined => FileOutcome::Joined(self.fileset?),
+            Became::Unknown => FileOutcome::Unknown { reason, is_alone: self.is_alone },
+            Became::UsesUnknown => FileOutcome::UsesUnknown { path: self.path? },
+            Became::NotUsed => FileOutcome::NotUsed,
         })
     }
 }

@@ -138,7 +138,7 @@ impl Workplace {
     /// Has a command run here, with the environment of the configuration and nothing of ours but the path.
     pub fn prepare(&self, command: &mut Command, importer: &ImporterCommand) {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8");
+        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         command.current_dir(&self.directory).env("HOME", &self.directory);
         command.env("OMERO_USERDIR", self.directory.join("user"));
         command.env("OMERO_SESSIONDIR", self.directory.join(STORE));
@@ -151,6 +151,33 @@ impl Workplace {
         let path = self.directory.join(name);
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
         file.write_all(text)?;
+        Ok(path)
+    }
+
+    /// A small image that is in order: one grey pixel in a TIFF.
+    pub fn sample(&self) -> io::Result<PathBuf> {
+        // Tag, type (3: 16 bits, 4: 32 bits) and value, each once. The pixel comes after them.
+        const FIELDS: [(u16, u16, u32); 9] = [
+            (256, 3, 1),
+            (257, 3, 1),
+            (258, 3, 8),
+            (259, 3, 1),
+            (262, 3, 1),
+            (273, 4, 10 + 9 * 12 + 4),
+            (277, 3, 1),
+            (278, 3, 1),
+            (279, 4, 1),
+        ];
+        let mut bytes = b"II*\0\x08\0\0\0\x09\0".to_vec();
+        for (tag, kind, value) in FIELDS {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(1_u32.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend([0, 0, 0, 0, 128]);
+        let path = self.directory.join("test.tif");
+        fs::write(&path, bytes)?;
         Ok(path)
     }
 

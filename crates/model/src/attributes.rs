@@ -13,6 +13,8 @@ pub struct Attributes {
     pub sweeping: String,
     /// Until when changes of the catalog have been looked at, on the zone's collection.
     pub noticed: String,
+    /// How far the feeds of the agents are read, on the zone's collection.
+    pub collected: String,
     /// What became of a data object.
     pub state: String,
     /// Why, in a sentence.
@@ -58,6 +60,7 @@ impl Default for Attributes {
             due_tree: name("due_tree"),
             sweeping: name("sweeping"),
             noticed: name("noticed"),
+            collected: name("collected"),
             state: name("state"),
             reason: name("reason"),
             fileset: name("fileset"),
@@ -83,7 +86,8 @@ impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
         let marks =
-            [&self.due, &self.due_tree, &self.sweeping, &self.noticed, &self.recurring].map(String::as_str);
+            [&self.due, &self.due_tree, &self.sweeping, &self.noticed, &self.collected, &self.recurring]
+                .map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }

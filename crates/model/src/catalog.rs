@@ -72,8 +72,10 @@ pub struct Replica {
     pub status: ReplicaStatus,
     /// Size in bytes.
     pub size: u64,
-    /// Last modification.
+    /// Last modification; 0 where it cannot be read.
     pub modify_time: UnixTime,
+    /// What of it cannot be read, in words: a user may write some of it (the modify time may be any text).
+    pub fault: Option<String>,
     /// Physical path on the host of the resource.
     pub physical_path: Vec<u8>,
     /// Resource hierarchy, `root;child;leaf`.

@@ -613,6 +613,7 @@ mod tests {
             status,
             size,
             modify_time: 1,
+            fault: None,
             physical_path: b"/v/a.tif".to_vec(),
             hierarchy: "r".to_owned(),
             checksum: checksum.map(str::to_owned),

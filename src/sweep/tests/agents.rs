@@ -207,10 +207,9 @@ impl Outside {
     /// Runs the job that collects, as the queue has it.
     fn collect(&self) -> Result<Collected, CatalogError> {
         let is_collect = |j: &QueuedJob| j.text.starts_with(due::COLLECT);
-        let text = self.world.catalog.queued.borrow().iter().rfind(|j| is_collect(j)).map(|j| j.text.clone());
-        let text = text.expect("somebody is to collect");
+        assert!(self.is_to_collect(), "somebody is to collect");
         self.world.catalog.queued.borrow_mut().retain(|j| !is_collect(j));
-        self.with(|s| s.collect(&Bookmarks::read(&serde_json::from_str(&text).unwrap())))
+        self.with(|s| s.collect())
     }
 
     fn is_to_collect(&self) -> bool {
@@ -243,7 +242,7 @@ fn a_batch_is_given_away_and_its_outcome_is_collected() {
     assert_eq!(o.state("a.tif"), Some(State::Importing));
     let key = o.agents[0].jobs.borrow()[0].1.key.to_string();
     assert_eq!(o.job("a.tif"), Some(key));
-    assert!(!o.world.catalog.has_mark("::sweeping"), "the sweep has left");
+    assert!(o.world.catalog.locks.borrow().is_empty(), "the sweep has left");
     let early = o.collect().unwrap();
     assert_eq!((early.written, early.goes_on), (Report::default(), true));
     o.agents[0].work();
@@ -510,7 +509,7 @@ fn where_agents_are_given_up_the_command_imports_what_they_were_given() {
     assert_eq!(o.state("a.tif"), Some(State::Importing));
     o.world.config = world().config;
     let before = o.world.catalog.queued.borrow().len();
-    o.world.sweeper().collect(&Bookmarks::default()).unwrap();
+    o.world.sweeper().collect().unwrap();
     assert!(o.world.catalog.has_mark("::due") && o.world.catalog.queued.borrow().len() > before);
     o.world.wait(QUIET);
     assert_eq!(o.world.sweep().unwrap().imported, 1);

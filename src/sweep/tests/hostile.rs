@@ -14,9 +14,9 @@ fn record(w: &World, name: &str, attribute: &str, value: &str, units: &str) {
 #[test]
 fn marks_that_nobody_of_ours_has_set_hold_nothing_up_for_ever() {
     let long = "x".repeat(2_700);
-    let far = format!("{ALIVE}{}", u64::MAX);
-    let ahead = format!("{ALIVE}{}", NOW + 10_000_000);
-    let digits = format!("{ALIVE}99999999999999999999999");
+    let far = format!("alive {}", u64::MAX);
+    let ahead = format!("alive {}", NOW + 10_000_000);
+    let digits = "alive 99999999999999999999999".to_owned();
     for attribute in ["sweeping", "due", "due_tree"] {
         for value in [
             "x",
@@ -29,7 +29,8 @@ fn marks_that_nobody_of_ours_has_set_hold_nothing_up_for_ever() {
             "spreading ",
             "spreading after x for y",
             "spreading after 0 for ",
-            LAST_LOOK,
+            "last look",
+            "of a tree for alice#z",
             &far,
             &ahead,
             &digits,
@@ -39,6 +40,8 @@ fn marks_that_nobody_of_ours_has_set_hold_nothing_up_for_ever() {
             let mark = (collection(), format!("irods::omero::{attribute}"), value.to_owned());
             w.catalog.marks.borrow_mut().push(mark);
             w.put(1, "a.tif", "alice");
+            run_queue(&w);
+            w.sweeper().sweep_all().unwrap();
             run_queue(&w);
             assert_eq!(w.filesets(), 1, "{attribute} {value}");
             assert_eq!(*w.catalog.marks.borrow(), [], "{attribute} {value}");

@@ -464,11 +464,29 @@ impl Catalog for Process<'_> {
     fn replicate(&self, object: &LogicalPath, resource: &str) -> Result<(), CatalogError> {
         self.call()?.replicate(object, resource)
     }
-    fn queued(&self) -> Result<Vec<QueuedJob>, CatalogError> {
-        Catalog::queued(&*self.call()?)
+    fn jobs(&self) -> Result<Jobs, CatalogError> {
+        self.call()?.jobs()
     }
-    fn queued_for(&self, text: &str) -> Result<Vec<UnixTime>, CatalogError> {
-        self.call()?.queued_for(text)
+    fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
+        self.queue(text, delay)
+    }
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        self.call()?.locks()
+    }
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        self.call()?.make_lock(name)
+    }
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        self.call()?.remove_lock(name)
+    }
+    fn zone(&self) -> Result<LogicalPath, CatalogError> {
+        Ok(LogicalPath::parse(b"/z").unwrap())
+    }
+    fn client_is_service(&self) -> bool {
+        true
+    }
+    fn marks_at(&self, path: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError> {
+        self.call()?.marks_at(path, attribute)
     }
     fn queue(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         let due_at = Clock::now(self) + delay.as_secs().max(1);
@@ -516,7 +534,7 @@ fn of_two_sweeps_of_one_collection_at_a_time_one_imports() {
 /// A client that puts data, moves data in that is old, and removes some, at random times.
 fn client(zone: &Zone, me: usize, skew: i64, acts: &mut Dice) {
     let process = Process::of_client(zone, me, skew);
-    let (config, mut memory) = (world().config, Memory::default());
+    let config = world().config;
     let mut number = 100 * (me as u64 + 1);
     for _ in 0..acts.within(1..=4) {
         let wait = if acts.roll(3) == 0 { acts.within(10..=45) } else { acts.roll(4) };
@@ -533,7 +551,7 @@ fn client(zone: &Zone, me: usize, skew: i64, acts: &mut Dice) {
         if acts.roll(2) == 0 {
             zone.wait(me, Until::Turn);
         }
-        event(&process, &config, &mut memory, Clock::now(&process));
+        event(&process, &config, Clock::now(&process));
         if acts.roll(4) == 0 {
             zone.wait(me, Until::Time(zone.clock.now() + acts.roll(20)));
             let catalog = zone.catalog.lock().unwrap();

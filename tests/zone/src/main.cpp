@@ -139,6 +139,7 @@ Verbs:
         Json default_config(const std::string& zone_name, const char* role)
         {
             return Json::object({{"zone_name", zone_name},
+                                 {"zone_user", "rods"},
                                  {"catalog_service_role", role},
                                  {"default_resource_name", "demoResc"},
                                  {"plugin_configuration", Json::object({{"rule_engines", Json::array()}})}});

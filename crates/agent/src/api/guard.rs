@@ -136,6 +136,17 @@ impl FromRequestParts<Gate> for Anybody {
     }
 }
 
+/// A request whose route needs a caller only for some of what may be asked; nobody is turned away before it is.
+pub struct Perhaps<L>(pub Result<Known<L>, Problem>);
+
+impl<L: Level> FromRequestParts<Gate> for Perhaps<L> {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, gate: &Gate) -> Result<Self, Self::Rejection> {
+        Ok(Self(Known::from_request_parts(parts, gate).await))
+    }
+}
+
 /// What a route asks of its caller.
 pub trait Level: Send {
     /// At least this.

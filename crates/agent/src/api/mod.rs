@@ -9,6 +9,7 @@ pub use guard::Peer;
 pub use problem::Problem;
 pub use state::App;
 
+use crate::deep;
 use crate::metrics::Now;
 use crate::page;
 use crate::queue::Scope;
@@ -18,7 +19,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use guard::{Anybody, Gate, Known, Scraper};
+use guard::{Anybody, Gate, Known, Operator, Perhaps, Scraper};
+use irods_omero_model::names::OmeroName;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -99,12 +101,38 @@ async fn healthz(_: Anybody) -> Json<serde_json::Value> {
     Json(json!({"alive": true, "version": env!("CARGO_PKG_VERSION")}))
 }
 
-/// Whether what it needs is there.
-async fn readyz(Anybody(app): Anybody) -> Response {
-    let findings = app.findings().await;
+/// `GET /readyz`
+#[derive(Debug, serde::Deserialize)]
+struct Depth {
+    /// The OMERO user for whom a session is opened; empty for the account with `Sudo` itself.
+    deep: Option<String>,
+}
+
+/// Whether what it needs is there. A deep look does what an import does, short of importing: for whoever may operate.
+async fn readyz(
+    Anybody(app): Anybody,
+    Perhaps(caller): Perhaps<Operator>,
+    query: jobs::Asked<Depth>,
+) -> Result<Response, Problem> {
+    let mut findings = app.findings().await.to_vec();
+    if let Some(user) = jobs::asked(query)?.deep {
+        let caller = caller?;
+        let user = Some(user).filter(|user| !user.is_empty()).map(|user| OmeroName::parse(&user)).transpose();
+        let user = user.map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+        let busy =
+            |_| Problem::new(StatusCode::TOO_MANY_REQUESTS, "another deep look is going on: try again");
+        let _one = app.deep.try_acquire().map_err(busy)?;
+        let shown = user.as_ref().map(OmeroName::as_str).unwrap_or_default();
+        tracing::info!(act = "look", caller = caller.client.name, user = shown);
+        let loaded = app.live.get();
+        let look = move || deep::look(&loaded.config, user.as_ref().map(OmeroName::as_str));
+        let inside =
+            |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed inside while it looked");
+        findings.extend(tokio::task::spawn_blocking(look).await.map_err(inside)?);
+    }
     let ready = findings.iter().all(|f| f.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready, "checks": &*findings}))).into_response()
+    Ok((status, Json(json!({"ready": ready, "checks": findings}))).into_response())
 }
 
 async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem> {

@@ -36,6 +36,8 @@ pub struct App {
     pub ending: watch::Receiver<bool>,
     /// What is wrong with the file of the queue.
     pub damage: watch::Receiver<Option<String>>,
+    /// Room for one deep look at a time: each starts programs.
+    pub deep: Arc<Semaphore>,
     findings: Arc<Mutex<Findings>>,
 }
 
@@ -56,7 +58,19 @@ impl App {
         damage: watch::Receiver<Option<String>>,
     ) -> Self {
         let (rates, room, findings) = (Arc::default(), Arc::new(Semaphore::new(ROOM)), Arc::default());
-        Self { live, queue, runner, metrics, rates, room, sessions: Arc::default(), ending, damage, findings }
+        Self {
+            live,
+            queue,
+            runner,
+            metrics,
+            rates,
+            room,
+            sessions: Arc::default(),
+            ending,
+            damage,
+            deep: Arc::new(Semaphore::new(1)),
+            findings,
+        }
     }
 
     /// What is found by looking at everything the agent needs, a few seconds old at most: whoever asks often makes

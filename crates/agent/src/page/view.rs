@@ -301,6 +301,9 @@ fn became(out: &mut Html, outcome: &Outcome) {
         Became::Joined => ("done", "belongs to a fileset that is in OMERO"),
         Became::Failed => ("failed", "failed"),
         Became::Postponed => ("waiting", "comes later"),
+        Became::Unknown => ("waiting", "is tried again"),
+        Became::UsesUnknown => ("waiting", "uses a file that iRODS has to be asked for"),
+        Became::NotUsed => ("done", "not used"),
     };
     html!(out; "<span class=\"state " (class) "\">" (words) "</span>");
     let mut separator = " ";

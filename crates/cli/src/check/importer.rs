@@ -3,6 +3,7 @@
 use super::places;
 use crate::account::{Account, Wish};
 use crate::finding::{Code, Report};
+use irods_omero_importer::ffi::is_landlock_offered;
 use irods_omero_importer::process::{self, Finished, Nobody};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -79,8 +80,19 @@ fn run(program: &Path, words: &[&str], environment: &[(&str, &str)]) -> io::Resu
     process::run(&program.into(), &words, input, VERSION_LIMIT, prepare, &mut || {}, &Nobody)
 }
 
+/// Whether the kernel keeps the importer from other files.
+fn look_at_fence(report: &mut Report) {
+    if !is_landlock_offered() {
+        report.skip(format_args!(
+            "the fence around the importer: this kernel offers no Landlock, so the importer's Java can read all files \
+             below the opened directories"
+        ));
+    }
+}
+
 /// Whether the importer can make its files there.
 pub fn look_at_work_directory(place: &str, path: &Path, account: &Account, report: &mut Report) {
+    look_at_fence(report);
     let who = &account.name;
     if places::is_noexec(path) {
         report.add(

@@ -2,7 +2,9 @@
 //! plugin's boundary the only `unsafe` code.
 
 mod child;
+mod landlock;
 mod pipe;
 
 pub use child::{isolate, isolate_resident};
+pub use landlock::{Ruleset, is_landlock_offered};
 pub use pipe::ignoring_broken_pipes;

@@ -52,15 +52,26 @@ fn file() -> impl Strategy<Value = BatchFile> {
     )
 }
 
+fn usable() -> impl Strategy<Value = UsableFile> {
+    file().prop_map(|BatchFile { subject, importer_path, version, checksum, .. }| UsableFile {
+        subject,
+        importer_path,
+        version,
+        checksum,
+    })
+}
+
 fn batch() -> impl Strategy<Value = Batch> {
     let identity = (omero_name(), option::of(omero_name()));
-    (identity, target(), option::of(target()), any::<bool>(), vec(file(), 1..5)).prop_filter_map(
+    let files = (vec(file(), 1..5), vec(usable(), 0..5));
+    (identity, target(), option::of(target()), any::<bool>(), files).prop_filter_map(
         "names a file twice",
-        |((user, group), target, plate_target, may_join, files)| {
+        |((user, group), target, plate_target, may_join, (files, may_use))| {
             let mut seen = HashSet::new();
-            let each_once = files.iter().all(|f| seen.insert(f.subject));
+            let subjects = files.iter().map(|f| f.subject).chain(may_use.iter().map(|f| f.subject));
+            let each_once = subjects.into_iter().all(|subject| seen.insert(subject));
             let identity = OmeroIdentity { user, group };
-            each_once.then_some(Batch { identity, target, plate_target, may_join, files })
+            each_once.then_some(Batch { identity, target, plate_target, may_join, files, may_use })
         },
     )
 }
@@ -79,6 +90,10 @@ fn outcome() -> impl Strategy<Value = FileOutcome> {
         any::<String>().prop_map(FileOutcome::Failed),
         any::<String>().prop_map(FileOutcome::Postponed),
         id().prop_map(FileOutcome::Joined),
+        (any::<String>(), any::<bool>())
+            .prop_map(|(reason, is_alone)| FileOutcome::Unknown { reason, is_alone }),
+        any::<String>().prop_map(|path| FileOutcome::UsesUnknown { path }),
+        Just(FileOutcome::NotUsed),
     ]
 }
 

@@ -281,6 +281,7 @@ pub fn server_config(role: &str, instances: &[&str]) -> Value {
         .collect();
     json!({
         "zone_name": "tempZone",
+        "zone_user": "rods",
         "catalog_service_role": role,
         "default_resource_name": "demoResc",
         "plugin_configuration": {"rule_engines": engines},

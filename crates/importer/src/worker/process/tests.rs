@@ -37,6 +37,7 @@ fn world(script: &str) -> World {
         logback: dir.path().join("logback.xml"),
         timeout: Duration::from_secs(60),
         command_timeout: Duration::from_secs(60),
+        unfinished_wait: Duration::from_secs(60),
         transfer: "ln_s",
         options: vec![],
         java_options: String::new(),
