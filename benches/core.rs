@@ -30,7 +30,7 @@ fn stanza() -> Value {
         (0..100).map(|i| (format!("user{i:03}#tempZone"), json!(format!("user{i:03}")))).collect();
     json!({
         "watch": watches, "users": {"table": table}, "visibility": {"vaults": [{"prefix": "/vault"}]},
-        "omero": {"server": "o", "sudo_user": "i", "password_file": "/p"}, "importer": {"command": "/c"},
+        "omero": {"server": "o", "sudo_user": "i", "password_file": "/p"}, "importer": {"command": "/c", "jars": "/opt/omero/jars", "logback": "/opt/omero/logback.xml"},
     })
 }
 

@@ -23,7 +23,7 @@ PROTOCOL = 1
 VERSION = "1"
 
 # The longest line in and out, with its line break, in bytes.
-MAX_LINE = 16 * 1024 * 1024
+MAX_LINE = 64 * 1024 * 1024
 # How many requests are worked on at a time.
 AT_A_TIME = 8
 # How many wait for that, before further ones are refused.
@@ -624,6 +624,10 @@ class Worker:
             close(client)
             raise Failed("password", "OMERO refused the password of '%s': check omero/password_file (%s)"
                          % (sudo_user, said(e)))
+        except omero.SecurityViolation as e:
+            close(client)
+            raise Failed("no_privilege", "OMERO does not let '%s' log in, which opens the sessions of others by its "
+                         "privilege Sudo (%s)" % (sudo_user, said(e)))
         except omero.WrappedCreateSessionException as e:
             close(client)
             kind = "busy" if e.concurrency else "internal"
@@ -655,24 +659,27 @@ class Worker:
             except Exception as e:
                 raise self.no_session(admin, e, sudo_user, user, group, deadline)
             session = Session(server, made.getUuid().getValue(), float(idle))
+            try:
+                # OMERO opens a session for a group that the user is not in, and refuses to work in it.
+                session.connected(deadline)
+            except Exception as e:
+                try:
+                    service.closeSession(made)
+                except Exception:
+                    pass  # OMERO ends it when it is idle
+                raise self.no_session(admin, e, sudo_user, user, group, deadline)
         finally:
             close(admin)
-        try:
-            session.connected(deadline)
-        except BaseException:
-            # Nobody has its key: OMERO ends it when it is idle.
-            raise
         with self.lock:
             self.sessions[session.key] = session
         return session.as_json()
 
     def no_session(self, admin, error, sudo_user, user, group, deadline):
         """Why a session was refused: OMERO's own answers do not tell a missing user from a missing right."""
+        import Glacier2
         import omero
         failed = translated(error)
-        if not isinstance(error, (omero.SecurityViolation, omero.ApiUsageException, omero.InternalException)):
-            return failed
-        if failed.kind == "busy":
+        if failed.kind not in ("internal", "refused"):
             return failed
         try:
             service = limited(admin.getSession().getAdminService(), deadline)
@@ -697,7 +704,7 @@ class Worker:
         if isinstance(error, omero.SecurityViolation):
             return Failed("no_privilege", "OMERO does not let '%s' open a session for '%s' (%s)"
                           % (sudo_user, user, said(error)))
-        if isinstance(error, omero.ApiUsageException):
+        if isinstance(error, (omero.ApiUsageException, Glacier2.CannotCreateSessionException)):
             return Failed("no_user", "OMERO has no usable account '%s' (%s)" % (user, said(error)))
         return failed
 
@@ -760,7 +767,10 @@ class Worker:
         below = params.list("below", check_text, MAX_PATHS, optional=True)
         ids = params.list("ids", check_id, MAX_PATHS, optional=True)
         namespace = params.text("namespace")
+        entries = params.text("entries", "matching", optional=True)
         params.end()
+        if entries not in ("matching", "all"):
+            raise Failed("bad_params", "entries is neither matching nor all")
 
         def work(_client, query):
             me = session.user_id()
@@ -770,14 +780,16 @@ class Worker:
                 return found.setdefault(fileset, {"id": fileset, "entries": [], "directories": [], "images": [],
                                                   "plates": [], "annotation": None})
 
-            for some in chunks(sorted(set(paths))):
-                rows = query.rows(
-                    "select fe.fileset.id, fe.id, fe.clientPath, f.size, f.hash, h.value from FilesetEntry fe "
-                    "join fe.originalFile f left outer join f.hasher h "
-                    "where fe.clientPath in (:paths) and fe.fileset.details.owner.id = :me", paths=some, me=me)
+            def add(rows):
                 for fileset, entry, path, size, digest, hasher in rows:
                     of(fileset)["entries"].append({"id": entry, "path": path, "size": number(size), "hash": digest,
                                                    "hasher": hasher})
+
+            columns = "select fe.fileset.id, fe.id, fe.clientPath, f.size, f.hash, h.value from FilesetEntry fe " \
+                      "join fe.originalFile f left outer join f.hasher h where "
+            for some in chunks(sorted(set(paths))):
+                add(query.rows(columns + "fe.clientPath in (:paths) and fe.fileset.details.owner.id = :me", paths=some,
+                               me=me))
             for directory in sorted(set(below)):
                 # `like` would take % and _ in a name for something else.
                 start = directory.rstrip("/") + "/"
@@ -790,6 +802,13 @@ class Worker:
                     "select f.id from Fileset f where f.id in (:ids) and f.details.owner.id = :me", set(ids), me=me):
                 of(fileset)
             self.describe(query, found, namespace, me)
+            if entries == "all":
+                for fileset in found.values():
+                    fileset["entries"] = []
+                small = [key for key, fileset in found.items() if fileset.get("entry_count", 0) <= MAX_ENTRIES]
+                add(query.rows_in(columns + "fe.fileset.id in (:ids)", small))
+                for key in set(found) - set(small):
+                    add(query.rows(columns + "fe.fileset.id = :id order by fe.id", id=key, most=MAX_ENTRIES))
             for fileset in found.values():
                 fileset["entries"].sort(key=lambda entry: entry["id"])
             # One that was deleted in between is not there.
@@ -902,9 +921,9 @@ class Worker:
         make = params.flag("make", True)
         params.end()
         kind = target.text("kind")
-        if kind not in ("Dataset", "Screen"):
-            raise Failed("bad_params", "kind is neither Dataset nor Screen")
         by = choice(target)
+        if kind not in ("Dataset", "Screen") and not (kind == "Project" and by[0] == "id"):
+            raise Failed("bad_params", "kind is neither Dataset nor Screen, nor a Project by its id")
         project = target.object("project", optional=True)
         if project is not None:
             if kind != "Dataset" or by[0] != "name":

@@ -91,7 +91,7 @@ fn the_boundary_holds_for_every_pointer_and_answer() {
     let good = r#"{"watch": ["/tempZone/home"], "users": {"same_name": ["tempZone"]},
         "visibility": {"vaults": [{"prefix": "/vault"}]},
         "omero": {"server": "localhost", "sudo_user": "importer", "password_file": "/nonexistent"},
-        "importer": {"mode": "command", "command": "/nonexistent"}}"#;
+        "importer": {"mode": "command", "command": "/nonexistent", "jars": "/opt/omero/jars", "logback": "/opt/omero/logback.xml"}}"#;
     let run = Command::new(&program)
         .arg(&library)
         .arg(config("missing", None))

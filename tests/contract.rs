@@ -50,6 +50,7 @@ impl World {
         };
         copy("omero/contract/run-real-omero", "bin/run-real-omero");
         copy("omero/contract/java-standin/java", "bin/java");
+        copy("contract/worker", "bin/worker");
         let command = fs::read_to_string(sources.join("contract/omero")).unwrap();
         world.write("bin/omero", &format!("#!{}/bin/python\n{command}", environment().display()), 0o755);
         world.write("bin/answers.json", "[]", 0o644);
@@ -57,7 +58,8 @@ impl World {
         world.write("logback.xml", "<configuration/>", 0o644);
         world.write("password", &format!("{PASSWORD}\n"), 0o600);
         let importer = json!({
-            "mode": "command", "command": world.path("bin/omero"), "jars": world.path("jars"),
+            "mode": "command", "command": world.path("bin/omero"),
+            "worker": [environment().join("bin/python"), world.path("bin/worker")], "jars": world.path("jars"),
             "logback": world.path("logback.xml"), "java_options": "-Xmx2g '-Dx=a b'",
             "options": ["--skip=upgrade", "--parallel-upload=4"], "work_directory": world.path("work"),
             "environment": {
@@ -86,8 +88,8 @@ impl World {
         self.mode(below, mode);
     }
 
-    /// What the simulated server answers to queries that hold a text, before and after an import.
-    fn answers(&self, rows: &[(&str, bool, Value)]) {
+    /// What the simulated server answers to queries that hold a text, before or after an import, or both.
+    fn answers(&self, rows: &[(&str, Option<bool>, Value)]) {
         let answers: Vec<Value> = rows
             .iter()
             .map(|(part, after, rows)| json!({"in": part, "after_import": after, "rows": rows}))
@@ -206,24 +208,31 @@ const PATHS: [&str; 3] =
 /// A dataset that is there.
 const DATASET: &str = "Dataset:name:run1; 'a' & -b";
 
+/// A time, in milliseconds since 1970.
+const TIME: u64 = 1_764_337_000_000;
+
 /// A world in which the importer finds a fileset with one image for each of `PATHS` after it has imported.
 fn world_that_imports() -> World {
     let world = World::new();
     let entries = json!([
-        [55, 1, "vault/a.tif", "alice"],
-        [56, 2, "vault/it's 'b' é #1 $objPath %s.tif", "alice"],
-        [57, 3, "vault/-dash/--help.tif", "alice"],
+        [55, 1, "vault/a.tif", 204, "ab12", "SHA1-160"],
+        [56, 2, "vault/it's 'b' é #1 $objPath %s.tif", 204, null, null],
+        [57, 3, "vault/-dash/--help.tif", 204, "ab12", "SHA1-160"],
     ]);
+    let about = json!([[55, "alice", 3, TIME], [56, "alice", 3, TIME], [57, "alice", 3, TIME]]);
     world.answers(&[
-        ("from Dataset c where c.name = 'run1; ''a'' & -b'", false, json!([[7, "alice", -120]])),
-        ("from FilesetEntry", true, entries),
-        ("from Image", true, json!([[55, 101], [56, 102], [57, 103]])),
+        ("from Dataset c where c.name = :name", Some(false), json!([[7, 2, -120, "alice"]])),
+        ("fe.clientPath in (:paths)", Some(true), entries),
+        ("from Fileset f join f.details.owner o", Some(true), about),
+        ("select fe.fileset.id, count(fe.id)", Some(true), json!([[55, 1], [56, 1], [57, 1]])),
+        ("from Image i", Some(true), json!([[55, 101], [56, 102], [57, 103]])),
+        ("select f.id, f.details.group.id from Fileset f", Some(true), json!([[55, 3], [56, 3], [57, 3]])),
     ]);
     world
 }
 
 #[test]
-fn an_import_is_these_commands_and_the_real_one_accepts_each() {
+fn an_import_is_one_command_and_one_worker_and_the_real_ones_accept_all() {
     let world = world_that_imports();
     let batch = batch("alice", Some("lab1"), DATASET, &PATHS);
     let outcomes = world.import(&batch).unwrap();
@@ -233,29 +242,18 @@ fn an_import_is_these_commands_and_the_real_one_accepts_each() {
     assert_eq!(found, [of("55", "101"), of("56", "102"), of("57", "103")]);
 
     let omero = world.omero();
-    let importer = CommandImporter::new(&omero);
-    let text = |words: &[OsString]| words.last().unwrap().to_str().unwrap().to_owned();
-    let query = |words: &[OsString]| CommandImporter::query_words(&text(words));
-    let words = world.words();
-    let queries: Vec<_> = words.iter().filter(|w| w[0] == "hql").collect();
-    let expected = [
-        importer.login_words(&batch.identity),
-        query(queries[0]),
-        CommandImporter::query_words_in_group(&text(queries[1])),
-        importer.import_words(Some("Dataset:id:7")),
-        query(queries[2]),
-        query(queries[3]),
-        query(queries[4]),
-        query(queries[5]),
-        CommandImporter::object_words(),
-        CommandImporter::object_words(),
-        CommandImporter::logout_words(),
-    ];
-    assert_eq!(words, expected);
+    let mut words = CommandImporter::new(&omero).import_words(Some("Dataset:id:7"));
+    let key = world.session();
+    words.splice(1..1, ["-k", &key, "-s", "omero.example.org", "-p", "4064"].map(OsString::from));
+    assert_eq!(world.words(), [words]);
     for call in world.calls() {
         assert_eq!(call["exit"], 0, "{call}");
         assert_eq!(call["fds"], json!([0, 1, 2]), "{call}");
     }
+    let workers = lines(&world.path("bin/workers.jsonl"));
+    assert_eq!(workers.len(), 1, "{workers:?}");
+    assert_eq!(workers[0]["fds"], json!([0, 1, 2]));
+    assert!(strings(&workers[0]["argv"])[0].starts_with(&world.text("work/worker-")), "{workers:?}");
     assert_eq!(fs::read_dir(world.path("work")).unwrap().count(), 0, "nothing is left of the run");
 }
 
@@ -337,28 +335,23 @@ fn the_password_opens_the_session_and_goes_nowhere_else() {
     assert_eq!(given.len(), 1, "{given:?}");
     assert_eq!((&given[0]["name"], &given[0]["group"]), (&json!("alice"), &json!("lab1")));
     // A session whose owner died ends after 15 minutes.
-    assert_eq!(world.events("submit").iter().map(|e| &e["tti"]).collect::<Vec<_>>(), [900_000]);
+    assert_eq!((&given[0]["live"], &given[0]["idle"]), (&json!(0), &json!(900_000)));
 
-    for call in world.calls() {
-        let has_password = strings(&call["env"]).contains(&"OMERO_PASSWORD".to_owned());
-        assert_eq!(has_password, call["argv"][0] == "login", "{call}");
-        assert!(
-            !call["argv"].to_string().contains(PASSWORD) && !call["stdin"].to_string().contains(PASSWORD)
-        );
+    for file in ["bin/calls.jsonl", "bin/workers.jsonl", "sim/java.jsonl"] {
+        let text = fs::read_to_string(world.path(file)).unwrap();
+        assert!(!text.contains(PASSWORD) && !text.contains("OMERO_PASSWORD"), "{file}: {text}");
     }
-    assert!(!fs::read_to_string(world.path("sim/java.jsonl")).unwrap().contains(PASSWORD));
 }
 
 #[test]
-fn every_command_uses_the_stored_session_and_the_last_ends_it() {
+fn the_worker_and_the_command_use_one_session_and_it_is_ended() {
     let world = world_that_imports();
     world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
 
     let key = world.session();
     let joined = world.events("joinSession");
+    assert!(joined.len() >= 2, "{joined:?}");
     assert!(joined.iter().all(|event| event["key"] == key.as_str()), "{joined:?}");
-    // Every command after the login joins, and some look twice.
-    assert!(joined.len() >= world.calls().len() - 1, "{joined:?}");
     let killed = world.events("killSession");
     assert!(killed.iter().any(|event| event["session"] == key.as_str()), "{killed:?}");
     let server: Value =
@@ -374,37 +367,30 @@ fn imports_that_share_a_session_open_it_once_and_an_expired_one_is_opened_anew()
     let batch = batch("alice", Some("lab1"), DATASET, &PATHS);
     importer.import(&batch, 1, &mut || {}).unwrap();
     importer.import(&batch, 1, &mut || {}).unwrap();
-    let commands = |word: &str| world.words().iter().filter(|w| w[0] == word).count();
-    assert_eq!((commands("login"), commands("logout"), sessions.count()), (1, 0, 1));
+    let count = |event: &str| world.events(event).len();
+    assert_eq!((count("createSessionWithTimeouts"), count("killSession"), sessions.count()), (1, 0, 1));
     for call in world.calls() {
         assert_eq!(call["exit"], 0, "{call}");
     }
     let key = world.session();
     assert!(world.events("joinSession").iter().all(|event| event["key"] == key.as_str()));
 
-    // The server forgets it: the next import's first command says so, and the import begins anew.
+    // The server forgets it: the next import's first question says so, and the import begins anew.
     world.forget_sessions();
-    let before = world.calls().len();
     importer.import(&batch, 1, &mut || {}).unwrap();
-    let words: Vec<_> = world.words().split_off(before).into_iter().map(|mut w| w.swap_remove(0)).collect();
-    // The session that is lost is ended too: the server may only have been away for a moment.
-    assert_eq!(&words[..4], ["hql", "login", "logout", "hql"], "{words:?}");
-    let lost = &world.calls()[before];
-    assert_eq!(lost["exit"], 52, "{lost}");
-    assert_eq!((commands("login"), sessions.count()), (2, 1));
+    assert_eq!((count("createSessionWithTimeouts"), sessions.count()), (2, 1));
+    assert_eq!(lines(&world.path("bin/workers.jsonl")).len(), 1, "it is the same worker");
 
     sessions.end_all();
-    assert_eq!((commands("logout"), sessions.count()), (2, 0));
+    assert_eq!((count("killSession"), sessions.count()), (1, 0), "one was gone already");
     assert_eq!(fs::read_dir(world.path("work")).unwrap().count(), 0);
 }
 
 #[test]
-fn imports_at_one_time_share_a_session_and_spoil_no_store() {
+fn imports_at_one_time_share_a_session_and_a_worker() {
     let world = World::new();
-    let dataset = json!([[7, "alice", -120]]);
-    let query = "from Dataset c where c.id = 7";
     // Whether another has imported already makes no difference.
-    world.answers(&[(query, false, dataset.clone()), (query, true, dataset)]);
+    world.answers(&[("from Dataset c where c.id = :id", None, json!([[7, 2, -120, "alice"]]))]);
     let (omero, sessions) = (world.omero(), Sessions::default());
     let importer = CommandImporter::new(&omero).sharing(&sessions);
     std::thread::scope(|scope| {
@@ -417,7 +403,9 @@ fn imports_at_one_time_share_a_session_and_spoil_no_store() {
     });
     let words = world.words();
     let commands = |word: &str| words.iter().filter(|w| w[0] == word).count();
-    assert_eq!((commands("login"), commands("import"), commands("logout")), (1, PATHS.len(), 0));
+    assert_eq!((words.len(), commands("import")), (PATHS.len(), PATHS.len()));
+    assert_eq!(world.events("createSessionWithTimeouts").len(), 1);
+    assert_eq!(lines(&world.path("bin/workers.jsonl")).len(), 1);
     for call in world.calls() {
         assert_eq!(call["exit"], 0, "{call}");
     }
@@ -432,9 +420,12 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let world = World::new();
     // A forecast is an import too, as far as the answers are concerned.
     world.answers(&[
-        ("from FilesetEntry", true, json!([[55, "alice"]])),
-        ("from Image", true, json!([[55, 101]])),
-        ("from Dataset c where c.name = 'run1'", true, json!([[7, "alice", -120]])),
+        ("substring(fe.clientPath, 1, 13) = :start", Some(true), json!([[55]])),
+        ("from Fileset f join f.details.owner o", Some(true), json!([[55, "alice", 3, TIME]])),
+        ("from Image i", Some(true), json!([[55, 101]])),
+        ("from Dataset c where c.name = :name", Some(true), json!([[7, 2, -120, "alice"]])),
+        ("select c.details.group.id from Dataset c", Some(true), json!([[3]])),
+        ("select f.id, f.details.group.id from Fileset f", Some(true), json!([[55, 3]])),
     ]);
     let mut batch = batch("alice", Some("lab1"), "Dataset:name:run1", &["/vault/a.zarr"]);
     batch.files[0].subject = Subject::Collection(CollectionId::parse("77").unwrap());
@@ -444,11 +435,13 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let (omero, words) = (world.omero(), world.words());
     let importer = CommandImporter::new(&omero);
     let imports: Vec<_> = words.iter().filter(|w| w[0] == "import").collect();
-    assert_eq!(imports, [&importer.forecast_words(true), &importer.import_words(None)]);
+    let key = world.session();
+    let mut import = importer.import_words(None);
+    import.splice(1..1, ["-k", &key, "-s", "omero.example.org", "-p", "4064"].map(OsString::from));
+    assert_eq!(imports, [&importer.forecast_words(true), &import]);
     for call in world.calls() {
         assert_eq!(call["exit"], 0, "{call}");
     }
-    let key = world.session();
     let java: Vec<Vec<String>> = world.java().iter().map(|run| strings(&run["argv"])).collect();
     let own = |argv: &[String]| argv.split(|word| word == JAVA_MAIN).nth(1).unwrap().to_vec();
     assert_eq!(own(&java[0]), ["-f", "--output=yaml", "-"], "no server is asked");
@@ -485,16 +478,11 @@ fn queries_and_annotations_arrive_letter_by_letter() {
     let world = world_that_imports();
     world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
 
-    let asked: Vec<Value> =
-        world.events("projection").into_iter().map(|event| event["query"].clone()).collect();
-    let sent: Vec<Value> = world
-        .calls()
-        .iter()
-        .filter(|c| c["argv"][0] == "hql")
-        .map(|c| c["argv"].as_array().unwrap().last().unwrap().clone())
-        .collect();
-    assert_eq!(asked, sent);
-    assert!(asked[0].as_str().unwrap().contains("'vault/it''s ''b'' é #1 $objPath %s.tif'"), "{}", asked[0]);
+    let asked = world.events("projection");
+    let paths = json!(["vault/-dash/--help.tif", "vault/a.tif", "vault/it's 'b' é #1 $objPath %s.tif"]);
+    let by_path = asked.iter().filter(|event| event["params"]["paths"] == paths);
+    assert_eq!(by_path.count(), 2, "asked before and after: {asked:?}");
+    assert!(asked.iter().any(|event| event["params"]["name"] == "run1; 'a' & -b"), "{asked:?}");
 
     // The last state of each annotation, as it was saved.
     let saved = world.events("save");
@@ -545,7 +533,7 @@ fn what_the_configuration_may_change_reaches_java_too() {
         "--encrypted=true",
         format!("--readers={}", world.text("logback.xml")),
     ]);
-    world.answers(&[("from Screen c where c.id = 12 ", false, json!([[12, "alice", -120]]))]);
+    world.answers(&[("from Screen c where c.id = :id", Some(false), json!([[12, 2, -120, "alice"]]))]);
     // No group: the user's own default.
     world.import(&batch("alice", None, "Screen:id:12", &["/vault/plate.xdce"])).unwrap();
     let key = world.session();
@@ -559,6 +547,7 @@ fn what_the_configuration_may_change_reaches_java_too() {
             "-k",
             "KEY",
             "--no-stats-info",
+            "--no-upgrade-check",
             "-c",
             &format!("--readers={}", world.text("logback.xml")),
             "--target=Screen:id:12",
@@ -584,9 +573,9 @@ fn a_batch_of_thousands_fits_the_command_lines() {
         outcomes.iter().all(|outcome| matches!(outcome, FileOutcome::Failed(_) | FileOutcome::Postponed(_)))
     );
     assert!(world.calls().iter().all(|call| call["exit"] == 0));
-    let asked: String = world.events("projection").iter().map(|event| event["query"].to_string()).collect();
+    let asked: String = world.events("projection").iter().map(|event| event["params"].to_string()).collect();
     for i in [0, 1, 999, 1_999] {
-        assert_eq!(asked.matches(&format!("/it''s {i}.tif'")).count(), 2, "asked before and after: {i}");
+        assert_eq!(asked.matches(&format!("/it's {i}.tif\"")).count(), 2, "asked before and after: {i}");
     }
     assert_eq!(world.java()[0]["stdin"].as_str().unwrap().lines().count(), paths.len());
 }
@@ -617,11 +606,7 @@ fn what_a_server_says_to_a_login_is_told_apart() {
             world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/vault/a.tif"])).unwrap_err();
         assert_eq!(matches!(error, ImporterError::WillPass(_)), will_pass, "{answer}: {error:?}");
         assert!(error.to_string().contains(word), "{answer}: {error}");
-        assert_eq!(
-            world.calls().iter().map(|call| &call["argv"][0]).collect::<Vec<_>>(),
-            ["login"],
-            "{answer}"
-        );
+        assert!(world.calls().is_empty(), "{answer}");
         assert!(world.java().is_empty());
     }
 }

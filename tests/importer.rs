@@ -42,6 +42,12 @@ impl World {
         path
     }
 
+    /// How many annotations hang on nothing: of all but ours, the importer makes one for each fileset (how it was
+    /// transferred).
+    fn orphans(&self) -> usize {
+        self.omero.count("annotations") - self.omero.count("filesets") - self.map_annotations()
+    }
+
     /// How many different map annotations of ours are linked to filesets.
     fn map_annotations(&self) -> usize {
         let shown = self.omero.show();
@@ -276,11 +282,93 @@ fn a_command_that_is_missing_or_prints_garbage_loses_nothing() {
         fs::write(&script, text).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         w.importer["command"] = json!(script);
-        assert!(matches!(w.run(&batch), Err(ImporterError::WillPass(_))), "{text}");
+        let error = w.run(&batch).unwrap_err();
+        assert!(matches!(error, ImporterError::WillPass(_)), "{text}: {error}");
     }
     w.importer["command"] = json!("/nonexistent/omero");
+    let outcomes = w.run(&batch).unwrap();
+    assert!(
+        matches!(&outcomes[..], [FileOutcome::Postponed(why)] if why.contains("cannot be run")),
+        "{outcomes:?}"
+    );
+    assert_eq!(w.omero.count("filesets"), 0);
+}
+
+#[test]
+fn a_worker_that_is_missing_or_prints_garbage_loses_nothing() {
+    let mut w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let script = w.vault.parent().unwrap().join("odd-python");
+    for text in ["#!/bin/sh\nexit 0\n", "#!/bin/sh\nhead -c 100000 /dev/urandom\n", "#!/bin/sh\nkill -9 $$\n"]
+    {
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        w.importer["worker"] = json!([script]);
+        assert!(matches!(w.run(&batch), Err(ImporterError::WillPass(_))), "{text}");
+    }
+    w.importer["worker"] = json!(["/nonexistent/python"]);
     let error = w.run(&batch).unwrap_err();
-    assert!(matches!(&error, ImporterError::WillPass(r) if r.contains("cannot be run")), "{error}");
+    assert!(matches!(&error, ImporterError::WillPass(r) if r.contains("importer/worker")), "{error}");
+    assert_eq!(w.omero.count("filesets"), 0);
+}
+
+#[test]
+fn a_worker_that_dies_at_any_question_costs_nothing() {
+    for (method, place) in [
+        ("filesets", "start"),
+        ("container", "end"),
+        ("annotate", "start"),
+        ("annotate", "end"),
+        ("logout", "start"),
+    ] {
+        let w = world();
+        let image = w.image("a.tif");
+        w.omero.admin(&["fault", "set", "kill", "--command", method, "--where", place, "--times", "1"]);
+        let outcomes = w.run(&batch_of("alice", &[image])).unwrap();
+        assert_eq!(imported(&outcomes[0]).images.len(), 1, "{method} {place}");
+        assert_eq!((w.omero.count("filesets"), w.omero.count("datasets")), (1, 1), "{method} {place}");
+        assert_eq!((w.map_annotations(), w.orphans()), (1, 0), "{method} {place}");
+        assert_eq!(fs::read_dir(&w.omero.work).unwrap().count(), 0, "{method} {place}");
+    }
+}
+
+#[test]
+fn hundreds_of_filesets_are_annotated_over_a_slow_server_and_no_annotation_is_orphaned() {
+    let mut w = world();
+    // A request may take a second, all of them together take two.
+    w.importer["command_timeout_in_seconds"] = json!(1);
+    let paths: Vec<PathBuf> = (0..100).map(|i| w.image(&format!("{i}.tif"))).collect();
+    w.omero.admin(&[
+        "fault",
+        "set",
+        "slow",
+        "--command",
+        "annotate",
+        "--where",
+        "answer",
+        "--seconds",
+        "0.02",
+    ]);
+    let outcomes = w.run(&batch_of("alice", &paths)).unwrap();
+    assert!(outcomes.iter().all(|o| matches!(o, FileOutcome::Imported(_))), "{outcomes:?}");
+    assert!(w.omero.asked("annotate") > 1);
+    assert_eq!((w.map_annotations(), w.orphans()), (100, 0));
+}
+
+#[test]
+fn filesets_whose_annotation_was_cut_off_are_annotated_by_the_next_try() {
+    let mut w = world();
+    w.importer["command_timeout_in_seconds"] = json!(5);
+    let paths: Vec<PathBuf> = (0..3).map(|i| w.image(&format!("{i}.tif"))).collect();
+    let batch = batch_of("alice", &paths);
+    w.omero.admin(&["fault", "set", "kill", "--command", "annotate", "--where", "start"]);
+    let outcomes = w.run(&batch).unwrap();
+    assert!(outcomes.iter().all(|o| reason(o).contains("annotation")), "{outcomes:?}");
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (3, 0));
+    w.omero.admin(&["fault", "clear"]);
+    let outcomes = w.run(&batch).unwrap();
+    assert!(outcomes.iter().all(|o| imported(o).adopted));
+    assert_eq!((w.omero.count("filesets"), w.map_annotations(), w.orphans()), (3, 3, 0));
 }
 
 #[test]
@@ -371,27 +459,21 @@ fn a_repository_that_cannot_be_written_is_said_to_be_one() {
 }
 
 #[test]
-fn sessions_are_closed_and_the_password_is_in_one_environment_only() {
+fn the_session_is_closed_and_the_password_is_in_its_file_only() {
     let w = world();
     w.run(&batch_of("alice", &[w.image("a.tif")])).unwrap();
-    let calls = fs::read_to_string(w.omero.store.join("calls.jsonl")).unwrap();
-    assert!(!calls.contains("secret of the importer"));
-    let calls: Vec<Value> = calls.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let ours: Vec<&Value> = calls.iter().filter(|c| !c["argv"].to_string().contains("standin")).collect();
-    let word = |c: &Value| {
-        c["argv"].as_array().unwrap().iter().find_map(|w| {
-            w.as_str().filter(|w| ["login", "logout", "import", "hql", "obj"].contains(w)).map(str::to_owned)
-        })
-    };
-    let words: Vec<String> = ours.iter().filter_map(|c| word(c)).collect();
-    assert_eq!(words.first().map(String::as_str), Some("login"));
-    assert_eq!(words.last().map(String::as_str), Some("logout"));
-    assert_eq!(words.iter().filter(|w| *w == "login").count(), 1);
-    for call in &ours {
-        let is_login = word(call).as_deref() == Some("login");
-        assert_eq!(call.to_string().contains("OMERO_PASSWORD"), is_login, "{call}");
-        assert!(!call["argv"].to_string().contains("-k"), "no session key in our arguments: {call}");
+    let notes = |name: &str| fs::read_to_string(w.omero.store.join(name)).unwrap();
+    for name in ["calls.jsonl", "worker.jsonl", "java.jsonl"] {
+        assert!(!notes(name).contains("secret of the importer"), "{name}");
+        assert!(!notes(name).contains("OMERO_PASSWORD"), "{name}");
     }
+    assert_eq!((w.omero.asked("login"), w.omero.asked("logout")), (1, 1));
+    assert!(w.omero.sessions().is_empty());
+    let calls: Vec<Value> =
+        notes("calls.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let commands: Vec<&Value> =
+        calls.iter().map(|call| &call["argv"][0]).filter(|word| *word != "standin").collect();
+    assert_eq!(commands, ["import", "import"], "the forecast and the import; the worker does all else");
 }
 
 #[test]
@@ -565,13 +647,15 @@ fn images_without_our_mark_are_adopted_only_if_the_sizes_fit() {
     let path = w.image("a.tif");
     let batch = batch_of("alice", std::slice::from_ref(&path));
     imported(&w.run(&batch_of("alice", &[w.image("first.tif")])).unwrap()[0]);
-    w.fault(&["save-error", "--command", "obj"]);
+    w.fault(&["save-error", "--command", "annotate"]);
     let first = w.run(&batch).unwrap();
+    assert!(matches!(&first[..], [FileOutcome::Postponed(why)] if why.contains("annotation")), "{first:?}");
     w.omero.admin(&["fault", "clear"]);
-    assert_eq!(w.map_annotations(), 1, "nothing says whose it is");
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (2, 1), "nothing says whose it is");
     let fits = w.run(&batch).unwrap();
-    assert!(imported(&fits[0]).adopted && imported(&fits[0]).fileset == imported(&first[0]).fileset);
-    w.fault(&["save-error", "--command", "obj"]);
+    assert!(imported(&fits[0]).adopted);
+    assert_eq!((w.omero.count("filesets"), w.map_annotations()), (2, 2));
+    w.fault(&["save-error", "--command", "annotate"]);
     let other = w.image("b.tif");
     w.run(&batch_of("alice", std::slice::from_ref(&other))).unwrap();
     w.omero.admin(&["fault", "clear"]);

@@ -649,7 +649,7 @@ fn world_with(change: impl FnOnce(&mut Value)) -> World {
         "users": {},
         "visibility": {"vaults": [{"prefix": "/vault"}]},
         "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
-        "importer": {"mode": "command", "command": "/usr/bin/omero"},
+        "importer": {"mode": "command", "command": "/usr/bin/omero", "jars": "/opt/omero/jars", "logback": "/opt/omero/logback.xml"},
     });
     change(&mut config);
     let config = Config::parse(&config).unwrap();

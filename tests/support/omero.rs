@@ -120,7 +120,7 @@ impl TestOmero {
         let environment: serde_json::Map<String, serde_json::Value> =
             self.environment().into_iter().map(|(k, v)| (k, v.into())).collect();
         serde_json::json!({
-            "mode": "command", "command": self.command, "jars": self.jars, "logback": self.logback,
+            "mode": "command", "command": self.command, "worker": self.worker(), "jars": self.jars, "logback": self.logback,
             "timeout_in_seconds": 60, "command_timeout_in_seconds": 30, "options": ["--skip=upgrade"],
             "environment": environment, "work_directory": self.work,
         })

@@ -390,7 +390,7 @@ fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
         }
     }
     form.close();
-    let mut importer = importer.unwrap_or_else(|| json!({"command": "/"}));
+    let mut importer = importer.unwrap_or_else(|| json!({"command": "/", "jars": "/", "logback": "/"}));
     if let Some(importer) = importer.as_object_mut() {
         importer.entry("work_directory").or_insert_with(|| "/var/lib/irods-omero/work".into());
         if let Some(host) = server.get("server").and_then(Value::as_str) {
@@ -518,6 +518,8 @@ mod tests {
         password_file = "/etc/irods-omero/password"
         [omero.importer]
         command = "/opt/omero/bin/omero"
+        jars = "/opt/omero/jars"
+        logback = "/opt/omero/logback.xml"
     "#;
 
     fn pointers(text: &str) -> Vec<String> {

@@ -5,7 +5,7 @@
 //! removes a file in the repository, and has the importer forecast a small file.
 
 use crate::config::Config;
-use crate::probe::{self, Finding};
+use crate::probe::Finding;
 use irods_omero_importer::secret;
 use irods_omero_importer::settings::{ImporterCommand, Omero};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -148,8 +148,7 @@ fn umask() -> Result<(), String> {
 fn session(omero: &Omero, user: Option<&str>, place: &Place) -> Result<(), String> {
     let server = &omero.server;
     let password = secret::read(&server.password_file).map_err(|e| e.to_string())?;
-    let (_, port) = probe::address(&server.host, server.port);
-    let port = port.to_string();
+    let port = server.port.to_string();
     let sudo = server.sudo_user.as_str();
     let mut words = vec!["login", "-q", "-C"];
     match user {
@@ -191,9 +190,7 @@ fn forecast(importer: &ImporterCommand, place: &Place) -> Result<(), String> {
     fs::write(&path, TIFF).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut words: Vec<OsString> = ["import", "-q", "-f"].map(OsString::from).into();
     for (option, value) in [("--clientdir", &importer.jars), ("--logback", &importer.logback)] {
-        if let Some(value) = value {
-            words.extend([option.into(), value.into()]);
-        }
+        words.extend([option.into(), value.into()]);
     }
     words.extend(["--output", "yaml", "-"].map(OsString::from));
     let path = path.display().to_string();

@@ -5,7 +5,8 @@ use crate::mounts::Mounts;
 use crate::queue::Queue;
 use irods_omero_importer::installation::noexec;
 use irods_omero_importer::secret;
-use irods_omero_importer::settings::{ImporterCommand, Omero, Server};
+use irods_omero_importer::settings::{ImporterCommand, Omero, Server, name_of};
+use irods_omero_importer::worker;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
@@ -42,31 +43,13 @@ impl Finding {
 /// # Errors
 /// Why it cannot be reached.
 pub async fn connect(server: &Server) -> Result<(), String> {
-    let (host, port) = address(&server.host, server.port);
+    // The port is the one that a login uses: the configuration has read it out of a URL.
+    let (host, port) = (name_of(&server.host), server.port);
     let unreachable = |why: String| format!("OMERO at {host}:{port} cannot be reached: {why}");
     match timeout(CONNECT, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(unreachable(e.to_string())),
         Err(_) => Err(unreachable(format!("no answer within {} s", CONNECT.as_secs()))),
-    }
-}
-
-/// Host and port, also of a URL such as `wss://omero.example.org/omero`: the port of the URL, else the usual one of its
-/// scheme. What looks whether OMERO answers and what logs in have to take the same.
-pub fn address(host: &str, port: u16) -> (&str, u16) {
-    let Some((scheme, rest)) = host.split_once("://") else {
-        return (host, port);
-    };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let usual = match scheme {
-        "wss" => 443,
-        "ws" => 80,
-        "tcp" => 4063,
-        _ => port,
-    };
-    match authority.rsplit_once(':') {
-        Some((name, digits)) if !digits.contains(']') => (name, digits.parse().unwrap_or(usual)),
-        _ => (authority, usual),
     }
 }
 
@@ -142,27 +125,13 @@ fn importer(importer: &ImporterCommand) -> Result<(), String> {
     use rustix::fs::{Access, access};
     let command = &importer.command;
     access(command, Access::EXEC_OK).map_err(|e| format!("{} cannot be run: {e}", command.display()))?;
-    if let Some(jars) = &importer.jars {
-        let entries =
-            std::fs::read_dir(jars).map_err(|e| format!("{} cannot be read: {e}", jars.display()))?;
-        if !entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "jar")) {
-            return Err(format!("{} holds no jar: put the importer's jars there", jars.display()));
-        }
+    let jars = &importer.jars;
+    let entries = std::fs::read_dir(jars).map_err(|e| format!("{} cannot be read: {e}", jars.display()))?;
+    if !entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "jar")) {
+        return Err(format!("{} holds no jar: put the importer's jars there", jars.display()));
     }
-    if let Some(logback) = &importer.logback {
-        std::fs::File::open(logback).map_err(|e| format!("{} cannot be read: {e}", logback.display()))?;
-    }
+    let logback = &importer.logback;
+    std::fs::File::open(logback).map_err(|e| format!("{} cannot be read: {e}", logback.display()))?;
+    worker::command_of(importer).map_err(|e| e.to_string())?;
     noexec(&importer.work_directory).map_or(Ok(()), Err)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_of_a_server_is_found_in_a_url_too() {
-        assert_eq!(address("omero.example.org", 4064), ("omero.example.org", 4064));
-        assert_eq!(address("wss://omero.example.org/omero", 4064), ("omero.example.org", 443));
-        assert_eq!(address("ssl://omero.example.org:14064", 4064), ("omero.example.org", 14064));
-    }
 }

@@ -669,7 +669,7 @@ mod tests {
     fn waits_double_up_to_the_longest_and_end_with_the_age() {
         let text = "roots = [\"/v\"]\n[users]\nallow = [\"a\"]\n[limits]\nretry_wait_in_seconds = 15\n\
                     retry_max_wait_in_seconds = 1800\ngive_up_after_in_days = 14\n[[omero]]\nserver = \"h\"\n\
-                    sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\n";
+                    sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\njars = \"/j\"\nlogback = \"/l\"\n";
         let limits = Config::parse(text).unwrap().limits;
         let (mut age, mut waits) = (0, Vec::new());
         while let Some(wait) = wait_after(age, &limits) {

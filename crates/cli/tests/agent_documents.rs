@@ -96,7 +96,7 @@ fn the_table_of_the_agents_keys_is_what_its_reader_asks_for() {
 
 /// A configuration that leaves everything to its default.
 const SHORT: &str = "roots = [\"/v\"]\n[users]\nallow = [\"a\"]\n[[omero]]\nserver = \"omero.example.org\"\n\
-                     sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\n";
+                     sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\njars = \"/j\"\nlogback = \"/l\"\n";
 
 #[test]
 fn every_script_a_document_names_is_there_and_can_be_run() {

@@ -24,7 +24,7 @@ fn facility() -> Value {
         "visibility": {"vaults": [{"prefix": "/vault", "importer_prefix": "/mnt/vault", "resource": "scopes"}],
                        "mounts": [{"zone_prefix": "/tempZone/home", "mount": "/mnt/nfs"}], "stage_to": "scopes"},
         "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/irods/p"},
-        "importer": {"command": "/opt/omero"},
+        "importer": {"command": "/opt/omero", "jars": "/opt/omero/jars", "logback": "/opt/omero/logback.xml"},
     })
 }
 

@@ -12,7 +12,7 @@ fn as_root_it_says_under_which_account_to_start_it() {
     let text = format!(
         "listen = \"unix:{0}/socket\"\nstate_directory = \"{0}/no/state\"\nroots = [\"{0}\"]\n[users]\nallow = [\"alice\"]\n\
          [[omero]]\nserver = \"localhost\"\nsudo_user = \"importer\"\npassword_file = \"{0}/password\"\n\
-         [omero.importer]\ncommand = \"/bin/false\"\n",
+         [omero.importer]\ncommand = \"/bin/false\"\njars = \"/j\"\nlogback = \"/l\"\n",
         dir.path().display()
     );
     fs::write(&config, text).unwrap();

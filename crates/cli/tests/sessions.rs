@@ -74,12 +74,12 @@ fn jobs_of_a_user_share_one_session_also_at_one_time_and_other_users_have_their_
     done(&agent, &submit(&agent, "alice", Some("lab"), 5));
     done(&agent, &submit(&agent, "carol", None, 6));
     assert_eq!(agent.omero.sessions(), ["alice", "alice", "carol"]);
-    assert_eq!((agent.omero.calls("login"), agent.omero.calls("logout")), (3, 0));
+    assert_eq!((agent.omero.asked("login"), agent.omero.asked("logout")), (3, 0));
     assert!(agent.get("/metrics").body.contains("agent_omero_sessions 3"));
     assert_eq!(agent.omero.count("images"), 6);
 
     assert!(agent.terminate().success(), "{}", agent.log());
-    assert_eq!((agent.omero.sessions(), agent.omero.calls("logout")), (vec![], 3));
+    assert_eq!((agent.omero.sessions(), agent.omero.asked("logout")), (vec![], 3));
     assert_eq!(fs::read_dir(&agent.omero.work).unwrap().count(), 0);
 }
 
@@ -105,7 +105,7 @@ fn a_session_nobody_uses_is_ended_after_its_time_and_opened_again_for_the_next_j
         (fs::read_dir(&agent.omero.work).unwrap().count() == 0).then_some(())
     });
     done(&agent, &submit(&agent, "alice", None, 2));
-    assert_eq!(agent.omero.calls("login"), 2);
+    assert_eq!(agent.omero.asked("login"), 2);
 }
 
 #[test]
@@ -114,9 +114,9 @@ fn a_session_that_omero_does_not_know_any_more_is_opened_anew_within_the_attempt
     done(&agent, &submit(&agent, "alice", None, 1));
     agent.omero.admin(&["session", "expire", "--all"]);
     let job = done(&agent, &submit(&agent, "alice", None, 2));
-    assert_eq!((job["attempts"].as_u64(), agent.omero.calls("login")), (Some(1), 2));
+    assert_eq!((job["attempts"].as_u64(), agent.omero.asked("login")), (Some(1), 2));
     done(&agent, &submit(&agent, "alice", None, 3));
-    assert_eq!((agent.omero.sessions(), agent.omero.calls("login")), (vec!["alice".to_owned()], 2));
+    assert_eq!((agent.omero.sessions(), agent.omero.asked("login")), (vec!["alice".to_owned()], 2));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_session_lost_during_an_import_costs_the_attempt_and_nothing_is_imported_twi
         "after-images",
     ]);
     let job = done(&agent, &submit(&agent, "alice", None, 2));
-    assert_eq!((job["attempts"].as_u64(), agent.omero.calls("login")), (Some(2), 2), "{job}");
+    assert_eq!((job["attempts"].as_u64(), agent.omero.asked("login")), (Some(2), 2), "{job}");
     assert_eq!(agent.omero.count("images"), 2);
 }
 
@@ -164,7 +164,7 @@ fn a_job_that_is_cancelled_leaves_the_session_to_the_others() {
     assert_eq!(agent.omero.sessions(), ["alice"]);
     fs::write(first, "").unwrap();
     let job = done(&agent, &ids[0]);
-    assert_eq!((job["attempts"].as_u64(), agent.omero.calls("login")), (Some(1), 1));
+    assert_eq!((job["attempts"].as_u64(), agent.omero.asked("login")), (Some(1), 1));
 }
 
 #[test]
@@ -174,6 +174,6 @@ fn a_session_is_not_used_any_more_when_the_account_that_opened_it_has_another_pa
     agent.omero.admin(&["user", "password", "importer", "another secret"]);
     fs::write(&agent.omero.password_file, "another secret\n").unwrap();
     done(&agent, &submit(&agent, "alice", None, 2));
-    assert_eq!((agent.omero.sessions(), agent.omero.calls("login")), (vec!["alice".to_owned()], 2));
-    assert_eq!(agent.omero.calls("logout"), 1);
+    assert_eq!((agent.omero.sessions(), agent.omero.asked("login")), (vec!["alice".to_owned()], 2));
+    assert_eq!(agent.omero.asked("logout"), 1);
 }

@@ -8,9 +8,9 @@ pub mod identity;
 mod users;
 
 use identity::Identities;
-use irods_omero_importer::settings::{AgentMode, ImporterCommand, Omero, Server};
+use irods_omero_importer::settings::{AgentMode, ImporterCommand, Omero, Server, port_of};
 use irods_omero_model::attributes::Attributes;
-use irods_omero_model::form::{Asked, Form, Problem, Problems, suggestion, text_of};
+use irods_omero_model::form::{Asked, Form, Problem, Problems, check_host_path, suggestion, text_of};
 use irods_omero_model::names::LogicalPath;
 use irods_omero_model::record::Record;
 use irods_omero_model::target::Template;
@@ -79,6 +79,9 @@ const ALLOWED_OPTIONS: &[&str] = &[
     "--encrypted",
     "--readers",
 ];
+
+/// Without it each import asks a host of the internet for a newer version, and waits for it where there is none.
+const NO_UPGRADE_CHECK: &str = "--skip=upgrade";
 
 /// The transfer kinds that leave the source in place or copy it; those that delete it are not offered.
 const TRANSFERS: &[&str] = &["ln_s", "ln", "cp", "upload"];
@@ -449,7 +452,15 @@ fn server(form: Form<'_>) -> Option<Server> {
     {
         form.problem("server", format_args!("'{host}' is not a host name or wss:// URL"));
     }
-    let port = u16::try_from(form.number("port", 4064, 1..=65_535)).unwrap_or(4064);
+    let usual = host.as_deref().map_or(4064, |host| port_of(host, None));
+    let given = u16::try_from(form.number("port", usual.into(), 1..=65_535)).unwrap_or(usual);
+    let port = host.as_deref().map_or(given, |host| port_of(host, Some(given)));
+    if port != given && form.value("port").is_some() {
+        form.problem(
+            "port",
+            format_args!("the URL in 'server' names another port, {port}: leave one of them out"),
+        );
+    }
     let sudo_user = form.omero_name("sudo_user", true);
     for secret in ["password", "sudo_password"] {
         form.refuse(
@@ -472,26 +483,33 @@ fn server(form: Form<'_>) -> Option<Server> {
 
 fn importer(form: Form<'_>) -> Option<ImporterCommand> {
     let command = needed_path(&form, "command", "the path of the 'omero' command");
-    let jars = form.host_path("jars").map(PathBuf::from);
-    let logback = form.host_path("logback").map(PathBuf::from);
-    if jars.is_some() && logback.is_none() && form.value("logback").is_none() {
-        form.missing(
-            "logback",
-            "with 'jars' the omero command finds no logback file by itself and mixes its \
-                                 log with the results",
-        );
-    }
+    let worker = words(&form, "worker");
+    let jars = needed_path(
+        &form,
+        "jars",
+        "name the directory of OMERO's Java client jars ('libs' of an unpacked OMERO.java): without it the omero command \
+         downloads them anew for each batch",
+    );
+    let logback = needed_path(
+        &form,
+        "logback",
+        "with 'jars' the omero command finds no logback file by itself and mixes its log with the results: name the \
+         logback-import.xml of this package",
+    );
     let timeout = form.seconds("timeout_in_seconds", 86_400, 1..=2_592_000);
     let command_timeout = form.seconds("command_timeout_in_seconds", 120, 1..=3_600);
     let unfinished_wait = form.seconds("unfinished_wait_in_seconds", 3_600, 0..=604_800);
     let transfer = form.choice("transfer", TRANSFERS, "ln_s");
-    let options = form
+    let mut options: Vec<String> = form
         .list("options")
         .into_iter()
         .filter_map(|(pointer, value)| {
             text_of(value).and_then(allowed_option).map_err(|m| form.problems().add(&pointer, m)).ok()
         })
         .collect();
+    if !options.iter().any(|option| option == NO_UPGRADE_CHECK || option == "--skip=all") {
+        options.insert(0, NO_UPGRADE_CHECK.to_owned());
+    }
     let java_options = form.text("java_options").unwrap_or_default().to_owned();
     let environment = form
         .map("environment")
@@ -509,8 +527,9 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
     form.close();
     Some(ImporterCommand {
         command: PathBuf::from(command?),
-        jars,
-        logback,
+        worker,
+        jars: PathBuf::from(jars?),
+        logback: PathBuf::from(logback?),
         timeout,
         command_timeout,
         unfinished_wait,
@@ -520,6 +539,31 @@ fn importer(form: Form<'_>) -> Option<ImporterCommand> {
         environment,
         work_directory,
     })
+}
+
+/// The words of a command, of which the first is an absolute path.
+fn words(form: &Form<'_>, key: &'static str) -> Vec<String> {
+    let words: Vec<(String, &str)> = form
+        .list(key)
+        .into_iter()
+        .filter_map(|(pointer, value)| match text_of(value) {
+            Ok(word) if !word.contains('\0') => Some((pointer, word)),
+            Ok(_) => {
+                form.problems().add(&pointer, "holds a NUL");
+                None
+            }
+            Err(message) => {
+                form.problems().add(&pointer, message);
+                None
+            }
+        })
+        .collect();
+    if let Some((pointer, Err(message))) =
+        words.first().map(|(pointer, program)| (pointer, check_host_path(program)))
+    {
+        form.problems().add(pointer, message);
+    }
+    words.into_iter().map(|(_, word)| word.to_owned()).collect()
 }
 
 fn allowed_option(text: &str) -> Result<String, String> {

@@ -59,7 +59,7 @@ fn a_secret_that_others_can_read_is_named_and_what_is_in_order_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     put(&at("password"), "hunter2\n", 0o644);
-    put(&at("omero"), "#!/bin/sh\n", 0o755);
+    put(&at("omero"), "#!/usr/bin/python3\n", 0o755);
     put(&at("logback.xml"), "<configuration/>", 0o644);
     fs::create_dir(at("jars")).unwrap();
     put(&at("jars/importer.jar"), "", 0o644);

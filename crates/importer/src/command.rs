@@ -1,16 +1,14 @@
-//! The importer as the `omero` command on this host.
+//! The importer on this host: the `omero import` command, and the worker for all else that is asked of OMERO.
 //!
-//! A batch is a handful of commands in one session of the mapped user, opened by the restricted administrator:
+//! A batch is, in one session of the mapped user, opened by the restricted administrator unless the session of an import
+//! before is still open (see `session`):
 //!
-//! 1. `omero login --sudo` (the password only in the environment of this one command), unless the session of an import
-//!    before is still open (see `session`)
-//! 2. `omero hql`: which of the files does OMERO have already? (see `inventory`)
-//! 3. `omero import -f ... -`: which files belong together? (see `forecast`)
-//! 4. `omero hql` and `obj`: the container they go to, which is made if it is not there (see `containers`)
-//! 5. `omero import ... -` with the keys of the sets on standard input
-//! 6. `omero hql`: what is there now? This, not the exit code, is the outcome.
-//! 7. `omero obj --file -`: the map annotation that ties each fileset to its data object
-//! 8. `omero logout`, where the session is not kept
+//! 1. Which of the files does OMERO have already? (see `inventory`)
+//! 2. `omero import -f ... -`: which files belong together? (see `forecast`)
+//! 3. The container they go to, which is made if it is not there (see `containers`)
+//! 4. `omero import ... -` with the keys of the sets on standard input
+//! 5. What is there now? This, not the exit code, is the outcome.
+//! 6. The map annotations that tie each fileset to its data object
 //!
 //! What is done in which order, and what becomes of each file, is in `work`.
 
@@ -22,14 +20,14 @@ use crate::files::Identity;
 use crate::inventory::{Fileset, mark_of};
 use crate::outcome;
 use crate::process::{self, Finished, Nobody, Observer};
-use crate::session::{self, Lease, SESSION_IDLE_SECONDS, Sessions};
+use crate::session::{self, Lease, Sessions};
 use crate::settings::Omero;
 use crate::work::Work;
+use crate::worker::{Kind, MAX_ITEMS, Note, Waiting};
 use crate::workplace::{Purpose, Workplace};
 use crate::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path};
 use irods_omero_model::clock::UnixTime;
-use irods_omero_model::identity::OmeroIdentity;
-use irods_omero_model::names::{OmeroId, OmeroName};
+use irods_omero_model::names::OmeroId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -42,11 +40,8 @@ use std::time::Duration;
 /// How deep a directory that is one image is searched for a file that Bio-Formats can begin with.
 const DIRECTORY_DEPTH: u32 = 16;
 
-/// How many bytes of client paths one query asks for at once: an argument may have 128 KiB.
-const MAX_QUERY_BYTES: usize = 60_000;
-
-/// The highest number of rows asked of one query.
-const MAX_ROWS: u32 = 10_000_000;
+/// How often in all one asks OMERO for annotations and gets none of them done.
+const NOTE_CHANCES: u32 = 3;
 
 /// Imports by running the `omero` command.
 #[derive(Debug, Clone, Copy)]
@@ -84,28 +79,11 @@ impl<'a> CommandImporter<'a> {
         Self { sessions: Some(sessions), ..self }
     }
 
-    /// The words after `omero` that open the session.
-    pub fn login_words(&self, identity: &OmeroIdentity) -> Vec<OsString> {
-        let server = &self.omero.server;
-        let mut words = strings(&["login", "-q", "-C", "--sudo", server.sudo_user.as_str()]);
-        words.extend(strings(&["-u", identity.user.as_str()]));
-        if let Some(group) = &identity.group {
-            words.extend(strings(&["-g", group.as_str()]));
-        }
-        words.extend(strings(&["-s", &server.host, "-p", &server.port.to_string()]));
-        words.extend(strings(&["-t", &SESSION_IDLE_SECONDS.to_string()]));
-        words
-    }
-
     /// The words after `omero` that import the paths on standard input, into a container or into none.
     pub fn import_words(&self, target: Option<&str>) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
-        if let Some(jars) = &self.omero.importer.jars {
-            words.extend(["--clientdir".into(), jars.into()]);
-        }
-        if let Some(logback) = &self.omero.importer.logback {
-            words.extend(["--logback".into(), logback.into()]);
-        }
+        words.extend(["--clientdir".into(), self.omero.importer.jars.clone().into()]);
+        words.extend(["--logback".into(), self.omero.importer.logback.clone().into()]);
         words.extend(strings(&["--transfer", self.omero.importer.transfer, "--output", "yaml"]));
         words.extend(self.omero.importer.options.iter().map(OsString::from));
         words.extend(target.map(|t| OsString::from(format!("--target={t}"))));
@@ -124,12 +102,8 @@ impl<'a> CommandImporter<'a> {
     /// The words after `omero` that say which of the paths on standard input belong together. No server is asked.
     pub fn forecast_words(&self, directories: bool) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-f"]);
-        if let Some(jars) = &self.omero.importer.jars {
-            words.extend(["--clientdir".into(), jars.into()]);
-        }
-        if let Some(logback) = &self.omero.importer.logback {
-            words.extend(["--logback".into(), logback.into()]);
-        }
+        words.extend(["--clientdir".into(), self.omero.importer.jars.clone().into()]);
+        words.extend(["--logback".into(), self.omero.importer.logback.clone().into()]);
         words.extend(strings(&["--output", "yaml"]));
         // It has to see what the import sees.
         let shared = |option: &&String| ["--readers", "--depth"].iter().any(|name| option.starts_with(name));
@@ -137,52 +111,6 @@ impl<'a> CommandImporter<'a> {
         self.add_depth(&mut words, directories);
         words.push("-".into());
         words
-    }
-
-    /// The words after `omero` that delete filesets.
-    pub fn delete_words(ids: &str) -> Vec<OsString> {
-        let fileset = format!("Fileset:{ids}");
-        strings(&["delete", "-q", &fileset])
-    }
-
-    /// The words after `omero` that ask a question.
-    pub fn query_words(query: &str) -> Vec<OsString> {
-        Self::query_words_of(&["hql", "-q", "--all"], query)
-    }
-
-    /// The same, in the session's own group only.
-    pub fn query_words_in_group(query: &str) -> Vec<OsString> {
-        Self::query_words_of(&["hql", "-q"], query)
-    }
-
-    fn query_words_of(start: &[&str], query: &str) -> Vec<OsString> {
-        let mut words = strings(start);
-        words.extend(strings(&["--style", "json", "--limit", &MAX_ROWS.to_string(), query]));
-        words
-    }
-
-    /// The words after `omero` that run the `obj` commands on standard input.
-    pub fn object_words() -> Vec<OsString> {
-        strings(&["obj", "-q", "--file", "-"])
-    }
-
-    /// The words after `omero` that end the session. The command takes no option with them.
-    pub fn logout_words() -> Vec<OsString> {
-        strings(&["logout"])
-    }
-
-    /// Runs a command to its end in a directory.
-    pub(super) fn run(
-        &self,
-        place: &Workplace,
-        words: &[OsString],
-        input: &str,
-        password: Option<&str>,
-        limit: Duration,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Finished, ImporterError> {
-        let prepare = |command: &mut Command| self.prepare(command, place, password);
-        self.run_heard(place, words, input, limit, prepare, alive, &mut |_| {})
     }
 
     /// Runs the importer's Java, behind a fence where there is one. What it says is read while it speaks.
@@ -198,7 +126,7 @@ impl<'a> CommandImporter<'a> {
         let is_mixed = self.omero.importer.options.iter().any(|o| o.starts_with("--parallel-fileset"));
         let mut log = if is_mixed { Log::mixed() } else { Log::default() };
         let prepare = |command: &mut Command| {
-            self.prepare(command, place, None);
+            self.prepare(command, place);
             if let Some(fence) = fence {
                 fence.confine(command);
             }
@@ -246,8 +174,7 @@ impl<'a> CommandImporter<'a> {
         let importer = &self.omero.importer;
         let mut needed = vec![importer.work_directory.as_path(), importer.command.as_path()];
         needed.extend(importer.command.parent());
-        needed.extend(importer.jars.as_deref());
-        needed.extend(importer.logback.as_deref());
+        needed.extend([importer.jars.as_path(), importer.logback.as_path()]);
         Readable { roots, needed: &needed, files }.ruleset()
     }
 
@@ -274,16 +201,17 @@ impl<'a> CommandImporter<'a> {
         why: &str,
         alive: &mut dyn FnMut(),
     ) -> Result<(), ImporterError> {
-        let mut lines = Vec::new();
-        for (i, id) in ids.iter().enumerate() {
-            let namespace = word(&format!("ns={}", self.omero.server.namespace));
-            lines.push(format!(
-                "m{i} = new MapAnnotation {namespace} {}",
-                word(&format!("description=iRODS refused: {why}"))
-            ));
-            lines.push(format!("new FilesetAnnotationLink parent=Fileset:{id} child@=m{i}"));
+        let note = |id: &OmeroId| {
+            let description = format!("iRODS refused: {why}");
+            Note { fileset: *id, description, pairs: Vec::new() }
+        };
+        let left = self.write_notes(place, ids.iter().map(note).collect(), true, alive);
+        match left.first() {
+            None => Ok(()),
+            Some(id) => {
+                Err(ImporterError::WillPass(format!("OMERO could not mark the fileset {id} as refused")))
+            }
         }
-        self.objects(place, &lines.join("\n"), "FilesetAnnotationLink", alive).map(drop)
     }
 
     /// Whether the import is to be ended.
@@ -296,50 +224,16 @@ impl<'a> CommandImporter<'a> {
         ImporterError::WillPass("the import was ended".to_owned())
     }
 
-    fn prepare(&self, command: &mut Command, place: &Workplace, password: Option<&str>) {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
-        place.prepare(command);
+    fn prepare(&self, command: &mut Command, place: &Workplace) {
+        place.prepare(command, &self.omero.importer);
         if !self.omero.importer.java_options.is_empty() {
             command.env("JAVA_OPTS", &self.omero.importer.java_options);
         }
-        command.envs(self.omero.importer.environment.iter().map(|(k, v)| (k, v)));
-        if let Some(password) = password {
-            command.env("OMERO_PASSWORD", password);
-        }
     }
 
-    /// The rows that answer a question over all groups the session may read.
-    pub(super) fn ask(
-        &self,
-        place: &Workplace,
-        query: &str,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<String>>, ImporterError> {
-        self.answer(place, &Self::query_words(query), alive)
-    }
-
-    /// The rows that answer a question over the session's group.
-    pub(super) fn ask_in_group(
-        &self,
-        place: &Workplace,
-        query: &str,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<String>>, ImporterError> {
-        self.answer(place, &Self::query_words_in_group(query), alive)
-    }
-
-    /// Runs `obj` commands, one a line, and gives the objects of one class that were made.
-    pub(super) fn objects(
-        &self,
-        place: &Workplace,
-        lines: &str,
-        class: &str,
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<OmeroId>, ImporterError> {
-        let limit = self.omero.importer.command_timeout;
-        let done = self.run(place, &Self::object_words(), lines, None, limit, alive)?;
-        Ok(outcome::made(&done.stdout, class))
+    /// How long one waits for the worker, and who looks on.
+    pub(super) fn waiting<'w>(&'w self, alive: &'w mut dyn FnMut()) -> Waiting<'w> {
+        Waiting { limit: self.omero.importer.command_timeout, alive, observer: self.observer }
     }
 
     /// The OMERO server and the command.
@@ -357,71 +251,70 @@ impl<'a> CommandImporter<'a> {
         self.omero.importer.command_timeout
     }
 
-    fn answer(
-        &self,
-        place: &Workplace,
-        words: &[OsString],
-        alive: &mut dyn FnMut(),
-    ) -> Result<Vec<Vec<String>>, ImporterError> {
-        let limit = self.omero.importer.command_timeout;
-        let done = self.run(place, words, "", None, limit, alive)?;
-        outcome::table(&done.stdout).map_err(|why| {
-            let log: String = done.stderr.trim().chars().take(300).collect();
-            ImporterError::WillPass(format!("OMERO did not answer a query: {why} {log}"))
-        })
-    }
-
-    /// Ties filesets to their data objects. A failure here loses no image and is made up for by the next
-    /// adoption, so it is logged only.
+    /// Ties filesets to their data objects. Gives those that are not tied, but may be when it is tried again.
     pub(crate) fn annotate(
         &self,
         place: &Workplace,
         keyed: &[(OmeroId, &Fileset, &BatchFile)],
         alive: &mut dyn FnMut(),
-    ) {
-        if keyed.is_empty() {
-            return;
-        }
-        let mut lines = Vec::new();
-        for (_, _, file) in keyed {
-            let namespace = word(&format!("ns={}", self.omero.server.namespace));
-            let mark = word(&format!("description={}", mark_of(file.subject, file.version)));
-            lines.push(format!("new MapAnnotation {namespace} {mark}"));
-        }
-        let words = Self::object_words();
-        let limit = self.omero.importer.command_timeout;
-        let annotations = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
-            Ok(done) => outcome::made(&done.stdout, "MapAnnotation"),
-            Err(_) => Vec::new(),
+    ) -> BTreeSet<OmeroId> {
+        let note = |(id, _, file): &(OmeroId, &Fileset, &BatchFile)| {
+            let pairs = pairs(file).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            Note { fileset: *id, description: mark_of(file.subject, file.version), pairs }
         };
-        let mut lines = Vec::new();
-        for ((id, fileset, file), annotation) in keyed.iter().zip(&annotations) {
-            for (key, value) in pairs(file) {
-                lines.push(format!(
-                    "map-set MapAnnotation:{annotation} mapValue {} {}",
-                    word(key),
-                    word(&value)
-                ));
-            }
-            let mut link = |class: &str, parent: OmeroId| {
-                lines.push(format!(
-                    "new {class}AnnotationLink parent={class}:{parent} child=MapAnnotation:{annotation}"
-                ));
+        self.write_notes(place, keyed.iter().map(note).collect(), false, alive)
+    }
+
+    /// Writes annotations, in as many requests as it takes for as long as each gets some of them done. What is there
+    /// already is asked by the worker, so none is made twice; it is changed only with `update`. Gives the filesets that may get theirs when it is tried
+    /// again.
+    pub(crate) fn write_notes(
+        &self,
+        place: &Workplace,
+        mut notes: Vec<Note>,
+        update: bool,
+        alive: &mut dyn FnMut(),
+    ) -> BTreeSet<OmeroId> {
+        let namespace = &self.omero.server.namespace;
+        let (mut chances, mut at_once) = (NOTE_CHANCES, MAX_ITEMS);
+        while !notes.is_empty() && chances > 0 && !self.is_to_end() {
+            let some = &notes[..notes.len().min(at_once)];
+            let answer = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
+                worker.annotate(key, namespace, some, update, waiting)
+            });
+            let is_slow;
+            let done: BTreeSet<OmeroId> = match &answer {
+                Ok(items) => {
+                    for item in items.iter().filter(|item| !item.is_done() && !item.will_pass()) {
+                        let why = item.error.as_ref().map_or("", |(_, why)| why.as_str());
+                        log::warn!("act=annotate fileset={} failed={why:?}", item.fileset);
+                    }
+                    is_slow = items
+                        .iter()
+                        .any(|item| item.error.as_ref().is_some_and(|(kind, _)| *kind == Kind::TimeLimit));
+                    items.iter().filter(|item| !item.will_pass()).map(|item| item.fileset).collect()
+                }
+                Err(error) => {
+                    is_slow = error.kind() == Some(Kind::TimeLimit);
+                    log::warn!("act=annotate filesets={} failed={:?}", some.len(), error.to_string());
+                    BTreeSet::new()
+                }
             };
-            if fileset.plates.is_empty() {
-                fileset.images.iter().for_each(|image| link("Image", *image));
+            let asked = some.len();
+            notes.retain(|note| !done.contains(&note.fileset));
+            if done.is_empty() {
+                // A server that is slow gets less at a time; one that fails gets a few chances.
+                if is_slow && asked > 1 {
+                    at_once = (asked / 8).max(1);
+                } else {
+                    chances -= 1;
+                }
             }
-            fileset.plates.iter().for_each(|plate| link("Plate", *plate));
-            // The fileset comes last: its link says that the annotation is whole.
-            link("Fileset", *id);
         }
-        let linked = match self.run(place, &words, &lines.join("\n"), None, limit, alive) {
-            Ok(done) => outcome::made(&done.stdout, "FilesetAnnotationLink").len(),
-            Err(_) => 0,
-        };
-        if linked < keyed.len() {
-            log::warn!("act=annotate filesets={} annotated={linked}", keyed.len());
+        if !notes.is_empty() {
+            log::warn!("act=annotate filesets={} failed=\"OMERO did not take the annotations\"", notes.len());
         }
+        notes.into_iter().map(|note| note.fileset).collect()
     }
 
     /// The session a batch is imported in, and a directory to do it in.
@@ -435,8 +328,8 @@ impl<'a> CommandImporter<'a> {
             Some(sessions) => sessions.lease(self, &batch.identity, now, alive)?,
             None => session::for_one_batch(self, &batch.identity, now, alive)?,
         };
-        let place = self.workplace(Purpose::Run, now)?;
-        lease.lend(&place).map_err(|e| self.no_workplace(&e))?;
+        let mut place = self.workplace(Purpose::Run, now)?;
+        lease.lend(&mut place);
         Ok((lease, place))
     }
 
@@ -445,7 +338,7 @@ impl<'a> CommandImporter<'a> {
         Workplace::new(self.work_directory(), purpose, now).map_err(|e| self.no_workplace(&e))
     }
 
-    fn no_workplace(&self, error: &io::Error) -> ImporterError {
+    pub(super) fn no_workplace(&self, error: &io::Error) -> ImporterError {
         let directory = self.work_directory().display();
         ImporterError::WillPass(format!("cannot use the importer's work directory {directory}: {error}"))
     }
@@ -564,11 +457,6 @@ fn strings(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-/// Whether OMERO's name of a user is the one that was mapped to. An OMERO with LDAP may keep names in lower case.
-pub(crate) fn is_same_user(name: &str, mapped: &OmeroName) -> bool {
-    name.to_lowercase() == mapped.as_str().to_lowercase()
-}
-
 /// The key-value pairs a person reads in OMERO.
 fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
     let zone = file.logical_path.elements().next().unwrap_or_default();
@@ -583,58 +471,4 @@ fn pairs(file: &BatchFile) -> Vec<(&'static str, String)> {
     pairs.extend(file.checksum.iter().map(|c| ("iRODS checksum", c.clone())));
     pairs.push(("iRODS user", file.owner.to_string()));
     pairs
-}
-
-/// One word of a line of `omero obj --file`, which is split as a POSIX shell would: in single quotes everything
-/// but the single quote is itself. A line break cannot be expressed and becomes a blank.
-pub(super) fn word(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("'{}'", line.replace('\'', "'\"'\"'"))
-}
-
-/// An HQL string literal.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// Numbers joined by commas, in lists that fit an argument.
-pub(super) fn chunks(ids: &BTreeSet<OmeroId>) -> Vec<String> {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    ids.chunks(2_000).map(|chunk| chunk.join(",")).collect()
-}
-
-/// Literals joined by commas, in lists that fit an argument.
-pub(crate) fn literal_lists<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<String> {
-    let mut lists: Vec<String> = Vec::new();
-    for text in texts {
-        let item = literal(text);
-        match lists.last_mut() {
-            Some(list) if list.len() + item.len() < MAX_QUERY_BYTES => {
-                list.push(',');
-                list.push_str(&item);
-            }
-            _ => lists.push(item),
-        }
-    }
-    lists
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_as_a_shell_reads_them() {
-        assert_eq!(word("a b#c"), "'a b#c'");
-        assert_eq!(word("it's\n-x"), "'it'\"'\"'s -x'");
-    }
-
-    #[test]
-    fn a_quote_ends_no_literal_and_lists_fit_an_argument() {
-        assert_eq!(literal("it's"), "'it''s'");
-        let many: Vec<String> = (0..5_000).map(|i| format!("data/{i:0>60}")).collect();
-        let lists = literal_lists(many.iter().map(String::as_str));
-        assert!(lists.len() > 1 && lists.iter().all(|l| l.len() <= MAX_QUERY_BYTES));
-        assert_eq!(lists.iter().map(|l| l.split(',').count()).sum::<usize>(), 5_000);
-    }
 }

@@ -3,6 +3,7 @@
 //! and nobody is waited for; `irods-omero check` looks further.
 
 use crate::settings::{AgentMode, AgentSettings, ImporterCommand, Omero};
+use crate::worker::{self, LaunchError};
 use crate::{secret, tls};
 use irods_omero_model::form::Problem;
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
@@ -18,10 +19,23 @@ pub fn problems(omero: Option<&Omero>, agents: Option<&AgentMode>) -> Vec<Proble
     };
     if let Some(omero) = omero {
         add("/omero/password_file", secret(&omero.server.password_file));
-        let ImporterCommand { command, jars, logback, work_directory, .. } = &omero.importer;
-        add("/importer/command", program(command));
-        add("/importer/jars", jars.as_deref().and_then(directory_of_jars));
-        add("/importer/logback", logback.as_deref().and_then(file));
+        let ImporterCommand { command, worker: words, jars, logback, work_directory, .. } = &omero.importer;
+        add("/importer/command", program(command, "the 'omero' command of an OMERO.py"));
+        match (words.first(), worker::command_of(&omero.importer)) {
+            (Some(python), _) => {
+                add("/importer/worker", program(Path::new(python), "the Python that has OMERO.py"));
+            }
+            (None, Err(LaunchError::NoPython { path })) => {
+                let path = path.display();
+                let why =
+                    format!("{path} does not say which Python runs it: name that Python, which has OMERO.py");
+                add("/importer/worker", Some(why));
+            }
+            // A command that cannot be read has been told of.
+            (None, _) => {}
+        }
+        add("/importer/jars", directory_of_jars(jars));
+        add("/importer/logback", file(logback));
         add("/importer/work_directory", writable(work_directory).or_else(|| noexec(work_directory)));
     }
     for (i, agent) in agents.iter().flat_map(|agents| &agents.agents).enumerate() {
@@ -75,12 +89,10 @@ fn is_no_program(path: &Path) -> Option<String> {
     }
 }
 
-fn program(path: &Path) -> Option<String> {
+fn program(path: &Path, what: &str) -> Option<String> {
     let why = is_no_program(path)?;
     let path = path.display();
-    Some(format!(
-        "{path} cannot be run ({why}): name the 'omero' command of an OMERO.py that this account may run"
-    ))
+    Some(format!("{path} cannot be run ({why}): name {what} that this account may run"))
 }
 
 fn directory_of_jars(path: &Path) -> Option<String> {

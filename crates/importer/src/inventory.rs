@@ -2,13 +2,17 @@
 //! would become.
 
 use crate::ImporterError;
-use crate::command::{CommandImporter, chunks, is_same_user, literal, literal_lists};
+use crate::command::CommandImporter;
 use crate::forecast::{Allowed, Set};
+use crate::worker::{self, DeleteState, FilesetQuery};
 use crate::workplace::Workplace;
 use irods_omero_model::clock::UnixTime;
-use irods_omero_model::names::{OmeroId, OmeroName};
+use irods_omero_model::names::OmeroId;
 use irods_omero_model::record::Version;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How many filesets one request deletes: OMERO takes seconds for each.
+const DELETED_AT_ONCE: usize = 5;
 
 /// A file of a fileset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,18 @@ pub(crate) enum Standing {
 }
 
 impl Fileset {
+    fn of(told: worker::Fileset) -> Self {
+        let entry =
+            |entry: worker::Entry| (entry.id, Entry { path: entry.path, size: entry.size, hash: entry.hash });
+        Self {
+            entries: told.entries.into_iter().map(entry).collect(),
+            images: told.images,
+            plates: told.plates,
+            mark: told.annotation.map(|annotation| annotation.description),
+            created: Some(told.created),
+        }
+    }
+
     /// Whether it has an entry of that client path.
     pub fn has(&self, path: &str) -> bool {
         self.entries.values().any(|entry| entry.path == path)
@@ -118,106 +134,39 @@ fn may_be_same(hash: Option<&str>, checksum: Option<&str>) -> bool {
 }
 
 impl CommandImporter<'_> {
-    /// The filesets of a user that have a file at any of some client paths, or below one of some directories, or one of some
-    /// ids. Those of others, which the user may be able to read, are none of the user's data: a client path is what its
-    /// importer said it is.
+    /// The filesets of the session's user that have a file at any of some client paths, or below one of some directories,
+    /// or one of some ids, with all their files. Those of others, which the user may be able to read, are none of the
+    /// user's data: a client path is what its importer said it is.
     pub(crate) fn inventory(
         &self,
         place: &Workplace,
-        user: &OmeroName,
         wanted: &Wanted,
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
-        let mut ids = wanted.ids.clone();
-        for list in literal_lists(wanted.paths.iter().map(String::as_str)) {
-            let query =
-                format!("select distinct fe.fileset.id from FilesetEntry fe where fe.clientPath in ({list})");
-            ids.extend(one_column(&self.ask(place, &query, alive)?));
-        }
-        for directory in &wanted.below {
-            let below = format!("{directory}/");
-            let query = format!(
-                "select distinct fe.fileset.id from FilesetEntry fe where substring(fe.clientPath, 1, {}) = {}",
-                below.chars().count(),
-                literal(&below)
-            );
-            ids.extend(one_column(&self.ask(place, &query, alive)?));
-        }
-        let mut found = self.entries(place, user, &ids, alive)?;
-        self.contents(place, &mut found, alive)?;
-        Ok(found)
-    }
-
-    /// The filesets of a user among some, with their files.
-    fn entries(
-        &self,
-        place: &Workplace,
-        user: &OmeroName,
-        ids: &BTreeSet<OmeroId>,
-        alive: &mut dyn FnMut(),
-    ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
-        let mut found: BTreeMap<OmeroId, Fileset> = BTreeMap::new();
-        for ids in chunks(ids) {
-            let query = format!(
-                "select fe.fileset.id, fe.id, fe.clientPath, fe.originalFile.size, fe.originalFile.hash, \
-                 fe.fileset.details.owner.omeName, fe.fileset.details.creationEvent.time from FilesetEntry fe where \
-                 fe.fileset.id in ({ids})"
-            );
-            for row in self.ask(place, &query, alive)? {
-                if let [fileset, entry, path, size, hash, owner, time] = row.as_slice()
-                    && is_same_user(owner, user)
-                    && let (Ok(fileset), Ok(entry)) = (OmeroId::parse(fileset), entry.parse())
-                {
-                    let hash = Some(hash.clone()).filter(|hash| hash != "None");
-                    let file = Entry { path: path.clone(), size: size.parse().ok(), hash };
-                    let fileset = found.entry(fileset).or_default();
-                    fileset.entries.insert(entry, file);
-                    fileset.created = fileset.created.or_else(|| time_of(time));
-                }
+        let paths: Vec<String> = wanted.paths.iter().cloned().collect();
+        let below: Vec<String> = wanted.below.iter().cloned().collect();
+        let ids: Vec<OmeroId> = wanted.ids.iter().copied().collect();
+        let query = FilesetQuery { paths: &paths, below: &below, ids: &ids, all_entries: true };
+        let namespace = &self.omero().server.namespace;
+        let answer = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
+            worker.filesets(key, query, namespace, waiting)
+        })?;
+        let mut found = BTreeMap::new();
+        for told in answer {
+            let (id, count) = (told.id, told.entry_count);
+            let mut fileset = Fileset::of(told);
+            // Of one with very many files only some come at once.
+            if u64::try_from(fileset.entries.len()).is_ok_and(|known| known < count) {
+                let files = place
+                    .ask(&mut self.waiting(alive), |worker, key, waiting| worker.files(key, id, waiting))?;
+                let entry = |file: worker::StoredFile| {
+                    (file.id, Entry { path: file.path, size: file.size, hash: file.hash })
+                };
+                fileset.entries = files.entries.into_iter().map(entry).collect();
             }
+            found.insert(id, fileset);
         }
         Ok(found)
-    }
-
-    /// Adds to filesets their images, plates and marks.
-    fn contents(
-        &self,
-        place: &Workplace,
-        found: &mut BTreeMap<OmeroId, Fileset>,
-        alive: &mut dyn FnMut(),
-    ) -> Result<(), ImporterError> {
-        for ids in chunks(&found.keys().copied().collect()) {
-            let images =
-                format!("select i.fileset.id, i.id from Image i where i.fileset.id in ({ids}) order by i.id");
-            let plates = format!(
-                "select distinct s.image.fileset.id, p.id from Plate p join p.wells w join w.wellSamples s where \
-                 s.image.fileset.id in ({ids})"
-            );
-            for (query, is_plate) in [(images, false), (plates, true)] {
-                for row in self.ask(place, &query, alive)? {
-                    if let [fileset, id] = row.as_slice()
-                        && let (Ok(fileset), Ok(id)) = (OmeroId::parse(fileset), OmeroId::parse(id))
-                        && let Some(fileset) = found.get_mut(&fileset)
-                    {
-                        if is_plate { fileset.plates.push(id) } else { fileset.images.push(id) }
-                    }
-                }
-            }
-            let namespace = literal(&self.omero().server.namespace);
-            let marks = format!(
-                "select l.parent.id, l.child.description from FilesetAnnotationLink l where l.child.ns = {namespace} \
-                 and l.parent.id in ({ids}) order by l.child.id"
-            );
-            for row in self.ask(place, &marks, alive)? {
-                if let [fileset, mark] = row.as_slice()
-                    && let Ok(fileset) = OmeroId::parse(fileset)
-                    && let Some(fileset) = found.get_mut(&fileset)
-                {
-                    fileset.mark = Some(mark.clone());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Deletes filesets with all that is in them. Gives those that are there still.
@@ -227,14 +176,20 @@ impl CommandImporter<'_> {
         ids: &BTreeSet<OmeroId>,
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeSet<OmeroId>, ImporterError> {
-        for ids in chunks(ids) {
-            let words = Self::delete_words(&ids);
-            self.run(place, &words, "", None, self.command_timeout(), alive)?;
-        }
+        let all: Vec<OmeroId> = ids.iter().copied().collect();
         let mut left = BTreeSet::new();
-        for ids in chunks(ids) {
-            let query = format!("select f.id from Fileset f where f.id in ({ids})");
-            left.extend(one_column(&self.ask(place, &query, alive)?));
+        for some in all.chunks(DELETED_AT_ONCE) {
+            let items = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
+                worker.delete(key, some, true, waiting)
+            })?;
+            left.extend(items.iter().filter_map(|item| match item.state {
+                DeleteState::Deleted | DeleteState::Gone => None,
+                DeleteState::HasImages | DeleteState::NotOwn | DeleteState::Failed => {
+                    let why = item.error.as_ref().map_or("", |(_, why)| why.as_str());
+                    log::warn!("act=delete fileset={} failed={why:?}", item.fileset);
+                    Some(item.fileset)
+                }
+            }));
         }
         Ok(left)
     }
@@ -251,43 +206,9 @@ pub(crate) struct Wanted {
     pub ids: BTreeSet<OmeroId>,
 }
 
-fn one_column(rows: &[Vec<String>]) -> impl Iterator<Item = OmeroId> {
-    rows.iter().filter_map(|row| OmeroId::parse(row.first()?).ok())
-}
-
-/// `Tue Nov 24 02:10:48 2026`, UTC, as the `omero` command prints a time.
-fn time_of(text: &str) -> Option<UnixTime> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let mut words = text.split_whitespace().skip(1);
-    let month = MONTHS.find(words.next()?)? as u64 / 3 + 1;
-    let day: u64 = words.next()?.parse().ok()?;
-    let mut clock = words.next()?.split(':').map(str::parse::<u64>);
-    let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
-    let year: u64 = words.next()?.parse().ok()?;
-    if year < 1970 || !(1..=31).contains(&day) {
-        return None;
-    }
-    // Days since 1970 by the civil calendar: a year begins in March, so that the leap day is its last.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, month) = (year / 400, (month + 9) % 12);
-    let of_era = (year % 400) * 365 + (year % 400) / 4 - (year % 400) / 100 + (153 * month + 2) / 5 + day - 1;
-    let days = (era * 146_097 + of_era).checked_sub(719_468)?;
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_read_as_the_command_prints_them() {
-        assert_eq!(time_of("Thu Jan  1 00:00:00 1970"), Some(0));
-        assert_eq!(time_of("Sat Nov 28 13:41:26 2026"), Some(1_795_873_286));
-        assert_eq!(time_of("Thu Feb 29 23:59:59 2024"), Some(1_709_251_199));
-        for bad in ["", "None", "Sat Nov 28", "a Foo 1 1:1:1 2000", "1795873286"] {
-            assert_eq!(time_of(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn checksums_of_one_kind_have_to_be_equal_and_others_say_nothing() {

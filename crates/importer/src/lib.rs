@@ -23,6 +23,7 @@ pub mod settings;
 pub mod tls;
 pub mod wire;
 mod work;
+pub mod worker;
 mod workplace;
 
 pub use process::Observer;

@@ -75,9 +75,10 @@ pub fn made(stdout: &str, class: &str) -> Vec<OmeroId> {
 }
 
 /// Whether a command found that its session is not there any more. (It says the same of a server that cannot be
-/// reached.) It says so before anything else, so no name of ours is taken for it.
+/// reached.) It says so instead of anything else, so no name of ours is taken for it. Code and words: omero-py
+/// `plugins/sessions.py`, 523 modulo 256.
 pub fn is_session_lost(done: &Finished) -> bool {
-    done.stdout.starts_with("Previous session expired for ")
+    done.code() == Some(11) && done.stderr.contains("Bad session key.")
 }
 
 /// Why a command that logs in failed. Codes: omero-py `cli.py` and `plugins/sessions.py`, modulo 256.
@@ -272,7 +273,13 @@ pub fn ended_by_rule(done: &Finished) -> Option<Verdict> {
 
 /// Whether a forecast has looked at everything it was given.
 pub fn is_whole_forecast(done: &Finished) -> bool {
-    !done.timed_out && !done.is_cut && matches!(done.code(), Some(0 | 125))
+    let ended = match done.code() {
+        // It says 125 where there is no set: a command that says nothing at all is another one.
+        Some(0) => !groups(&done.stdout).is_empty(),
+        Some(125) => true,
+        Some(_) | None => false,
+    };
+    ended && !done.timed_out && !done.is_cut
 }
 
 /// Why a file is in no set of a forecast that has looked at everything.

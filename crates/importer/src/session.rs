@@ -1,34 +1,35 @@
 //! Sessions in OMERO: opened for a user by the restricted administrator, used by that user's imports, ended by us.
 //!
-//! The `omero` command keeps a session in a directory of files, its store. Every command rewrites the notes of what
-//! was last used there, and throws a session away that it could not join, if only because the network failed for a
-//! moment. So commands that run at one time never share a store: a session has a directory of its own in which it is
-//! opened and ended, and each import works with a copy of its store. They all use the one session nevertheless.
+//! The worker opens them, keeps them alive and ends them; each knows the worker it was opened by. A worker that died is
+//! replaced with the next question, and the new one takes the session up again. The `omero import` of a batch is told the
+//! session by its key.
 //!
-//! Without [`Sessions`] each batch has a session of its own. What a killed process leaves behind (a directory nobody
-//! holds the lock of) is logged out and removed by the next one.
+//! Without [`Sessions`] each batch has a session and a worker of its own. A session has a directory with a note of its
+//! key: what a killed process leaves behind (a directory nobody holds the lock of) is logged out and removed by the next
+//! one.
 
 use crate::ImporterError;
 use crate::command::CommandImporter;
-use crate::outcome;
-use crate::process::Nobody;
+use crate::process::{Nobody, Observer};
 use crate::secret;
-use crate::settings::Omero;
+use crate::settings::{Omero, Server};
+use crate::worker::{Kind, Login, SessionKey, Waiting, Worker, WorkerError, WorkerProcess};
 use crate::workplace::{Purpose, Workplace};
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::identity::OmeroIdentity;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Idle time after which OMERO closes a session whose owner died, in seconds. Both the command and its Java
-/// knock every 300 s while they work.
+/// Idle time after which OMERO closes a session whose owner died, in seconds. The worker knocks three times in it, and
+/// Java every 300 s while it works.
 pub(super) const SESSION_IDLE_SECONDS: u32 = 900;
 
 /// The longest a session may be kept that nobody uses: well before OMERO closes it.
@@ -49,6 +50,9 @@ const ENDED_AT_ONCE: usize = 8;
 pub(super) struct Session {
     /// How it was opened: the configuration may be another one when it is ended.
     omero: Omero,
+    worker: Arc<dyn Worker>,
+    key: SessionKey,
+    /// Removed after it is ended.
     place: Workplace,
     opened: Instant,
     last_used: Mutex<Instant>,
@@ -58,33 +62,79 @@ pub(super) struct Session {
     open: Arc<AtomicUsize>,
 }
 
+/// What is noted of a session, for the case that we die.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    host: String,
+    port: u16,
+    key: String,
+}
+
 impl Session {
     fn open(
         importer: &CommandImporter<'_>,
+        worker: Arc<dyn Worker>,
         identity: &OmeroIdentity,
-        password: &str,
         open: &Arc<AtomicUsize>,
         now: UnixTime,
         alive: &mut dyn FnMut(),
     ) -> Result<Self, ImporterError> {
+        let server = &importer.omero().server;
         let place = importer.workplace(Purpose::Session, now)?;
-        open.fetch_add(1, Ordering::Relaxed);
+        let login = Login { server, identity, idle: SESSION_IDLE_SECONDS };
+        let opened = worker.login(&login, &mut importer.waiting(alive))?;
         let session = Self {
             omero: importer.omero().clone(),
+            worker,
+            key: opened.session.clone(),
             place,
             opened: Instant::now(),
             last_used: Mutex::new(Instant::now()),
             lost: AtomicBool::new(false),
             open: Arc::clone(open),
         };
-        let limit = importer.command_timeout();
-        let words = importer.login_words(identity);
-        let done = importer.run(&session.place, &words, "", Some(password), limit, alive)?;
-        if done.code() == Some(0) {
+        open.fetch_add(1, Ordering::Relaxed);
+        let key = session.key.as_str().to_owned();
+        let note = Note { host: server.host.clone(), port: server.port, key };
+        let noted = serde_json::to_vec(&note).map_err(std::io::Error::from);
+        noted.and_then(|note| session.place.set_note(&note)).map_err(|e| importer.no_workplace(&e))?;
+        if opened.is_of(&identity.user) {
             return Ok(session);
         }
-        let sudo = importer.omero().server.sudo_user.as_str();
-        Err(outcome::login_failure(&done, sudo, identity.user.as_str()))
+        let (user, other) = (&identity.user, opened.user);
+        Err(ImporterError::Refused(format!("OMERO opened a session of '{other}' instead of '{user}'")))
+    }
+
+    /// Asks OMERO in it. A worker that does not know it, because it took the place of one that died, takes it up first.
+    pub fn ask<T>(
+        &self,
+        waiting: &mut Waiting<'_>,
+        question: impl Fn(&dyn Worker, &SessionKey, &mut Waiting<'_>) -> Result<T, WorkerError>,
+    ) -> Result<T, WorkerError> {
+        match question(&*self.worker, &self.key, waiting) {
+            Err(error) if error.has_no_session() => {
+                log::warn!("act=worker failed={:?}", error.to_string());
+                let joined = self.worker.join(&self.omero.server, &self.key, waiting);
+                if joined.as_ref().is_err_and(|e| e.kind() == Some(Kind::SessionExpired)) {
+                    self.lost.store(true, Ordering::Relaxed);
+                }
+                joined.and_then(|_| question(&*self.worker, &self.key, waiting))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether OMERO does not know it any more.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The words of the `omero` command that have it use the session.
+    pub fn words(&self) -> Vec<OsString> {
+        let server = &self.omero.server;
+        ["-k", self.key.as_str(), "-s", &server.host, "-p", &server.port.to_string()]
+            .map(OsString::from)
+            .into()
     }
 
     fn used(&self) -> MutexGuard<'_, Instant> {
@@ -93,23 +143,26 @@ impl Session {
 
     /// Whether it may be given to a further import.
     fn is_good(&self) -> bool {
-        !self.lost.load(Ordering::Relaxed) && self.opened.elapsed() < LENT_FOR
+        !self.is_lost() && self.opened.elapsed() < LENT_FOR
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        log_out(&CommandImporter::new(&self.omero), &self.place);
+        log_out(&*self.worker, &self.omero, &self.omero.server, &self.key);
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn log_out(importer: &CommandImporter<'_>, place: &Workplace) {
+fn log_out(worker: &dyn Worker, omero: &Omero, server: &Server, key: &SessionKey) {
     // An import that is ended has its session ended all the same.
-    let importer = importer.observed(&Nobody);
-    let (words, limit) = (CommandImporter::logout_words(), importer.command_timeout());
-    if place.has_session() && importer.run(place, &words, "", None, limit, &mut || {}).is_err() {
-        log::warn!("act=logout failed=\"the session ends by itself after {SESSION_IDLE_SECONDS} s\"");
+    let observer: &dyn Observer = &Nobody;
+    let mut waiting = Waiting { limit: omero.importer.command_timeout, alive: &mut || {}, observer };
+    if let Err(error) = worker.logout(server, key, &mut waiting) {
+        log::warn!(
+            "act=logout failed={:?} why=\"it ends by itself after {SESSION_IDLE_SECONDS} s\"",
+            error.to_string()
+        );
     }
 }
 
@@ -118,8 +171,16 @@ pub(super) fn clean_up(importer: &CommandImporter<'_>, work_directory: &Path) {
     let Ok(entries) = std::fs::read_dir(work_directory) else {
         return;
     };
+    let mut worker = None;
     for place in entries.flatten().filter_map(|entry| Workplace::adopt(entry.path())) {
-        log_out(importer, &place);
+        let Some(note) = place.note().and_then(|note| serde_json::from_slice::<Note>(&note).ok()) else {
+            continue;
+        };
+        let Some(key) = SessionKey::parse(&note.key) else { continue };
+        let omero = importer.omero();
+        let server = Server { host: note.host, port: note.port, ..omero.server.clone() };
+        let worker = worker.get_or_insert_with(|| WorkerProcess::new(omero));
+        log_out(worker, omero, &server, &key);
     }
 }
 
@@ -132,9 +193,9 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Copies the session into the directory of a run.
-    pub fn lend(&self, run: &Workplace) -> io::Result<()> {
-        self.session.place.lend(run)
+    /// Has the session used in the directory of a run.
+    pub fn lend(&self, run: &mut Workplace) {
+        run.set_session(Arc::clone(&self.session));
     }
 
     /// Has nobody else use the session: OMERO does not know it any more.
@@ -156,7 +217,10 @@ pub(super) fn for_one_batch(
     now: UnixTime,
     alive: &mut dyn FnMut(),
 ) -> Result<Lease, ImporterError> {
-    let session = Session::open(importer, identity, &password(importer)?, &Arc::default(), now, alive)?;
+    // What is wrong with the file is said before anything is started.
+    password(importer)?;
+    let worker = Arc::new(WorkerProcess::new(importer.omero()));
+    let session = Session::open(importer, worker, identity, &Arc::default(), now, alive)?;
     Ok(Lease { session: Arc::new(session), is_old: false })
 }
 
@@ -174,6 +238,9 @@ struct Kept {
     terms: u64,
 }
 
+/// How a worker is started, and for which server.
+type Launch = String;
+
 /// The session of an account; locked while it is opened.
 type Slot = Arc<Mutex<Option<Kept>>>;
 
@@ -182,6 +249,7 @@ type Slot = Arc<Mutex<Option<Kept>>>;
 #[derive(Default)]
 pub struct Sessions {
     slots: Mutex<HashMap<Account, Slot>>,
+    workers: Mutex<HashMap<Launch, Arc<WorkerProcess>>>,
     open: Arc<AtomicUsize>,
     /// Of what a session was opened with only a digest is kept, with a key of this process.
     digest: RandomState,
@@ -197,6 +265,24 @@ impl Sessions {
     /// How many are open.
     pub fn count(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// The worker of an OMERO server, which all its sessions share.
+    fn worker(&self, omero: &Omero) -> Arc<dyn Worker> {
+        let (server, importer) = (&omero.server, &omero.importer);
+        let launch = format!(
+            "{:?}",
+            (&server.host, server.port, &importer.command, &importer.worker, &importer.environment)
+        );
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let worker = workers.entry(launch).or_insert_with(|| Arc::new(WorkerProcess::new(omero)));
+        Arc::clone(worker) as Arc<dyn Worker>
+    }
+
+    /// Ends the workers that no session uses.
+    fn end_idle_workers(&self) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|_, worker| Arc::strong_count(worker) > 1);
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Account, Slot>> {
@@ -221,7 +307,8 @@ impl Sessions {
             return Ok(Lease { session: Arc::clone(&kept.session), is_old: true });
         }
         let before = kept.take();
-        let session = Session::open(importer, identity, &password, &self.open, now, alive).map(Arc::new)?;
+        let worker = self.worker(importer.omero());
+        let session = Session::open(importer, worker, identity, &self.open, now, alive).map(Arc::new)?;
         *kept = Some(Kept { session: Arc::clone(&session), terms });
         drop(kept);
         // It is ended when the last import that uses it has ended.
@@ -243,6 +330,7 @@ impl Sessions {
             kept.is_some() || Arc::strong_count(slot) > 1
         });
         end(idle);
+        self.end_idle_workers();
     }
 
     /// Ends all that nobody uses.
@@ -251,7 +339,7 @@ impl Sessions {
     }
 }
 
-/// Ends sessions, some at a time: each takes a command.
+/// Ends sessions, some at a time: OMERO may be slow.
 fn end(mut sessions: Vec<Kept>) {
     while !sessions.is_empty() {
         let some = sessions.split_off(sessions.len().saturating_sub(ENDED_AT_ONCE));

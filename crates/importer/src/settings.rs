@@ -28,15 +28,47 @@ pub struct Server {
     pub namespace: String,
 }
 
+/// The port of OMERO at a host name or URL: that of the URL, else the one given, else the usual one of the URL's scheme
+/// (omero-py and OMERO's Java client: wss 443, ws 80, ssl 4064, tcp 4063), else 4064.
+pub fn port_of(host: &str, given: Option<u16>) -> u16 {
+    let Some((scheme, rest)) = host.split_once("://") else {
+        return given.unwrap_or(4064);
+    };
+    let usual = match scheme {
+        "wss" => 443,
+        "ws" => 80,
+        "tcp" => 4063,
+        _ => 4064,
+    };
+    let (_, digits) = host_of(rest);
+    digits.and_then(|digits| digits.parse().ok()).or(given).unwrap_or(usual)
+}
+
+/// The host name in a host name or URL.
+pub fn name_of(host: &str) -> &str {
+    host.split_once("://").map_or(host, |(_, rest)| host_of(rest).0)
+}
+
+/// Name and digits of the port of what follows the scheme of a URL.
+fn host_of(rest: &str) -> (&str, Option<&str>) {
+    let authority = rest.split('/').next().unwrap_or(rest);
+    match authority.rsplit_once(':') {
+        Some((name, digits)) if !digits.contains(']') => (name, Some(digits)),
+        _ => (authority, None),
+    }
+}
+
 /// The `omero` command on this host and how it is run.
 #[derive(Debug, Clone)]
 pub struct ImporterCommand {
     /// The `omero` command.
     pub command: PathBuf,
+    /// The words that start a Python with omero-py, for the worker; none where it is that of the command.
+    pub worker: Vec<String>,
     /// Directory of the importer's jars (`--clientdir`).
-    pub jars: Option<PathBuf>,
+    pub jars: PathBuf,
     /// Logback file that sends the importer's log to standard error (`--logback`).
-    pub logback: Option<PathBuf>,
+    pub logback: PathBuf,
     /// How long one importer run may take.
     pub timeout: Duration,
     /// How long any other `omero` command may take.
@@ -94,4 +126,27 @@ pub enum Address {
     Url(String),
     /// A socket on this host.
     Unix(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_url_is_its_own_else_the_one_given_else_its_schemes() {
+        for (host, given, port, name) in [
+            ("omero.example.org", None, 4064, "omero.example.org"),
+            ("omero.example.org", Some(14064), 14064, "omero.example.org"),
+            ("wss://omero.example.org/omero-ws", None, 443, "omero.example.org"),
+            ("wss://omero.example.org/omero-ws", Some(8443), 8443, "omero.example.org"),
+            ("wss://omero.example.org:443", None, 443, "omero.example.org"),
+            ("wss://omero.example.org:8443/omero-ws", Some(4064), 8443, "omero.example.org"),
+            ("ws://omero.example.org", None, 80, "omero.example.org"),
+            ("ssl://omero.example.org", None, 4064, "omero.example.org"),
+            ("tcp://omero.example.org", None, 4063, "omero.example.org"),
+            ("wss://[::1]/x", None, 443, "[::1]"),
+        ] {
+            assert_eq!((port_of(host, given), name_of(host)), (port, name), "{host}");
+        }
+    }
 }

@@ -42,6 +42,10 @@ const ENOUGH_ALONE: usize = 3;
 const EXCHANGED: &str = "the file was exchanged for another while it was imported, so what was made of it in OMERO was \
                          removed: ask the administrator to look into it";
 
+/// What is said of a file that is in OMERO without our annotation.
+const NOT_ANNOTATED: &str = "the image is in OMERO, but OMERO did not take the annotation that says which file of iRODS it is: \
+                             it is tried again";
+
 /// What is said of files that others were tried instead of.
 const LATER: &str = "the importer failed over other files of the batch so often that this one is tried later";
 
@@ -153,7 +157,7 @@ impl<'a> Work<'a> {
     }
 
     fn inventory(&mut self, wanted: &Wanted) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
-        let mut found = self.importer.inventory(self.place, &self.batch.identity.user, wanted, self.alive)?;
+        let mut found = self.importer.inventory(self.place, wanted, self.alive)?;
         found.retain(|id, _| !self.passed.contains(id));
         Ok(found)
     }
@@ -612,7 +616,8 @@ impl<'a> Work<'a> {
         }
         self.runs = self.runs.saturating_sub(1);
         let keys: String = going.iter().flat_map(|set| [set.key.as_str(), "\n"]).collect();
-        let words = self.importer.import_words(target);
+        let mut words = self.importer.import_words(target);
+        words.splice(1..1, self.place.session_words());
         self.place.has_imported.store(true, Ordering::Relaxed);
         let limit = self.importer.import_timeout();
         let (done, causes) = self.importer.run_java(self.place, &words, &keys, limit, fence, self.alive)?;
@@ -763,7 +768,13 @@ impl<'a> Work<'a> {
             .filter(|(_, (fileset, _))| fileset.mark.is_none())
             .filter_map(|(id, (fileset, bearer))| Some((*id, fileset, &self.batch.files[(*bearer)?])))
             .collect();
-        self.importer.annotate(self.place, &unmarked, self.alive);
+        let bare = self.importer.annotate(self.place, &unmarked, self.alive);
+        // Found again by the next try, which annotates it: without its annotation it could be taken for other data.
+        for outcome in self.outcomes.values_mut() {
+            if matches!(outcome, FileOutcome::Imported(imported) if bare.contains(&imported.fileset)) {
+                *outcome = FileOutcome::Postponed(NOT_ANNOTATED.to_owned());
+            }
+        }
         match filled {
             Ok(()) => Ok(()),
             Err(NoContainer::Importer(error)) => Err(error),

@@ -3,14 +3,18 @@
 //! A directory is locked for as long as it is used and removed at its end, so one that nobody holds the lock of was
 //! left behind by a process that was killed.
 
+use crate::session::Session;
+use crate::settings::ImporterCommand;
+use crate::worker::{SessionKey, Waiting, Worker, WorkerError};
 use irods_omero_model::clock::UnixTime;
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a directory is for; its name begins with it.
@@ -20,21 +24,27 @@ pub(super) enum Purpose {
     Session,
     /// One batch is imported in it, in a session that has a directory of its own.
     Run,
+    /// The worker runs in it.
+    Worker,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Session, Self::Run];
+    const ALL: [Self; 3] = [Self::Session, Self::Run, Self::Worker];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::Session => "session-",
             Self::Run => "run-",
+            Self::Worker => "worker-",
         }
     }
 }
 
-/// The part of a directory with the store of sessions.
+/// The part of a directory with the store of sessions of the `omero` command.
 const STORE: &str = "sessions";
+
+/// The file with the note of a session.
+const NOTE: &str = "session.json";
 
 /// A directory in use.
 #[derive(Debug)]
@@ -46,6 +56,8 @@ pub(super) struct Workplace {
     pub lost: AtomicBool,
     /// Whether an import has been begun here.
     pub has_imported: AtomicBool,
+    /// The session that is used here, and that has a directory of its own.
+    session: Option<Arc<Session>>,
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -72,7 +84,7 @@ impl Workplace {
 
     fn locked(directory: PathBuf, purpose: Purpose, lock: File) -> Self {
         let (lost, has_imported) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { directory, purpose, _lock: lock, lost, has_imported }
+        Self { directory, purpose, _lock: lock, lost, has_imported, session: None }
     }
 
     /// Takes over the directory of somebody who is no more; `None` if it is in use, or no such directory.
@@ -84,23 +96,62 @@ impl Workplace {
         Some(Self::locked(directory, purpose, lock))
     }
 
-    /// Whether a session was opened here, and may live.
-    pub fn has_session(&self) -> bool {
-        self.purpose == Purpose::Session
-            && fs::read_dir(self.directory.join(STORE)).is_ok_and(|mut entries| entries.next().is_some())
+    /// The note of the session that was opened here, and may live.
+    pub fn note(&self) -> Option<Vec<u8>> {
+        (self.purpose == Purpose::Session).then(|| fs::read(self.directory.join(NOTE)).ok()).flatten()
     }
 
-    /// Copies the store of sessions into that of another directory.
-    pub fn lend(&self, to: &Self) -> io::Result<()> {
-        copy(&self.directory.join(STORE), &to.directory.join(STORE))
+    /// Keeps a note of the session that was opened here, for the case that we die.
+    pub fn set_note(&self, note: &[u8]) -> io::Result<()> {
+        self.keep(NOTE, note).map(drop)
     }
 
-    /// Has a command run here.
-    pub fn prepare(&self, command: &mut Command) {
+    /// Has a session used here.
+    pub fn set_session(&mut self, session: Arc<Session>) {
+        self.session = Some(session);
+    }
+
+    /// Asks OMERO in the session that is used here.
+    ///
+    /// # Errors
+    /// OMERO refused, or gave no answer.
+    pub fn ask<T>(
+        &self,
+        waiting: &mut Waiting<'_>,
+        question: impl Fn(&dyn Worker, &SessionKey, &mut Waiting<'_>) -> Result<T, WorkerError>,
+    ) -> Result<T, WorkerError> {
+        let Some(session) = &self.session else {
+            return Err(WorkerError::no_session());
+        };
+        let answer = session.ask(waiting, question);
+        if session.is_lost() {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// The words of the `omero` command that have it use the session, if one is used here.
+    pub fn session_words(&self) -> Vec<OsString> {
+        self.session.as_ref().map(|session| session.words()).unwrap_or_default()
+    }
+
+    /// Has a command run here, with the environment of the configuration and nothing of ours but the path.
+    pub fn prepare(&self, command: &mut Command, importer: &ImporterCommand) {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         command.current_dir(&self.directory).env("HOME", &self.directory);
         command.env("OMERO_USERDIR", self.directory.join("user"));
         command.env("OMERO_SESSIONDIR", self.directory.join(STORE));
         command.env("OMERO_TMPDIR", self.directory.join("tmp"));
+        command.envs(importer.environment.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// A new file that only we can read and write. Gives its path.
+    pub fn keep(&self, name: &str, text: &[u8]) -> io::Result<PathBuf> {
+        let path = self.directory.join(name);
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+        file.write_all(text)?;
+        Ok(path)
     }
 
     /// A small image that is in order: one grey pixel in a TIFF.
@@ -172,22 +223,6 @@ fn lock(directory: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Copies the directories and files of a directory into another that is there.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let name: OsString = entry.file_name();
-        let (kind, target) = (entry.file_type()?, to.join(name));
-        if kind.is_dir() {
-            DirBuilder::new().mode(0o700).create(&target)?;
-            copy(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,24 +270,23 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_lent_is_a_copy_and_no_session_to_end() {
+    fn the_note_of_a_session_is_only_ours_and_only_a_sessions() {
         let parent = tempfile::tempdir().unwrap();
         let session = Workplace::new(parent.path(), Purpose::Session, 1).unwrap();
+        assert_eq!(session.note(), None);
+        session.set_note(b"key").unwrap();
+        let file = session.directory.join(NOTE);
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(session.note().as_deref(), Some(&b"key"[..]));
         let run = run(parent.path());
-        assert!(!session.has_session());
-        let file = Path::new("sessions/omero.example.org/alice/0123");
-        fs::create_dir_all(session.directory.join(file).parent().unwrap()).unwrap();
-        fs::write(session.directory.join(file), "omero.sess=0123\n").unwrap();
-        session.lend(&run).unwrap();
-        fs::remove_file(run.directory.join(file)).unwrap();
-        assert!(session.directory.join(file).exists());
-        assert!(session.has_session() && !run.has_session());
+        run.set_note(b"key").unwrap();
+        assert_eq!(run.note(), None);
     }
 
     #[test]
     fn a_process_is_ours_by_the_directory_of_its_store_alone() {
         let work = Path::new("/work");
-        for ours in ["/work/run-1-2-3/sessions", "/work/session-1-2-3/sessions"] {
+        for ours in ["/work/run-1-2-3/sessions", "/work/worker-1-2-3/sessions"] {
             assert!(is_below(Path::new(ours), work), "{ours}");
         }
         for other in

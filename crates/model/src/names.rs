@@ -208,6 +208,16 @@ macro_rules! id_type {
                     _ => Err(NameError::Id(text.to_owned())),
                 }
             }
+
+            /// From a number; 0 is none.
+            pub fn from_number(number: u64) -> Option<Self> {
+                (number > 0).then_some(Self(number))
+            }
+
+            /// The number.
+            pub fn number(self) -> u64 {
+                self.0
+            }
         }
 
         impl fmt::Display for $name {

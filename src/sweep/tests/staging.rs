@@ -10,7 +10,7 @@ fn world_that_stages() -> World {
         "users": {"same_name": ["z"]},
         "visibility": {"vaults": [{"prefix": "/seen"}], "stage_to": "seen"},
         "omero": {"server": "omero.example.org", "sudo_user": "importer", "password_file": "/etc/pw"},
-        "importer": {"mode": "command", "command": "/usr/bin/omero"},
+        "importer": {"mode": "command", "command": "/usr/bin/omero", "jars": "/opt/omero/jars", "logback": "/opt/omero/logback.xml"},
     }))
     .unwrap();
     World { config, ..world() }

@@ -198,7 +198,7 @@ fn the_account_that_opens_sessions_is_denied_too() {
     let config = Config::parse(&json!({
         "users": {"same_name": ["z"]},
         "omero": {"server": "h", "sudo_user": "importer", "password_file": "/p"},
-        "importer": {"command": "/usr/bin/omero"},
+        "importer": {"command": "/usr/bin/omero", "jars": "/opt/omero/jars", "logback": "/opt/omero/logback.xml"},
     }))
     .unwrap();
     let (owner, w) = (IrodsUser::parse("importer#z").unwrap(), world());

@@ -12,6 +12,16 @@ const LAST_DESCRIPTOR: i32 = 4_096;
 /// - it inherits no descriptor but the standard three: the socket to the client is not close-on-exec, and a
 ///   long import must not hold it.
 pub fn isolate(command: &mut Command) {
+    isolate_with(command, true);
+}
+
+/// The same for a process that outlives the thread that starts it: the kernel would signal it at the end of that
+/// thread. It has to notice by itself that we died, by the end of its standard input.
+pub fn isolate_resident(command: &mut Command) {
+    isolate_with(command, false);
+}
+
+fn isolate_with(command: &mut Command, ends_with_thread: bool) {
     let parent = std::process::id();
     let before_exec = move || {
         // SAFETY: only async-signal-safe calls, on no memory of ours.
@@ -28,7 +38,7 @@ pub fn isolate(command: &mut Command) {
                     libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
                 }
             }
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
+            if ends_with_thread && libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
                 return Err(std::io::Error::last_os_error());
             }
             libc::getppid()

@@ -5,6 +5,6 @@ mod child;
 mod landlock;
 mod pipe;
 
-pub use child::isolate;
+pub use child::{isolate, isolate_resident};
 pub use landlock::{Ruleset, is_landlock_offered};
 pub use pipe::ignoring_broken_pipes;

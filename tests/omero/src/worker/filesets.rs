@@ -8,6 +8,15 @@ use serde_json::{Value, json};
 use super::{Answer, Failed, Request, Seat, bounded, listed, rows};
 use crate::commands;
 
+/// Which entries of a fileset are told.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entries {
+    #[default]
+    Matching,
+    All,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filesets {
@@ -19,6 +28,8 @@ struct Filesets {
     #[serde(default)]
     ids: Vec<i64>,
     namespace: String,
+    #[serde(default)]
+    entries: Entries,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +124,12 @@ impl Request<'_> {
         }
         let mut all = Vec::new();
         for (id, (mut entries, mut directories)) in found {
+            if p.entries == Entries::All {
+                let all = "select e.id, e.client_path, o.size, o.hash, o.hasher from fileset_entry e
+                     join original_file o on o.id = e.original_file where e.fileset = ?1 order by e.id limit 20000";
+                let entry = |e: Vec<Value>| json!({ "id": e[0], "path": e[1], "size": e[2], "hash": e[3], "hasher": e[4] });
+                entries = rows(store, all, &[&id])?.into_iter().map(entry).collect();
+            }
             entries.sort_by_key(|e| number(&e["id"]));
             directories.sort();
             if let Some(fileset) = describe(&seat, id, &p.namespace, &entries, &directories)? {
