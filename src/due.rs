@@ -60,12 +60,11 @@ impl Expected {
         }
         let quiet = quiet.max(Duration::from_secs(1));
         let wanted = now + 1..=now.saturating_add(quiet.as_secs());
-        let wait = match catalog.jobs()?.to_come(|job| job == SWEEP_ALL, &wanted) {
-            Some(due_at) => Duration::from_secs(due_at - now),
-            None => {
-                catalog.queue(SWEEP_ALL, quiet)?;
-                quiet
-            }
+        let wait = if let Some(due_at) = catalog.jobs()?.to_come(|job| job == SWEEP_ALL, &wanted) {
+            Duration::from_secs(due_at - now)
+        } else {
+            catalog.queue(SWEEP_ALL, quiet)?;
+            quiet
         };
         self.strays = Some(moment + wait.saturating_sub(Duration::from_secs(1)));
         Ok(())

@@ -14,7 +14,7 @@ fn at(name: &str) -> String {
     format!("{HOME}/{name}")
 }
 
-/// A set on the client's disk: a MetaXpress plate, of which some images may be missing.
+/// A set on the client's disk: a `MetaXpress` plate, of which some images may be missing.
 fn plate(zone: &TestZone, files: &str) -> String {
     let directory = zone.path("set");
     fs::create_dir(&directory).unwrap();

@@ -356,21 +356,17 @@ impl Catalog for IrodsCatalog<'_> {
 
     fn collection_id(&self, path: &LogicalPath) -> Result<Option<CollectionId>, CatalogError> {
         let subject = path.display();
-        let id = match plain(path.as_bytes()) {
-            Some(name) => {
-                let mut id = None;
-                let named = [(column::COLL_NAME, equals(name))];
-                self.list(&[column::COLL_ID], &named, &subject, &mut |cells| {
-                    id = cells.first().map(|c| String::from_utf8_lossy(c).into_owned());
-                    false
-                })?;
-                id
-            }
-            None => {
-                let query =
-                    [b"select COLL_ID where COLL_NAME = ".as_slice(), &quoted(path.as_bytes())].concat();
-                self.rows(&query, &subject)?.into_iter().flatten().next()
-            }
+        let id = if let Some(name) = plain(path.as_bytes()) {
+            let mut id = None;
+            let named = [(column::COLL_NAME, equals(name))];
+            self.list(&[column::COLL_ID], &named, &subject, &mut |cells| {
+                id = cells.first().map(|c| String::from_utf8_lossy(c).into_owned());
+                false
+            })?;
+            id
+        } else {
+            let query = [b"select COLL_ID where COLL_NAME = ".as_slice(), &quoted(path.as_bytes())].concat();
+            self.rows(&query, &subject)?.into_iter().flatten().next()
         };
         id.map(|id| CollectionId::parse(&id))
             .transpose()
@@ -855,13 +851,13 @@ impl Catalog for IrodsCatalog<'_> {
         let path = self.lock_path(name);
         let make =
             |path: &str, parents| self.session.make_collection(self.service(), path.as_bytes(), parents);
-        let mut made = make(&path, false);
-        if made.is_err_and(|code| NO_COLLECTION.contains(&code)) {
+        let mut outcome = make(&path, false);
+        if outcome.is_err_and(|code| NO_COLLECTION.contains(&code)) {
             // The first of all. Two may make this one at a time: then the lock's own name decides.
             let _ = make(self.lock_path("").trim_end_matches('/'), true);
-            made = make(&path, false);
+            outcome = make(&path, false);
         }
-        match made {
+        match outcome {
             Ok(()) => Ok(true),
             Err(ALREADY_THERE) => Ok(false),
             Err(code) => Err(failed("rsCollCreate", &path, code)),

@@ -1,7 +1,7 @@
 //! Who is at work on something: a lock that exactly one of several takers gets, and whose owner finds out when it has been
 //! taken over.
 //!
-//! An AVU is no lock: a catalog on PostgreSQL lets several clients add a triple that it never held, all of them with
+//! An AVU is no lock: a catalog on `PostgreSQL` lets several clients add a triple that it never held, all of them with
 //! success. A collection's name is unique. A lock is therefore an empty collection `KEY.GENERATION` in the service
 //! account's home. Whoever finds none makes generation 1; whoever finds one that is older than a dead owner's could be makes
 //! the next one, and of several such heirs one succeeds. An owner gives a sign of life by making the next generation

@@ -83,8 +83,8 @@ impl Object {
 
     /// What of a good replica cannot be read.
     fn fault(&self) -> Option<&str> {
-        let good = self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
-        good.filter_map(|r| r.fault.as_deref()).next()
+        let mut good = self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
+        good.find_map(|r| r.fault.as_deref())
     }
 }
 

@@ -115,7 +115,6 @@ impl<'a> Scribe<'a> {
             FileOutcome::Imported(what) => self.say(this, &Entry::Imported(what), who),
             FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(reason), who),
             FileOutcome::Joined(fileset) => self.say(this, &Entry::Late(fileset), who),
-            FileOutcome::Postponed(reason) => self.postpone(this, &reason, who),
             FileOutcome::Unknown { reason, is_alone: true } if this.attempts >= UNKNOWN_TRIES => {
                 let tries = this.attempts;
                 let reason = format!(
@@ -123,7 +122,9 @@ impl<'a> Scribe<'a> {
                 );
                 self.say(this, &Entry::Failed(reason), who)
             }
-            FileOutcome::Unknown { reason, .. } => self.postpone(this, &reason, who),
+            FileOutcome::Postponed(reason) | FileOutcome::Unknown { reason, .. } => {
+                self.postpone(this, &reason, who)
+            }
             FileOutcome::UsesUnknown { path } => {
                 let why = format!(
                     "its set uses the file {path}, which is not known to be a complete data object that its owner may \

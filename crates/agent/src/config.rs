@@ -393,10 +393,10 @@ fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
     let mut importer = importer.unwrap_or_else(|| json!({"command": "/", "jars": "/", "logback": "/"}));
     if let Some(importer) = importer.as_object_mut() {
         importer.entry("work_directory").or_insert_with(|| "/var/lib/irods-omero/work".into());
-        if let Some(host) = server.get("server").and_then(Value::as_str) {
-            if let Err(why) = encrypt(host, importer.entry("options").or_insert_with(|| json!([]))) {
-                problems.add(&format!("{place}/server"), why);
-            }
+        if let Some(host) = server.get("server").and_then(Value::as_str)
+            && let Err(why) = encrypt(host, importer.entry("options").or_insert_with(|| json!([])))
+        {
+            problems.add(&format!("{place}/server"), why);
         }
     }
     match PluginConfig::parse(&json!({"omero": server, "importer": importer})) {
@@ -422,7 +422,7 @@ fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
 /// # Errors
 /// The address is one of a protocol without encryption.
 fn encrypt(host: &str, options: &mut Value) -> Result<(), String> {
-    let (name, _) = crate::probe::address(host, 0);
+    let name = irods_omero_importer::settings::name_of(host);
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     if name == "localhost" || address.is_ok_and(|a| a.is_loopback()) {
         return Ok(());

@@ -289,7 +289,7 @@ pub trait Worker: fmt::Debug + Send + Sync {
             "sudo_user": login.server.sudo_user.as_str(),
             "password_file": text(&login.server.password_file),
             "user": login.identity.user.as_str(),
-            "group": login.identity.group.as_ref().map(|g| g.as_str()),
+            "group": login.identity.group.as_ref().map(irods_omero_model::names::OmeroName::as_str),
             "idle": login.idle,
         });
         self.read("login", params, waiting)

@@ -209,6 +209,8 @@ impl Outside {
         let is_collect = |j: &QueuedJob| j.text.starts_with(due::COLLECT);
         assert!(self.is_to_collect(), "somebody is to collect");
         self.world.catalog.queued.borrow_mut().retain(|j| !is_collect(j));
+        // A method of a type with a lifetime does not go as a function.
+        #[allow(clippy::redundant_closure_for_method_calls)]
         self.with(|s| s.collect())
     }
 

@@ -143,7 +143,7 @@ pub struct StoredFile {
     pub id: u64,
     /// The path the importer was given, as OMERO keeps it.
     pub path: String,
-    /// The number of the OriginalFile.
+    /// The number of the `OriginalFile`.
     pub file: u64,
     /// Its name.
     pub name: String,

@@ -87,8 +87,7 @@ fn interpreter(head: &[u8]) -> Option<Vec<OsString>> {
         && name_of(env) == b"env"
     {
         python = match rest {
-            [b"-S", rest @ ..] => rest,
-            rest => rest,
+            [b"-S", rest @ ..] | rest => rest,
         };
     }
     let is_python =

@@ -410,9 +410,8 @@ impl Inbox {
         match self.open.get_mut(&id) {
             Some(slot @ None) => *slot = Some(answer),
             // The first answer counts.
-            Some(Some(_)) => self.garbage += 1,
             None if self.forgotten.remove(&id) => {}
-            None => self.garbage += 1,
+            Some(Some(_)) | None => self.garbage += 1,
         }
     }
 }
