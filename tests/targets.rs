@@ -343,7 +343,6 @@ fn few_questions_are_asked_where_all_is_there_already() {
     };
     let before = asked().len();
     w.import("alice", target, None, &[w.image("b.tif")]);
-    let expected =
-        ["login", "filesets", "filesets", "container", "filesets", "filesets", "annotate", "logout"];
+    let expected = ["login", "filesets", "container", "filesets", "filesets", "annotate", "logout"];
     assert_eq!(asked()[before..], expected);
 }
