@@ -191,7 +191,7 @@ fn no_file_of_another_size_is_taken_for_hers() {
     zone.does("carol", &["put", &zone.image("a.tif"), &path]);
     fs::write(in_vault(&zone, &path), "another file").unwrap();
     let _delay = zone.delay_server();
-    not_imported(&zone, &[(&path, "failed", "the catalog of iRODS says")]);
+    not_imported(&zone, &[(&path, "pending", "the catalog of iRODS says")]);
 }
 
 #[test]

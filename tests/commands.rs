@@ -20,7 +20,7 @@ use support::zone::DelayServer;
 
 /// What stands in for a command: the text of a bash script. `$ROOT` is the test's `/`.
 const REPLACED: &[(&str, &str)] = &[
-    ("sudo", r#"exec "$@""#),
+    ("sudo", r#"[ "$1" = -u ] && shift 2; exec "$@""#),
     // Owners are left out: the accounts are not there.
     (
         "install",

@@ -90,10 +90,17 @@ impl World {
 
     /// What the simulated server answers to queries that hold a text, before or after an import, or both.
     fn answers(&self, rows: &[(&str, Option<bool>, Value)]) {
-        let answers: Vec<Value> = rows
+        self.answers_of(&[], rows);
+    }
+
+    /// The same, and to queries about one id.
+    fn answers_of(&self, of_id: &[(&str, usize, Value)], rows: &[(&str, Option<bool>, Value)]) {
+        let of_id = of_id
             .iter()
-            .map(|(part, after, rows)| json!({"in": part, "after_import": after, "rows": rows}))
-            .collect();
+            .map(|(part, id, rows)| json!({"in": part, "id": id, "after_import": null, "rows": rows}));
+        let others =
+            rows.iter().map(|(part, after, rows)| json!({"in": part, "after_import": after, "rows": rows}));
+        let answers: Vec<Value> = of_id.chain(others).collect();
         self.write("bin/answers.json", &Value::Array(answers).to_string(), 0o644);
     }
 
@@ -109,9 +116,9 @@ impl World {
         CommandImporter::new(&self.omero()).import(batch, 1, &mut || {})
     }
 
-    /// The commands run, in their order.
+    /// The commands run, in their order, but for forecasts.
     fn calls(&self) -> Vec<Value> {
-        lines(&self.path("bin/calls.jsonl"))
+        lines(&self.path("bin/calls.jsonl")).into_iter().filter(|call| !is_forecast(call)).collect()
     }
 
     /// The words of the commands run.
@@ -127,9 +134,9 @@ impl World {
         lines(&self.path("sim/events.jsonl")).into_iter().filter(|event| event["event"] == kind).collect()
     }
 
-    /// Java's runs: how the importer proper was called.
+    /// Java's runs but for forecasts: how the importer proper was called.
     fn java(&self) -> Vec<Value> {
-        lines(&self.path("sim/java.jsonl"))
+        lines(&self.path("sim/java.jsonl")).into_iter().filter(|run| !is_forecast(run)).collect()
     }
 
     /// The words of Java's one run from the class on, which are the importer's own, with KEY for the session's key.
@@ -158,6 +165,11 @@ impl World {
     }
 }
 
+/// Whether a command, or a run of Java, asked for the groups only.
+fn is_forecast(run: &Value) -> bool {
+    strings(&run["argv"]).iter().any(|word| word == "-f")
+}
+
 fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -167,7 +179,24 @@ fn strings(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
+/// The file of a batch, as the catalog has it: a forecast is asked only of what is there.
+fn lay(path: &str) {
+    static LAYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _laying = LAYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let path = Path::new(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if path.extension().is_some_and(|e| e == "zarr") {
+        fs::create_dir_all(path).unwrap();
+    } else if !path.exists() {
+        fs::write(path, [b'x'; SIZE]).unwrap();
+    }
+}
+
+/// How many bytes each file of a batch has.
+const SIZE: usize = 204;
+
 fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch {
+    paths.iter().for_each(|path| lay(path));
     let file = |(i, path): (usize, &&str)| BatchFile {
         subject: Subject::DataObject(DataId::parse(&(10_001 + i).to_string()).unwrap()),
         logical_path: LogicalPath::parse(format!("/z/home/alice/{i} it's a \"b\" #c \\ é $x").as_bytes())
@@ -202,8 +231,11 @@ fn imported(outcome: &FileOutcome) -> (String, Vec<String>) {
 }
 
 /// Names that a shell, an option parser or a query would take for something else.
-const PATHS: [&str; 3] =
-    ["/vault/a.tif", "/vault/it's \"b\" é #1 $objPath %s.tif", "/vault/-dash/--help.tif"];
+const PATHS: [&str; 3] = [
+    "/tmp/irods-omero-contract/a.tif",
+    "/tmp/irods-omero-contract/it's \"b\" é #1 $objPath %s.tif",
+    "/tmp/irods-omero-contract/-dash/--help.tif",
+];
 
 /// A dataset that is there.
 const DATASET: &str = "Dataset:name:run1; 'a' & -b";
@@ -215,19 +247,42 @@ const TIME: u64 = 1_764_337_000_000;
 fn world_that_imports() -> World {
     let world = World::new();
     let entries = json!([
-        [55, 1, "vault/a.tif", 204, "ab12", "SHA1-160"],
-        [56, 2, "vault/it's 'b' é #1 $objPath %s.tif", 204, null, null],
-        [57, 3, "vault/-dash/--help.tif", 204, "ab12", "SHA1-160"],
+        [55, 1, "tmp/irods-omero-contract/a.tif", 204, "ab12", "SHA1-160"],
+        [56, 2, "tmp/irods-omero-contract/it's 'b' é #1 $objPath %s.tif", 204, null, null],
+        [57, 3, "tmp/irods-omero-contract/-dash/--help.tif", 204, "ab12", "SHA1-160"],
     ]);
     let about = json!([[55, "alice", 3, TIME], [56, "alice", 3, TIME], [57, "alice", 3, TIME]]);
-    world.answers(&[
-        ("from Dataset c where c.name = :name", Some(false), json!([[7, 2, -120, "alice"]])),
-        ("fe.clientPath in (:paths)", Some(true), entries),
-        ("from Fileset f join f.details.owner o", Some(true), about),
-        ("select fe.fileset.id, count(fe.id)", Some(true), json!([[55, 1], [56, 1], [57, 1]])),
-        ("from Image i", Some(true), json!([[55, 101], [56, 102], [57, 103]])),
-        ("select f.id, f.details.group.id from Fileset f", Some(true), json!([[55, 3], [56, 3], [57, 3]])),
-    ]);
+    let path = |n: usize| ["a.tif", "it's 'b' é #1 $objPath %s.tif", "-dash/--help.tif"][n];
+    let of_fileset = |n: usize| {
+        let file = json!([[
+            n + 1,
+            format!("tmp/irods-omero-contract/{}", path(n)),
+            n + 1,
+            "alice_2/",
+            path(n),
+            204,
+            "ab12",
+            "SHA1-160",
+            null
+        ]]);
+        let about = json!([["alice_2/x", "alice", 2, 3]]);
+        [("fe.fileset.id = :id and fe.id > :after", 55 + n, file), ("select f.templatePrefix", 55 + n, about)]
+    };
+    world.answers_of(
+        &(0..3).flat_map(of_fileset).collect::<Vec<_>>(),
+        &[
+            ("from Dataset c where c.name = :name", Some(false), json!([[7, 2, -120, "alice"]])),
+            ("fe.clientPath in (:paths)", Some(true), entries),
+            ("from Fileset f join f.details.owner o", Some(true), about),
+            ("select fe.fileset.id, count(fe.id)", Some(true), json!([[55, 1], [56, 1], [57, 1]])),
+            ("from Image i", Some(true), json!([[55, 101], [56, 102], [57, 103]])),
+            (
+                "select f.id, f.details.group.id from Fileset f",
+                Some(true),
+                json!([[55, 3], [56, 3], [57, 3]]),
+            ),
+        ],
+    );
     world
 }
 
@@ -316,6 +371,7 @@ fn java_gets_the_target_the_paths_and_no_password() {
             "OMERO_TMPDIR",
             "OMERO_USERDIR",
             "PATH",
+            "TZ",
         ]
     );
 }
@@ -427,7 +483,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
         ("select c.details.group.id from Dataset c", Some(true), json!([[3]])),
         ("select f.id, f.details.group.id from Fileset f", Some(true), json!([[55, 3]])),
     ]);
-    let mut batch = batch("alice", Some("lab1"), "Dataset:name:run1", &["/vault/a.zarr"]);
+    let mut batch = batch("alice", Some("lab1"), "Dataset:name:run1", &["/tmp/irods-omero-contract/a.zarr"]);
     batch.files[0].subject = Subject::Collection(CollectionId::parse("77").unwrap());
     (batch.may_join, batch.plate_target) = (true, Some(Target::parse("Screen:name:plates").unwrap()));
     assert_eq!(imported(&world.import(&batch).unwrap()[0]), ("55".to_owned(), vec!["101".to_owned()]));
@@ -458,7 +514,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
 fn a_project_and_a_dataset_that_are_not_there_are_made_and_linked() {
     let world = World::new();
     let target = "Project:name:it's P; #1/Dataset:name:-d é";
-    world.import(&batch("alice", Some("lab1"), target, &["/vault/a.tif"])).unwrap();
+    world.import(&batch("alice", Some("lab1"), target, &["/tmp/irods-omero-contract/a.tif"])).unwrap();
     let saved = world.events("save");
     let of = |class: &str| saved.iter().find(|e| e["klass"] == class).unwrap_or_else(|| panic!("{saved:?}"));
     let (project, dataset, link) = (of("Project"), of("Dataset"), of("ProjectDatasetLink"));
@@ -479,7 +535,11 @@ fn queries_and_annotations_arrive_letter_by_letter() {
     world.import(&batch("alice", Some("lab1"), DATASET, &PATHS)).unwrap();
 
     let asked = world.events("projection");
-    let paths = json!(["vault/-dash/--help.tif", "vault/a.tif", "vault/it's 'b' é #1 $objPath %s.tif"]);
+    let paths = json!([
+        "tmp/irods-omero-contract/-dash/--help.tif",
+        "tmp/irods-omero-contract/a.tif",
+        "tmp/irods-omero-contract/it's 'b' é #1 $objPath %s.tif"
+    ]);
     let by_path = asked.iter().filter(|event| event["params"]["paths"] == paths);
     assert_eq!(by_path.count(), 2, "asked before and after: {asked:?}");
     assert!(asked.iter().any(|event| event["params"]["name"] == "run1; 'a' & -b"), "{asked:?}");
@@ -535,7 +595,7 @@ fn what_the_configuration_may_change_reaches_java_too() {
     ]);
     world.answers(&[("from Screen c where c.id = :id", Some(false), json!([[12, 2, -120, "alice"]]))]);
     // No group: the user's own default.
-    world.import(&batch("alice", None, "Screen:id:12", &["/vault/plate.xdce"])).unwrap();
+    world.import(&batch("alice", None, "Screen:id:12", &["/tmp/irods-omero-contract/plate.xdce"])).unwrap();
     let key = world.session();
     assert_eq!(
         world.java_words(&key),
@@ -566,12 +626,14 @@ fn what_the_configuration_may_change_reaches_java_too() {
 #[test]
 fn a_batch_of_thousands_fits_the_command_lines() {
     let world = World::new();
-    let paths: Vec<String> = (0..2_000).map(|i| format!("/vault/{i:0>90}/it's {i}.tif")).collect();
+    let paths: Vec<String> =
+        (0..2_000).map(|i| format!("/tmp/irods-omero-contract/{i:0>90}/it's {i}.tif")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let outcomes = world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &paths)).unwrap();
-    assert!(
-        outcomes.iter().all(|outcome| matches!(outcome, FileOutcome::Failed(_) | FileOutcome::Postponed(_)))
-    );
+    assert!(outcomes.iter().all(|outcome| matches!(
+        outcome,
+        FileOutcome::Failed(_) | FileOutcome::Postponed(_) | FileOutcome::Unknown { .. }
+    )));
     assert!(world.calls().iter().all(|call| call["exit"] == 0));
     let asked: String = world.events("projection").iter().map(|event| event["params"].to_string()).collect();
     for i in [0, 1, 999, 1_999] {
@@ -584,8 +646,10 @@ fn a_batch_of_thousands_fits_the_command_lines() {
 fn what_java_says_and_its_exit_code_pass_through() {
     let mut world = World::new();
     world.importer["environment"]["JAVA_EXIT"] = "3".into();
-    let failed = world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/vault/a.tif"])).unwrap();
-    assert!(matches!(&failed[..], [FileOutcome::Failed(_) | FileOutcome::Postponed(_)]), "{failed:?}");
+    let failed = world
+        .import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/tmp/irods-omero-contract/a.tif"]))
+        .unwrap();
+    assert!(matches!(&failed[..], [FileOutcome::Unknown { is_alone: true, .. }]), "{failed:?}");
     let import = world.calls().into_iter().find(|call| call["argv"][0] == "import").unwrap();
     assert_eq!(import["exit"], 3);
 }
@@ -602,8 +666,9 @@ fn what_a_server_says_to_a_login_is_told_apart() {
     ] {
         let mut world = World::new();
         world.importer["environment"]["OMERO_SIM_LOGIN"] = answer.into();
-        let error =
-            world.import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/vault/a.tif"])).unwrap_err();
+        let error = world
+            .import(&batch("alice", Some("lab1"), "Dataset:name:D", &["/tmp/irods-omero-contract/a.tif"]))
+            .unwrap_err();
         assert_eq!(matches!(error, ImporterError::WillPass(_)), will_pass, "{answer}: {error:?}");
         assert!(error.to_string().contains(word), "{answer}: {error}");
         assert!(world.calls().is_empty(), "{answer}");
