@@ -20,7 +20,8 @@ use support::zone::DelayServer;
 
 /// What stands in for a command: the text of a bash script. `$ROOT` is the test's `/`.
 const REPLACED: &[(&str, &str)] = &[
-    ("sudo", r#"[ "$1" = -u ] && shift 2; exec "$@""#),
+    // Who is root here owns the files too, which the service's account could not read: tests of the agent do that.
+    ("sudo", r#"if [ "$1" = -u ]; then [ "$(id -u)" -ne 0 ] || exit 0; shift 2; fi; exec "$@""#),
     // Owners are left out: the accounts are not there.
     (
         "install",

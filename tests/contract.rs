@@ -479,7 +479,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let world = World::new();
     // A forecast is an import too, as far as the answers are concerned.
     world.answers(&[
-        ("substring(fe.clientPath, 1, 13) = :start", Some(true), json!([[55]])),
+        ("substring(fe.clientPath, 1, 32) = :start", Some(true), json!([[55]])),
         ("from Fileset f join f.details.owner o", Some(true), json!([[55, "alice", 3, TIME]])),
         ("from Image i", Some(true), json!([[55, 101]])),
         ("from Dataset c where c.name = :name", Some(true), json!([[7, 2, -120, "alice"]])),

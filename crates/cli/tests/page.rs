@@ -199,9 +199,12 @@ fn the_page_of_a_job_shows_its_files_in_pages_what_became_of_them_and_the_log() 
     agent.wait_for(&id, "done");
     let session = sign_in(&agent, TOKEN);
     let page = look(&agent, &format!("/jobs/{id}"), &session).body;
-    for part in
-        ["<dd>started, attempt 1</dd>", "/z/home/alice/k/0", ">imported</span> fileset", ">comes later</span> "]
-    {
+    for part in [
+        "<dd>started, attempt 1</dd>",
+        "/z/home/alice/k/0",
+        ">imported</span> fileset",
+        ">comes later</span> ",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(page.contains("IMPORT_DONE"), "{page}");
