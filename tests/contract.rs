@@ -478,14 +478,24 @@ fn imports_at_one_time_share_a_session_and_a_worker() {
 fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belongs() {
     let world = World::new();
     // A forecast is an import too, as far as the answers are concerned.
-    world.answers(&[
-        ("substring(fe.clientPath, 1, 32) = :start", Some(true), json!([[55]])),
-        ("from Fileset f join f.details.owner o", Some(true), json!([[55, "alice", 3, TIME]])),
-        ("from Image i", Some(true), json!([[55, 101]])),
-        ("from Dataset c where c.name = :name", Some(true), json!([[7, 2, -120, "alice"]])),
-        ("select c.details.group.id from Dataset c", Some(true), json!([[3]])),
-        ("select f.id, f.details.group.id from Fileset f", Some(true), json!([[55, 3]])),
-    ]);
+    let stored = "tmp/irods-omero-contract/a.zarr/zarr.json";
+    let entries = json!([[1, stored, 1, "alice_2/", "zarr.json", 204, null, null, null]]);
+    let about = json!([["alice_2/x", "alice", 2, 3]]);
+    let of_fileset =
+        [("fe.fileset.id = :id and fe.id > :after", 55, entries), ("select f.templatePrefix", 55, about)];
+    world.answers_of(
+        &of_fileset,
+        &[
+            ("fe.clientPath in (:paths)", Some(true), json!([[55, 1, stored, 204, null, null]])),
+            ("select fe.fileset.id, count(fe.id)", Some(true), json!([[55, 1]])),
+            ("substring(fe.clientPath, 1, 32) = :start", Some(true), json!([[55]])),
+            ("from Fileset f join f.details.owner o", Some(true), json!([[55, "alice", 3, TIME]])),
+            ("from Image i", Some(true), json!([[55, 101]])),
+            ("from Dataset c where c.name = :name", Some(true), json!([[7, 2, -120, "alice"]])),
+            ("select c.details.group.id from Dataset c", Some(true), json!([[3]])),
+            ("select f.id, f.details.group.id from Fileset f", Some(true), json!([[55, 3]])),
+        ],
+    );
     let mut batch = batch("alice", Some("lab1"), "Dataset:name:run1", &["/tmp/irods-omero-contract/a.zarr"]);
     batch.files[0].subject = Subject::Collection(CollectionId::parse("77").unwrap());
     batch.may_use = vec![UsableFile {
