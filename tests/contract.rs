@@ -131,6 +131,12 @@ impl World {
             .collect()
     }
 
+    /// The words of all commands run, forecasts too.
+    fn all_words(&self) -> Vec<Vec<OsString>> {
+        let calls = lines(&self.path("bin/calls.jsonl"));
+        calls.iter().map(|call| strings(&call["argv"]).into_iter().map(OsString::from).collect()).collect()
+    }
+
     /// What the simulated server was asked to do.
     fn events(&self, kind: &str) -> Vec<Value> {
         lines(&self.path("sim/events.jsonl")).into_iter().filter(|event| event["event"] == kind).collect()
@@ -507,7 +513,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     (batch.may_join, batch.plate_target) = (true, Some(Target::parse("Screen:name:plates").unwrap()));
     assert_eq!(imported(&world.import(&batch).unwrap()[0]), ("55".to_owned(), vec!["101".to_owned()]));
 
-    let (omero, words) = (world.omero(), world.words());
+    let (omero, words) = (world.omero(), world.all_words());
     let importer = CommandImporter::new(&omero);
     let imports: Vec<_> = words.iter().filter(|w| w[0] == "import").collect();
     let key = world.session();
@@ -517,7 +523,8 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     for call in world.calls() {
         assert_eq!(call["exit"], 0, "{call}");
     }
-    let java: Vec<Vec<String>> = world.java().iter().map(|run| strings(&run["argv"])).collect();
+    let java: Vec<Vec<String>> =
+        lines(&world.path("sim/java.jsonl")).iter().map(|run| strings(&run["argv"])).collect();
     let own = |argv: &[String]| argv.split(|word| word == JAVA_MAIN).nth(1).unwrap().to_vec();
     assert_eq!(own(&java[0]), ["-f", "--output=yaml", "-"], "no server is asked");
     let logged_in = ["-s", "omero.example.org", "-p", "4064", "-k", &key];
