@@ -530,7 +530,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let logged_in = ["-s", "omero.example.org", "-p", "4064", "-k", &key];
     let given = ["--no-upgrade-check", "-c", "--output=yaml", "--transfer=ln_s", "--parallel-upload=4", "-"];
     assert_eq!(own(&java[1]), [&logged_in[..], &given[..]].concat());
-    assert!(java[1].contains(&"-Domero.import.depth=16".to_owned()));
+    assert!(java[0].contains(&"-Domero.import.depth=16".to_owned()), "{java:?}");
     let linked = json!({"parent": "DatasetI:7", "child": "ImageI:101"});
     let saved = world.events("save");
     assert!(saved.iter().any(|e| e["klass"] == "DatasetImageLink" && e["fields"] == linked), "{saved:?}");
