@@ -20,6 +20,8 @@ pub const INSTANCE: &str = "omero-instance";
 /// A zone with the users alice (mapped to alice in OMERO) and bob (not mapped), and its OMERO.
 pub struct TestZone {
     dir: TempDir,
+    /// Where the OMERO is: not below the opened directory, whose files the importer's fence shuts off.
+    _beside: TempDir,
     program: PathBuf,
     /// The OMERO behind the plugin.
     pub omero: TestOmero,
@@ -89,8 +91,10 @@ impl TestZone {
     /// The same, where `change` may put files into the test's directory.
     pub fn with_dir(change: impl FnOnce(&Path, &mut Value)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let omero = TestOmero::new(dir.path());
-        let zone = Self { program: super::program("irods-zone-standin", "zone"), omero, dir };
+        let beside = tempfile::tempdir().unwrap();
+        let omero = TestOmero::new(beside.path());
+        let zone =
+            Self { program: super::program("irods-zone-standin", "zone"), omero, dir, _beside: beside };
         let plugins = zone.path("plugins");
         fs::create_dir(&plugins).unwrap();
         let name = "libirods_rule_engine_plugin-omero.so";
@@ -259,7 +263,12 @@ impl TestZone {
             if start.elapsed() > patience {
                 let log = self.log();
                 let told: Vec<&str> = log.lines().filter(|l| !l.contains("act=setup")).collect();
-                panic!("waited in vain until {what}\n{}", told.join("\n"));
+                let reasons = self.run(&[
+                    "sql",
+                    "select distinct meta_attr_name, meta_attr_value from R_META_MAIN \
+                     where meta_attr_name like 'irods::omero::reason%'",
+                ]);
+                panic!("waited in vain until {what}\n{}\nreasons: {}", told.join("\n"), reasons.trim());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
