@@ -205,7 +205,9 @@ fn lay(path: &str) {
 const SIZE: usize = 204;
 
 fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch {
-    paths.iter().for_each(|path| lay(path));
+    for path in paths {
+        lay(path);
+    }
     let file = |(i, path): (usize, &&str)| BatchFile {
         subject: Subject::DataObject(DataId::parse(&(10_001 + i).to_string()).unwrap()),
         logical_path: LogicalPath::parse(format!("/z/home/alice/{i} it's a \"b\" #c \\ é $x").as_bytes())

@@ -518,7 +518,10 @@ mod tests {
 
     #[test]
     fn an_unknown_format_is_the_datas_fault_once_everything_was_looked_at() {
-        assert!(is_whole_forecast(&done(0, "")) && is_whole_forecast(&done(125, "")));
+        let told = |code, stdout: &str| Finished { stdout: stdout.to_owned(), ..done(code, "") };
+        assert!(is_whole_forecast(&told(0, "- group: /d/b\n  files:\n   - /d/b\n")));
+        assert!(is_whole_forecast(&done(125, "")), "there is no set");
+        assert!(!is_whole_forecast(&done(0, "")), "a command that says nothing is another one");
         for code in [1, 2, 42, 137, 247] {
             assert!(!is_whole_forecast(&done(code, "")), "{code}");
         }
