@@ -486,8 +486,9 @@ fn a_set_that_uses_what_the_catalog_was_not_asked_for_leaves_nothing_in_omero() 
     for (name, line) in [("x.pattern", line), ("up.pattern", up)] {
         let pattern = w.pattern(name, &line);
         let outcomes = w.run(&batch_of("carol", &[pattern])).unwrap();
-        let FileOutcome::UsesUnknown { path } = &outcomes[0] else { panic!("{name}: {outcomes:?}") };
-        assert!(path.ends_with("alice/secret_1.tif"), "{path}");
+        let FileOutcome::UsesUnknown { paths } = &outcomes[0] else { panic!("{name}: {outcomes:?}") };
+        assert_eq!(paths.len(), 1, "of each directory one: {paths:?}");
+        assert!(paths[0].ends_with("alice/secret_1.tif"), "{paths:?}");
         assert_eq!(w.omero.count("filesets"), 0, "{name}");
         assert!(!w.omero.show().to_string().contains("secret_"), "{name}: no OriginalFile");
     }
