@@ -612,7 +612,16 @@ impl Importer for TestImporter {
             there.push(fileset);
             let (images, plates) = (vec![fileset], vec![]);
             let is_member = key != path;
-            outcomes.push(FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted }));
+            let (previous, version) = (vec![], None);
+            outcomes.push(FileOutcome::Imported(Imported {
+                fileset,
+                images,
+                plates,
+                is_member,
+                adopted,
+                previous,
+                version,
+            }));
         }
         Ok(outcomes)
     }
@@ -863,6 +872,80 @@ fn data_changed_after_its_import_is_reported_stale_and_keeps_its_images() {
     assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
     assert!(w.catalog.value("a.tif", "::fileset").is_some());
     assert_eq!(w.importer.batches.borrow().len(), 1);
+}
+
+/// An importer over whose work the first data object is overwritten.
+struct Overwritten<'a> {
+    world: &'a World,
+    /// Whether it tells of an import before, of the first bytes, instead of its own.
+    finds_old: bool,
+}
+
+impl Importer for Overwritten<'_> {
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        let w = self.world;
+        if self.finds_old {
+            let imported = Imported {
+                fileset: OmeroId::parse("77").unwrap(),
+                images: vec![],
+                plates: vec![],
+                is_member: false,
+                adopted: true,
+                previous: vec![],
+                version: Some(Version { modify_time: 1, size: 1 }),
+            };
+            return Ok(vec![FileOutcome::Imported(imported)]);
+        }
+        let outcomes = w.importer.import(batch, now, alive);
+        w.wait(1);
+        w.catalog.replicas.borrow_mut()[0].modify_time = w.clock.now();
+        w.catalog.replicas.borrow_mut()[0].size += 1;
+        w.catalog.event(&w.config);
+        outcomes
+    }
+
+    fn server(&self) -> &'static str {
+        "omero.example.org"
+    }
+}
+
+impl World {
+    fn sweep_with(&self, importer: &dyn Importer) -> Report {
+        Sweeper { importing: Some(Importing::Here(importer)), ..self.sweeper() }.sweep(id()).unwrap()
+    }
+}
+
+#[test]
+fn data_overwritten_during_its_import_becomes_stale_and_is_not_imported_twice() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep_with(&Overwritten { world: &w, finds_old: false }).imported, 1);
+    let imported = w.catalog.value("a.tif", "::fileset");
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().stale, 1);
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
+    assert_eq!(w.catalog.value("a.tif", "::fileset"), imported);
+    assert_eq!((w.importer.batches.borrow().len(), w.filesets()), (1, 1));
+}
+
+#[test]
+fn an_import_of_other_bytes_that_no_record_told_of_makes_the_data_stale() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep_with(&Overwritten { world: &w, finds_old: true }).imported, 1);
+    assert_eq!(w.catalog.value("a.tif", "::version").as_deref(), Some("1:1"));
+    w.catalog.event(&w.config);
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().stale, 1);
+    assert_eq!(w.catalog.value("a.tif", "::fileset").as_deref(), Some("77"));
+    assert_eq!(w.filesets(), 0);
 }
 
 #[test]

@@ -188,7 +188,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("mapped_by", "with `state`", "the source, such as `table`", "the iRODS user whose mapping it is", "how that OMERO user was found"),
     ("version", "with `state`", "modify time and size, `1700000000:1024`", "its checksum if one is registered, otherwise the number of the replica and of its collection, `replica 0 in 10023`", "which state of the bytes the record is about"),
     ("retry", "with `state`", "Unix time", "since when it has been tried", "when it is tried next"),
-    ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of the version before"),
+    ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of a version before, or of other data that was at this path before"),
     ("ignored", "with `state`", "`name#zone`", "", "who asked that the data is left alone"),
     ("job", "with the state `importing`", "key of the job", "the agent's name", "the job in which an agent imports it"),
     ("due", "collection", "`new` of an event; `later` of a sweep", "", "something in the collection is to be looked at"),
