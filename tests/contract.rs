@@ -519,7 +519,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let importer = CommandImporter::new(&omero);
     let imports: Vec<_> = words.iter().filter(|w| w[0] == "import").collect();
     let key = world.session();
-    let mut import = importer.import_words(None, false);
+    let mut import = importer.import_words(None, true);
     import.splice(1..1, ["-k", &key, "-s", "omero.example.org", "-p", "4064"].map(OsString::from));
     assert_eq!(imports, [&importer.forecast_words(true), &import]);
     for call in world.calls() {
