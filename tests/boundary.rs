@@ -49,7 +49,7 @@ fn no_exception_of_the_server_passes_through_the_plugin() {
     let stanza = r#"{"watch": ["/tempZone/home"], "users": {"same_name": ["tempZone"]},
         "visibility": {"vaults": [{"prefix": "/vault"}]},
         "omero": {"server": "localhost", "sudo_user": "importer", "password_file": "/nonexistent"},
-        "importer": {"command": "/nonexistent"}}"#;
+        "importer": {"command": "/nonexistent", "jars": "/nonexistent", "logback": "/nonexistent"}}"#;
     fs::write(dir.path().join("server_config.json"), engine(stanza)).unwrap();
     let run = Command::new(&harness)
         .arg(support::library())

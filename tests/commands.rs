@@ -317,6 +317,9 @@ impl Host {
         let configuration = &mut stanza["plugin_specific_configuration"];
         configuration["quiet_period_in_seconds"] = json!(1);
         configuration["importer"]["work_directory"] = json!(self.path("var/lib/irods/omero"));
+        // The stand-in is no Python script, which would name the Python of the worker.
+        configuration["importer"]["worker"] =
+            json!([self.path("opt/omero/venv/bin/omero"), "standin-worker"]);
         fs::write(self.path("checkout/stanza.json"), stanza.to_string()).unwrap();
     }
 
@@ -335,7 +338,7 @@ impl Host {
 
     /// Waits until what the first page puts is in OMERO.
     fn wait_for_the_image(&self) {
-        let state = "imeta ls -d /tempZone/home/alice/microscopy/run1/image.ome.tif irods::omero::state";
+        let state = "imeta ls -d /tempZone/home/alice/microscopy/run1/image.ome.tif";
         let start = Instant::now();
         while !self.run("the zone", state).contains("value: imported") {
             let log = fs::read_to_string(self.path("var/lib/irods/server.log")).unwrap_or_default();

@@ -205,7 +205,9 @@ fn lay(path: &str) {
 const SIZE: usize = 204;
 
 fn batch(user: &str, group: Option<&str>, target: &str, paths: &[&str]) -> Batch {
-    paths.iter().for_each(|path| lay(path));
+    for path in paths {
+        lay(path);
+    }
     let file = |(i, path): (usize, &&str)| BatchFile {
         subject: Subject::DataObject(DataId::parse(&(10_001 + i).to_string()).unwrap()),
         logical_path: LogicalPath::parse(format!("/z/home/alice/{i} it's a \"b\" #c \\ é $x").as_bytes())
@@ -306,7 +308,7 @@ fn an_import_is_one_command_and_one_worker_and_the_real_ones_accept_all() {
     assert_eq!(found, [of("55", "101"), of("56", "102"), of("57", "103")]);
 
     let omero = world.omero();
-    let mut words = CommandImporter::new(&omero).import_words(Some("Dataset:id:7"));
+    let mut words = CommandImporter::new(&omero).import_words(Some("Dataset:id:7"), false);
     let key = world.session();
     words.splice(1..1, ["-k", &key, "-s", "omero.example.org", "-p", "4064"].map(OsString::from));
     assert_eq!(world.words(), [words]);
@@ -517,7 +519,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
     let importer = CommandImporter::new(&omero);
     let imports: Vec<_> = words.iter().filter(|w| w[0] == "import").collect();
     let key = world.session();
-    let mut import = importer.import_words(None);
+    let mut import = importer.import_words(None, true);
     import.splice(1..1, ["-k", &key, "-s", "omero.example.org", "-p", "4064"].map(OsString::from));
     assert_eq!(imports, [&importer.forecast_words(true), &import]);
     for call in world.calls() {

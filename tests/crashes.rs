@@ -75,18 +75,23 @@ fn a_sweep_killed_before_any_of_its_calls_of_the_server_ends_in_one_image_set() 
     assert_eq!(killed_agents(&zone), count);
 }
 
-/// An `omero` command that kills the agent whose run it is part of: the agent of the first run before the first
-/// command, that of the second before the second, and so on.
+/// An `omero` command and a worker that kill the agent whose run they are part of: the agent of the first run before the
+/// first command or question, that of the second before the second, and so on.
 fn deadly_omero(stanza: &mut Value) {
     let directory = stanza["visibility"]["vaults"][0]["prefix"].as_str().unwrap().to_owned();
     let notes = format!("{directory}/notes");
     fs::create_dir(&notes).unwrap();
-    let omero = stanza["importer"]["command"].as_str().unwrap();
-    let script = format!(
-        r#"#!/bin/sh
-# The name of a directory, of the session or of the import, ends with the agent's process id and a number.
-agent=${{PWD%-*}}
-agent=${{agent##*-}}
+    let script = |name: &str, text: &str| {
+        let path = format!("{directory}/{name}");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let step = script(
+        "step",
+        &format!(
+            r#"#!/bin/sh
+agent=$1
 exec 9>>{notes}/lock
 flock 9
 run={notes}/$agent
@@ -94,31 +99,42 @@ if [ ! -e "$run" ]; then
     echo "$(($(cat {notes}/runs 2>/dev/null || echo 0) + 1))" >{notes}/runs
     echo "$(cat {notes}/runs) 0" >"$run"
 fi
-read -r number command <"$run"
-command=$((command + 1))
-echo "$number $command" >"$run"
-if [ "$number" -eq "$command" ]; then
+read -r number step <"$run"
+step=$((step + 1))
+echo "$number $step" >"$run"
+if [ "$number" -eq "$step" ]; then
     kill -9 "$agent"
     exit 1
 fi
-exec 9>&-
-exec {omero} "$@"
 "#
+        ),
     );
-    let path = format!("{directory}/deadly-omero");
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    stanza["importer"]["command"] = json!(path);
+    let importer = &mut stanza["importer"];
+    let omero = importer["command"].as_str().unwrap();
+    // The name of an import's directory ends with the agent's process id and a number.
+    let command = format!(
+        "#!/bin/sh\nagent=${{PWD%-*}}\nagent=${{agent##*-}}\n{step} \"$agent\" || exit 1\nexec {omero} \"$@\"\n"
+    );
+    let command = script("deadly-omero", &command);
+    let worker: Vec<&str> =
+        importer["worker"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let questions = format!(
+        "#!/bin/sh\nagent=$PPID\nwhile IFS= read -r line; do\n    {step} \"$agent\" || exit 1\n    printf '%s\\n' \"$line\"\n\
+         done | {}\n",
+        worker.join(" ")
+    );
+    importer["worker"] = json!([script("deadly-worker", &questions)]);
+    importer["command"] = json!(command);
 }
 
 #[test]
-fn a_sweep_killed_before_any_of_its_commands_of_omero_ends_in_one_image_set() {
+fn a_sweep_killed_before_any_of_its_commands_and_questions_of_omero_ends_in_one_image_set() {
     let zone = TestZone::with(deadly_omero);
     let image = zone.image("a.tif");
     let paths = put_into_collections(&zone, &image, 16);
     let _delay = zone.delay_server();
     assert_each_imported_once(&zone, &paths);
-    // Of the sixteen runs all those that have a command of their number.
+    // Of the sixteen runs all those that have a command or a question of their number.
     assert!(killed_agents(&zone) >= 8, "{} agents were killed", killed_agents(&zone));
 }
 

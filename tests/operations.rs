@@ -245,7 +245,7 @@ fn a_collection_is_imported_with_all_below_it_and_a_tag_keeps_its_options() {
 #[test]
 fn what_failed_is_tried_again_when_somebody_asks() {
     let zone = zone_with_file();
-    zone.omero.admin(&["fault", "set", "import-error", "--path", "a.tif", "--times", "1"]);
+    zone.omero.admin(&["fault", "set", "import-error", "--path", "a.tif"]);
     let _delay = zone.delay_server();
     zone.wait_for(FILE, "failed");
     zone.wait_until_nothing_is_due();

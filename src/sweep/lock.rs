@@ -8,6 +8,7 @@
 //! itself. What identifies an owner is the id of its collection, which the catalog gives once: a name may be used again.
 
 use crate::catalog::{Catalog, CatalogError, LockRow, UnixTime};
+use irods_omero_model::names::CollectionId;
 use std::time::Duration;
 
 /// A lock that is ours, for as long as [`Lock::is_held`] says so.
@@ -98,6 +99,11 @@ impl Lock {
             catalog.remove_lock(&dead.found.name)?;
         }
         Ok(Taken::Ours(Self { key: key.to_owned(), row }, !before.is_empty()))
+    }
+
+    /// The id of its collection, the newest in the catalog when it was taken.
+    pub fn id(&self) -> CollectionId {
+        self.row.found.id
     }
 
     /// Whether nobody has taken the lock over.

@@ -6,12 +6,14 @@ use crate::catalog::{
     Changed, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
 };
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError};
+use irods_omero_model::attributes::Attributes;
 use irods_omero_model::names::{IrodsUser, OmeroId};
 use irods_omero_model::record::{Imported, Record, State, Triple, Version};
 use irods_omero_model::watch::RawTag;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -137,6 +139,13 @@ impl TestCatalog {
         self.others.borrow_mut().get_mut(&collection).unwrap().1.push(replica);
     }
 
+    /// Every collection.
+    fn all(&self) -> Vec<CollectionId> {
+        let others = self.others.borrow();
+        let others = others.keys().filter_map(|id| CollectionId::from_number(*id));
+        others.chain([id()]).collect()
+    }
+
     fn path_of(&self, id: CollectionId) -> Option<LogicalPath> {
         if id == super::tests::id() {
             return (!self.gone.get()).then(collection);
@@ -254,27 +263,6 @@ impl Catalog for TestCatalog {
             }
         }
         Ok(None)
-    }
-    fn collections_in_trash(
-        &self,
-        attribute: &str,
-        values: &[&str],
-    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        self.step()?;
-        let avus = self.avus.borrow();
-        let mut found = BTreeSet::new();
-        for (id, (path, replicas)) in self.others.borrow().iter() {
-            let is_open = |r: &Replica| {
-                let avus = avus.get(&[path.as_bytes(), b"/", &r.name].concat());
-                avus.into_iter()
-                    .flatten()
-                    .any(|t| t.attribute == attribute && values.contains(&t.value.as_str()))
-            };
-            if irods_omero_model::watch::is_trash(path.as_bytes()) && replicas.iter().any(is_open) {
-                found.extend(CollectionId::parse(&id.to_string()).ok());
-            }
-        }
-        Ok(found)
     }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
@@ -425,48 +413,48 @@ impl Catalog for TestCatalog {
         }
         Ok(())
     }
-    fn changed_since(
+    fn changed_between(
         &self,
-        roots: &[LogicalPath],
-        since: UnixTime,
-        after: Option<DataId>,
-        limit: usize,
+        ids: &RangeInclusive<u64>,
+        since: Option<UnixTime>,
     ) -> Result<Vec<Changed>, CatalogError> {
         self.step()?;
         if !self.tells_changes.get() {
             return Ok(Vec::new());
         }
-        let ids = self.others.borrow().keys().copied().collect::<Vec<_>>();
-        let all = ids.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
         let mut found = Vec::new();
-        for collection in all {
-            let path = self.path_of(collection).unwrap();
-            let above = std::iter::successors(Some(path), LogicalPath::parent).collect::<Vec<_>>();
-            for r in self.within(collection).into_iter().filter(|r| r.modify_time >= since && r.size > 0) {
-                if above.iter().any(|a| roots.contains(a)) && after.is_none_or(|a| r.data_id > a) {
+        for collection in self.all() {
+            for r in self.within(collection) {
+                let in_flux = r.status != ReplicaStatus::Good;
+                if ids.contains(&r.data_id.number())
+                    && since.is_none_or(|since| r.modify_time >= since)
+                    && (in_flux || r.size > 0)
+                {
                     let version = Version { modify_time: r.modify_time, size: r.size };
-                    found.push(Changed { data_id: r.data_id, collection, name: Some(r.name), version });
+                    found.push(Changed { data_id: r.data_id, collection, name: r.name, version, in_flux });
                 }
             }
         }
-        found.sort_by_key(|c| c.data_id);
-        found.truncate(limit);
         Ok(found)
     }
-    fn data_values(
+    fn records_between(
         &self,
-        attribute: &str,
-        first: DataId,
-        last: DataId,
-    ) -> Result<Vec<(DataId, String)>, CatalogError> {
-        let ids = self.others.borrow().keys().copied().collect::<Vec<_>>();
-        let all = ids.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
-        let mut values = Vec::new();
-        for collection in all {
-            let which = Which::Between(first, last);
-            self.object_avus(collection, which, &[attribute], &mut |id, t| values.push((id, t.value)))?;
+        ids: &RangeInclusive<u64>,
+        visit: &mut dyn FnMut(DataId, CollectionId, Triple),
+    ) -> Result<(), CatalogError> {
+        let names = Attributes::default();
+        for collection in self.all() {
+            let wanted = [names.state.as_str(), names.version.as_str()];
+            self.object_avus(collection, Which::All, &wanted, &mut |id, triple| {
+                if ids.contains(&id.number()) {
+                    visit(id, collection, triple);
+                }
+            })?;
         }
-        Ok(values)
+        Ok(())
+    }
+    fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+        Ok(!self.collections_with(attribute, value)?.is_empty())
     }
     fn replace(
         &self,
@@ -526,7 +514,7 @@ impl Catalog for TestCatalog {
             return Ok(false);
         }
         self.locked.set(self.locked.get() + 1);
-        let id = CollectionId::parse(&(900_000 + self.locked.get()).to_string()).unwrap();
+        let id = CollectionId::parse(&(50_000 + self.locked.get()).to_string()).unwrap();
         locks.push(LockRow { id, name: name.to_owned(), since: self.clock.now() });
         Ok(true)
     }

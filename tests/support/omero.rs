@@ -123,6 +123,8 @@ impl TestOmero {
             "mode": "command", "command": self.command, "worker": self.worker(), "jars": self.jars, "logback": self.logback,
             "timeout_in_seconds": 60, "command_timeout_in_seconds": 30, "options": ["--skip=upgrade"],
             "environment": environment, "work_directory": self.work,
+            // The stand-in's server ends with its client where a test asks for nothing else: nothing comes of waiting.
+            "unfinished_wait_in_seconds": 1,
         })
     }
 

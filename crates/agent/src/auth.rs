@@ -349,7 +349,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let config = format!(
             "tokens_file = \"{}\"\nroots = [\"/v\"]\n{config}\n[users]\nmatch = \".+\"\n[[omero]]\nserver = \"h\"\n\
-             sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\n",
+             sudo_user = \"s\"\npassword_file = \"/p\"\n[omero.importer]\ncommand = \"/c\"\njars = \"/j\"\nlogback = \"/l\"\n",
             path.display()
         );
         Clients::read(&Config::parse(&config).unwrap())

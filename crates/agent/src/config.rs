@@ -542,14 +542,14 @@ mod tests {
             let text = GOOD.replace("omero.example.org", server) + more;
             Config::parse(&text).map(|c| c.servers.into_values().next().unwrap().importer.options)
         };
-        let encrypted = vec!["--encrypted=true".to_owned()];
+        let encrypted = vec!["--skip=upgrade".to_owned(), "--encrypted=true".to_owned()];
         assert_eq!(options("omero.example.org", "").unwrap(), encrypted);
         let skip = "options = [\"--skip=upgrade\"]";
         assert_eq!(options("192.0.2.7", skip).unwrap(), ["--skip=upgrade", "--encrypted=true"]);
         let off = "options = [\"--encrypted=false\"]";
-        assert_eq!(options("omero.example.org", off).unwrap(), ["--encrypted=false"]);
+        assert_eq!(options("omero.example.org", off).unwrap(), ["--skip=upgrade", "--encrypted=false"]);
         for without in ["localhost", "127.0.0.1", "wss://omero.example.org/omero-ws", "tcp://localhost"] {
-            assert!(options(without, "").unwrap().is_empty(), "{without}");
+            assert_eq!(options(without, "").unwrap(), ["--skip=upgrade"], "{without}");
         }
         for plain in ["tcp://omero.example.org", "ws://omero.example.org/ws"] {
             let problems = options(plain, "").unwrap_err();

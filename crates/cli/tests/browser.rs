@@ -47,9 +47,10 @@ fn with_a_token_and_the_keyboard_jobs_are_looked_at_found_and_tried_again() {
     agent.config["limits"]["imports_per_user"] = json!(1);
     agent.config["limits"]["retry_wait_in_seconds"] = json!(3_600);
     agent.start();
-    let (good, missing) = (agent.image("a.tif"), agent.vault.join("missing.tif"));
+    let (good, text) = (agent.image("a.tif"), agent.vault.join("notes.txt"));
+    std::fs::write(&text, "no image\n").unwrap();
     let gate = agent.dir.path().join("gate");
-    let done = agent.submit(&agent.body("k-done", 1, &[good.clone(), missing]));
+    let done = agent.submit(&agent.body("k-done", 1, &[good.clone(), text]));
     agent.wait_for(&done, "done");
     let mut body = agent.body("k-refused", 3, std::slice::from_ref(&good));
     body["user"] = json!("user7");

@@ -50,6 +50,7 @@ fn every_sentence_that_the_documents_quote_by_symptom_is_in_the_source() {
     for directory in crates.chain([root().join("src")]) {
         source(&directory, &mut all);
     }
+    source(&root().join("omero"), &mut all);
     let all = all.replace("\\\"", "\"");
     let text = |name: &str| fs::read_to_string(root().join("docs").join(name)).unwrap();
     let agent = text("agent.md");

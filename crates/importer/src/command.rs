@@ -79,13 +79,15 @@ impl<'a> CommandImporter<'a> {
         Self { sessions: Some(sessions), ..self }
     }
 
-    /// The words after `omero` that import the paths on standard input, into a container or into none.
-    pub fn import_words(&self, target: Option<&str>) -> Vec<OsString> {
+    /// The words after `omero` that import the paths on standard input, into a container or into none. `directories`:
+    /// there is one among the paths.
+    pub fn import_words(&self, target: Option<&str>, directories: bool) -> Vec<OsString> {
         let mut words = strings(&["import", "-q", "-c"]);
         words.extend(["--clientdir".into(), self.omero.importer.jars.clone().into()]);
         words.extend(["--logback".into(), self.omero.importer.logback.clone().into()]);
         words.extend(strings(&["--transfer", self.omero.importer.transfer, "--output", "yaml"]));
         words.extend(self.omero.importer.options.iter().map(OsString::from));
+        self.add_depth(&mut words, directories);
         words.extend(target.map(|t| OsString::from(format!("--target={t}"))));
         words.push("-".into());
         words

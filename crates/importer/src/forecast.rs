@@ -28,8 +28,11 @@ pub(crate) struct Allowed<'a> {
 /// Files that Bio-Formats makes images of together, all of which may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Set {
-    /// What the importer is given.
+    /// Its key file.
     pub key: String,
+    /// What the importer is given: the key file; of a directory that is an image the directory, whose key file may be
+    /// hidden (`.zattrs`), and a hidden file the importer passes over though it is named.
+    pub given: String,
     /// Which of the batch's files bears the fileset.
     pub bearer: usize,
     /// What it uses, as Bio-Formats names it: path, which file that is, and which it was when it was looked at.
@@ -140,10 +143,12 @@ impl<'a> Allowed<'a> {
             }
             members.push((path.clone(), known, identity));
         }
-        if group.iter().all(|path| path != key) && self.directory_of(key).is_none() {
+        let directory = self.directory_of(key);
+        if group.iter().all(|path| path != key) && directory.is_none() {
             return Err(stranger(key));
         }
-        Ok(Set { key: key.to_owned(), bearer, members })
+        let given = directory.map_or(key, |i| &self.batch.files[i].importer_path).to_owned();
+        Ok(Set { key: key.to_owned(), given, bearer, members })
     }
 }
 

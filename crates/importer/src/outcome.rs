@@ -518,10 +518,11 @@ mod tests {
 
     #[test]
     fn an_unknown_format_is_the_datas_fault_once_everything_was_looked_at() {
-        let group = Finished { stdout: "---\n- group: /d/a\n   - /d/a\n".to_owned(), ..done(0, "") };
-        assert!(is_whole_forecast(&group) && is_whole_forecast(&done(125, "")));
-        // One that ends well and says nothing is no importer.
-        for code in [0, 1, 2, 42, 137, 247] {
+        let told = |code, stdout: &str| Finished { stdout: stdout.to_owned(), ..done(code, "") };
+        assert!(is_whole_forecast(&told(0, "- group: /d/b\n  files:\n   - /d/b\n")));
+        assert!(is_whole_forecast(&done(125, "")), "there is no set");
+        assert!(!is_whole_forecast(&done(0, "")), "a command that says nothing is another one");
+        for code in [1, 2, 42, 137, 247] {
             assert!(!is_whole_forecast(&done(code, "")), "{code}");
         }
         assert!(

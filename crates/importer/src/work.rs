@@ -863,8 +863,11 @@ impl<'a> Work<'a> {
             return Ok(Vec::new());
         }
         self.runs = self.runs.saturating_sub(1);
-        let keys: String = going.iter().flat_map(|set| [set.key.as_str(), "\n"]).collect();
-        let mut words = self.importer.import_words(target);
+        let directories = going.iter().any(|set| set.given != set.key);
+        let mut known = BTreeSet::new();
+        let given = going.iter().map(|set| set.given.as_str()).filter(|given| known.insert(*given));
+        let keys: String = given.flat_map(|given| [given, "\n"]).collect();
+        let mut words = self.importer.import_words(target, directories);
         words.splice(1..1, self.place.session_words());
         self.place.has_imported.store(true, Ordering::Relaxed);
         let limit = self.importer.import_timeout();

@@ -196,7 +196,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("sweeping", "collection", "", "", "lock of a version before this one; it is removed where it is found"),
     ("recurring", "the zone's collection", "`sweep_all`", "", "the look for collections whose sweep was lost goes on for ever"),
     ("collected", "the zone's collection", "JSON", "", "how far the feeds of the agents have been read"),
-    ("noticed", "collection", "seconds since 1970-01-01 UTC", "", "on the zone's collection: until when the catalog has been asked for data that no PEP told of"),
+    ("noticed", "the zone's collection", "JSON, or `skipped after ID`", "", "how far the regular look has come, and how far skipped data has been looked at again"),
     ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
     ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),
     ("on_behalf_of", "collection", "`name` or `name#zone`", "", "for whom a service account puts data"),

@@ -131,8 +131,6 @@ impl TestAgent {
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut importer = omero.importer_json();
         importer.as_object_mut().unwrap().remove("mode");
-        // The stand-in's server ends with its client where a test asks for nothing else: there is nothing to wait for.
-        importer["unfinished_wait_in_seconds"] = json!(1);
         let config = json!({
             "listen": format!("unix:{}", dir.path().join("agent.sock").display()),
             "tokens_file": dir.path().join("tokens.toml"),
