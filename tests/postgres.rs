@@ -1,4 +1,4 @@
-//! What several clients do at one moment, on a real PostgreSQL: the locks' own code, and the marks, over connections that run
+//! What several clients do at one moment, on a real `PostgreSQL`: the locks' own code, and the marks, over connections that run
 //! the statements of the server's database plugin (`db_plugin.cpp` of 5.0.2: `db_reg_coll_op`, `_delColl`, `findOrInsertAVU`),
 //! each connection in the default isolation, read committed, with a commit at the end of each call.
 //!
@@ -21,7 +21,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
-/// An account without rights: PostgreSQL refuses to run as root.
+/// An account without rights: `PostgreSQL` refuses to run as root.
 const NOBODY: u32 = 65_534;
 
 const CLIENTS: usize = 8;
@@ -29,17 +29,17 @@ const ROUNDS: usize = 200;
 const EXPIRY: Duration = Duration::from_secs(300);
 const PARENT: &str = "/tempZone/home/rods/locks";
 
-/// What PostgreSQL says of a row that would break a unique index.
+/// What `PostgreSQL` says of a row that would break a unique index.
 const UNIQUE_VIOLATION: &str = "23505";
 
-/// A PostgreSQL of its own, reached over a socket in its directory. Ends when dropped.
+/// A `PostgreSQL` of its own, reached over a socket in its directory. Ends when dropped.
 struct Server {
     process: Child,
     dir: TempDir,
     programs: PathBuf,
 }
 
-/// Debian's PostgreSQL, the newest that is there.
+/// Debian's `PostgreSQL`, the newest that is there.
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let number = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()?.parse::<u32>().ok());
