@@ -5,8 +5,8 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Changed, Holder, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus,
-    Sight, TreeReplica, UnixTime, UserTag, Which,
+    Catalog, CatalogError, Changed, Holder, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica,
+    ReplicaStatus, Sight, TreeReplica, UnixTime, UserTag, Which,
 };
 use crate::ffi::{Account, Entity, Session};
 use irods_omero_model::attributes::Attributes;
@@ -353,6 +353,52 @@ impl Metadata for IrodsCatalog<'_> {
         let wanted =
             [(column::META_DATA_ATTR_NAME, equals(attribute)), (column::META_DATA_ATTR_VALUE, equals(value))];
         self.listed_collections(column::DATA_COLL_ID, &wanted, "collections by the records in them")
+    }
+}
+
+impl Locks for IrodsCatalog<'_> {
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        let parent = self.lock_path("");
+        let parent = parent.trim_end_matches('/');
+        let columns = [column::COLL_ID, column::COLL_NAME, column::COLL_CREATE_TIME];
+        let mut locks = Vec::new();
+        self.list(&columns, &[(column::COLL_PARENT_NAME, equals(parent))], "the locks", &mut |cells| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            if let [id, name, since] = cells
+                && let (Ok(id), Ok(since)) = (CollectionId::parse(&text(id)), text(since).parse())
+            {
+                let name = text(name).rsplit('/').next().unwrap_or_default().to_owned();
+                locks.push(LockRow { id, name, since });
+            }
+            true
+        })?;
+        Ok(locks)
+    }
+
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        let path = self.lock_path(name);
+        let make =
+            |path: &str, parents| self.session.make_collection(self.service(), path.as_bytes(), parents);
+        let mut outcome = make(&path, false);
+        if outcome.is_err_and(|code| NO_COLLECTION.contains(&code)) {
+            // The first of all. Two may make this one at a time: then the lock's own name decides.
+            let _ = make(self.lock_path("").trim_end_matches('/'), true);
+            outcome = make(&path, false);
+        }
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(ALREADY_THERE) => Ok(false),
+            Err(code) => Err(failed("rsCollCreate", &path, code)),
+        }
+    }
+
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        let path = self.lock_path(name);
+        match self.session.remove_collection(self.service(), path.as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(code) if NOTHING_THERE.contains(&code) || NO_COLLECTION.contains(&code) => Ok(()),
+            Err(code) => Err(failed("rsRmColl", &path, code)),
+        }
     }
 }
 
@@ -847,50 +893,6 @@ impl Catalog for IrodsCatalog<'_> {
         self.session
             .delay(None, text, &self.conditions(delay))
             .map_err(|code| failed("_delayExec", text, code))
-    }
-
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
-        let parent = self.lock_path("");
-        let parent = parent.trim_end_matches('/');
-        let columns = [column::COLL_ID, column::COLL_NAME, column::COLL_CREATE_TIME];
-        let mut locks = Vec::new();
-        self.list(&columns, &[(column::COLL_PARENT_NAME, equals(parent))], "the locks", &mut |cells| {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            if let [id, name, since] = cells
-                && let (Ok(id), Ok(since)) = (CollectionId::parse(&text(id)), text(since).parse())
-            {
-                let name = text(name).rsplit('/').next().unwrap_or_default().to_owned();
-                locks.push(LockRow { id, name, since });
-            }
-            true
-        })?;
-        Ok(locks)
-    }
-
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
-        let path = self.lock_path(name);
-        let make =
-            |path: &str, parents| self.session.make_collection(self.service(), path.as_bytes(), parents);
-        let mut outcome = make(&path, false);
-        if outcome.is_err_and(|code| NO_COLLECTION.contains(&code)) {
-            // The first of all. Two may make this one at a time: then the lock's own name decides.
-            let _ = make(self.lock_path("").trim_end_matches('/'), true);
-            outcome = make(&path, false);
-        }
-        match outcome {
-            Ok(()) => Ok(true),
-            Err(ALREADY_THERE) => Ok(false),
-            Err(code) => Err(failed("rsCollCreate", &path, code)),
-        }
-    }
-
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
-        let path = self.lock_path(name);
-        match self.session.remove_collection(self.service(), path.as_bytes()) {
-            Ok(()) => Ok(()),
-            Err(code) if NOTHING_THERE.contains(&code) || NO_COLLECTION.contains(&code) => Ok(()),
-            Err(code) => Err(failed("rsRmColl", &path, code)),
-        }
     }
 
     fn client_is_service(&self) -> bool {

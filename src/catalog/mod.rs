@@ -78,9 +78,21 @@ pub struct Changed {
     pub in_flux: bool,
 }
 
+/// The locks, which are empty collections in the service account's home: what is unique in the catalog is a collection's name.
+pub trait Locks {
+    /// The locks there are.
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError>;
+
+    /// Makes a lock. `false`: there is one of that name. Of several that make it at one moment one gets `true`.
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError>;
+
+    /// Removes a lock; one that is gone already is no error.
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError>;
+}
+
 /// The catalog. Every write is made with the server's own privilege: a user who may only read still gets a
 /// record, and none of these calls fires an API PEP.
-pub trait Catalog: Metadata {
+pub trait Catalog: Metadata + Locks {
     /// The collection of the zone this server is in.
     fn zone(&self) -> Result<LogicalPath, CatalogError>;
 
@@ -216,15 +228,6 @@ pub trait Catalog: Metadata {
 
     /// The same as a job of the session's user, for a server that has no catalog. It may only ask to look at something.
     fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError>;
-
-    /// The locks there are.
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError>;
-
-    /// Makes a lock. `false`: there is one of that name. Of several that make it at one moment one gets `true`.
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError>;
-
-    /// Removes a lock; one that is gone already is no error.
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError>;
 
     /// Whether the session's user is the service account, whose jobs are ours.
     fn client_is_service(&self) -> bool;

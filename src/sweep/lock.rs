@@ -7,7 +7,7 @@
 //! the next one, and of several such heirs one succeeds. An owner gives a sign of life by making the next generation
 //! itself. What identifies an owner is the id of its collection, which the catalog gives once: a name may be used again.
 
-use crate::catalog::{Catalog, CatalogError, LockRow, UnixTime};
+use crate::catalog::{CatalogError, LockRow, Locks, UnixTime};
 use irods_omero_model::names::CollectionId;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Row {
     }
 }
 
-fn generations(catalog: &dyn Catalog, key: &str) -> Result<Vec<Row>, CatalogError> {
+fn generations(catalog: &dyn Locks, key: &str) -> Result<Vec<Row>, CatalogError> {
     let mut rows: Vec<Row> = catalog.locks()?.into_iter().filter_map(|row| Row::of(key, row)).collect();
     rows.sort_by_key(|row| row.generation);
     Ok(rows)
@@ -65,7 +65,7 @@ impl Lock {
     /// # Errors
     /// The catalog failed. A lock may be left behind then; it is taken over when it has expired.
     pub fn take(
-        catalog: &dyn Catalog,
+        catalog: &dyn Locks,
         key: &str,
         now: UnixTime,
         expiry: Duration,
@@ -110,7 +110,7 @@ impl Lock {
     ///
     /// # Errors
     /// The catalog failed.
-    pub fn is_held(&self, catalog: &dyn Catalog) -> Result<bool, CatalogError> {
+    pub fn is_held(&self, catalog: &dyn Locks) -> Result<bool, CatalogError> {
         let rows = generations(catalog, &self.key)?;
         Ok(rows.last().is_some_and(|last| last.found.id == self.row.found.id))
     }
@@ -119,7 +119,7 @@ impl Lock {
     ///
     /// # Errors
     /// The catalog failed.
-    pub fn renew(&mut self, catalog: &dyn Catalog) -> Result<bool, CatalogError> {
+    pub fn renew(&mut self, catalog: &dyn Locks) -> Result<bool, CatalogError> {
         if !self.is_held(catalog)? {
             return Ok(false);
         }
@@ -140,7 +140,7 @@ impl Lock {
     ///
     /// # Errors
     /// The catalog failed.
-    pub fn release(&self, catalog: &dyn Catalog) -> Result<(), CatalogError> {
+    pub fn release(&self, catalog: &dyn Locks) -> Result<(), CatalogError> {
         let rows = generations(catalog, &self.key)?;
         if rows.iter().any(|row| row.found.id == self.row.found.id) {
             catalog.remove_lock(&self.row.found.name)?;

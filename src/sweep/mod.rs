@@ -7,7 +7,7 @@
 
 mod collect;
 mod explain;
-mod lock;
+pub mod lock;
 mod look;
 mod notice;
 mod plan;

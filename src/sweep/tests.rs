@@ -3,7 +3,7 @@
 use super::scribe::{NOT_THERE, retry_wait};
 use super::*;
 use crate::catalog::{
-    Changed, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
+    Changed, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
 };
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError};
 use irods_omero_model::attributes::Attributes;
@@ -238,6 +238,29 @@ impl Metadata for TestCatalog {
         let found = avus.iter().filter(|(_, triples)| bears(triples));
         let parents = found.filter_map(|(path, _)| LogicalPath::parse(path).ok()?.parent());
         parents.filter_map(|parent| self.collection_id(&parent).transpose()).collect()
+    }
+}
+
+impl Locks for TestCatalog {
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        self.step()?;
+        Ok(self.locks.borrow().clone())
+    }
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        self.step()?;
+        let mut locks = self.locks.borrow_mut();
+        if locks.iter().any(|lock| lock.name == name) {
+            return Ok(false);
+        }
+        self.locked.set(self.locked.get() + 1);
+        let id = CollectionId::parse(&(50_000 + self.locked.get()).to_string()).unwrap();
+        locks.push(LockRow { id, name: name.to_owned(), since: self.clock.now() });
+        Ok(true)
+    }
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        self.step()?;
+        self.locks.borrow_mut().retain(|lock| lock.name != name);
+        Ok(())
     }
 }
 
@@ -502,26 +525,6 @@ impl Catalog for TestCatalog {
     }
     fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.queue(text, delay)
-    }
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
-        self.step()?;
-        Ok(self.locks.borrow().clone())
-    }
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
-        self.step()?;
-        let mut locks = self.locks.borrow_mut();
-        if locks.iter().any(|lock| lock.name == name) {
-            return Ok(false);
-        }
-        self.locked.set(self.locked.get() + 1);
-        let id = CollectionId::parse(&(50_000 + self.locked.get()).to_string()).unwrap();
-        locks.push(LockRow { id, name: name.to_owned(), since: self.clock.now() });
-        Ok(true)
-    }
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
-        self.step()?;
-        self.locks.borrow_mut().retain(|lock| lock.name != name);
-        Ok(())
     }
     fn zone(&self) -> Result<LogicalPath, CatalogError> {
         Ok(LogicalPath::parse(b"/z").unwrap())

@@ -347,6 +347,18 @@ impl Metadata for Process<'_> {
     }
 }
 
+impl Locks for Process<'_> {
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        self.call()?.locks()
+    }
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        self.call()?.make_lock(name)
+    }
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        self.call()?.remove_lock(name)
+    }
+}
+
 impl Catalog for Process<'_> {
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
         self.call()?.collection_path(id)
@@ -462,15 +474,6 @@ impl Catalog for Process<'_> {
     }
     fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.queue(text, delay)
-    }
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
-        self.call()?.locks()
-    }
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
-        self.call()?.make_lock(name)
-    }
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
-        self.call()?.remove_lock(name)
     }
     fn zone(&self) -> Result<LogicalPath, CatalogError> {
         Ok(LogicalPath::parse(b"/z").unwrap())
