@@ -201,7 +201,7 @@ impl Sweeper<'_> {
                 self.catalog.remove_mark(&self.catalog.zone()?, &self.config.attributes.collected, mark)
             })?;
         }
-        if report != Report::default() {
+        if !report.is_empty() {
             log::info!("act=collect {report}");
         }
         self.ensure_recheck(&report)?;

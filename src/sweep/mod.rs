@@ -77,6 +77,12 @@ impl Report {
         self.again_in = Some(self.again_in.map_or(wait, |w| w.min(wait)));
     }
 
+    /// Whether it has nothing to tell.
+    fn is_empty(&self) -> bool {
+        let Self { imported, failed, skipped, pending, stale, gone, again_in: _, is_held: _ } = self;
+        imported + failed + skipped + pending + stale + gone == 0
+    }
+
     /// Adds what another did.
     fn add(&mut self, other: &Self) {
         self.imported += other.imported;
@@ -380,7 +386,7 @@ impl Sweeper<'_> {
             Some(Err(_)) | None => self.sweep_objects(id, collection, hold, &mut report)?,
         }
         self.ensure_recheck(&report)?;
-        if report != Report::default() {
+        if !report.is_empty() {
             log::info!("act=sweep collection={collection} {report}");
         }
         Ok(report)
