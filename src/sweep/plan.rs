@@ -77,7 +77,7 @@ impl Object {
         self.good().any(|r| version_of(r) == version)
     }
 
-    fn good(&self) -> impl Iterator<Item = &Replica> {
+    pub(super) fn good(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good && r.fault.is_none())
     }
 
@@ -382,7 +382,7 @@ pub(super) fn read(
     Ok(objects)
 }
 
-fn version_of(replica: &Replica) -> Version {
+pub(super) fn version_of(replica: &Replica) -> Version {
     Version { modify_time: replica.modify_time, size: replica.size }
 }
 

@@ -32,6 +32,8 @@ pub struct Survey {
     pub again_in: Option<Duration>,
     /// Whether new files may belong to images that are in OMERO already.
     pub may_join: bool,
+    /// How long ago the youngest data object to decide on was written, in seconds.
+    pub age: u64,
 }
 
 /// What a record says, in short.
@@ -208,6 +210,8 @@ impl Reading<'_> {
         if is_waiting && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
             survey.again_in = None; // new data or the marker is an event, which brings a sweep of its own
         }
+        let youngest = briefs.iter().filter(|(id, _)| survey.todo.contains(id));
+        survey.age = youngest.map(|(_, brief)| self.age(brief)).min().unwrap_or(0);
         survey.waits_for = hold.reason;
         Ok(survey)
     }
