@@ -4,9 +4,12 @@ use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, UnixTime, Which};
 use irods_omero_importer::wire::Job;
 use irods_omero_importer::{FileOutcome, Subject};
+use irods_omero_model::decide::Recorded;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{LogicalPath, OmeroId};
-use irods_omero_model::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
+use irods_omero_model::record::{
+    self, Cause, Details, Entry, JobName, Proof, Record, Retry, State, Triple, Version,
+};
 use std::time::Duration;
 
 /// The longest wait between two tries while OMERO is away.
@@ -113,33 +116,49 @@ impl<'a> Scribe<'a> {
     ) -> Result<(), CatalogError> {
         match outcome {
             FileOutcome::Imported(what) => self.say(this, &Entry::Imported(what), who),
-            FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(reason), who),
+            FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(Cause::Bytes, reason), who),
+            FileOutcome::NoTarget { target, reason } => {
+                self.say(this, &Entry::Refused { target, reason }, who)
+            }
             FileOutcome::Joined(fileset) => self.say(this, &Entry::Late(fileset), who),
             FileOutcome::Unknown { reason, is_alone: true } if this.attempts >= UNKNOWN_TRIES => {
                 let tries = this.attempts;
                 let reason = format!(
                     "the OMERO importer failed over this file in {tries} tries, at last with no other beside it: {reason}"
                 );
-                self.say(this, &Entry::Failed(reason), who)
+                self.say(this, &Entry::Failed(Cause::Ours, reason), who)
             }
             FileOutcome::Postponed(reason) | FileOutcome::Unknown { reason, .. } => {
-                self.postpone(this, &reason, who)
+                self.postpone(this, Cause::Ours, &reason, who)
             }
             FileOutcome::UsesUnknown { path } => {
                 let why = format!(
                     "its set uses the file {path}, which is not known to be a complete data object that its owner may \
                      read"
                 );
-                self.postpone(this, &why, who)
+                self.postpone(this, Cause::Ours, &why, who)
             }
             FileOutcome::NotUsed => Ok(()),
         }
     }
 
-    /// Writes that an import could not be done for now and when it is tried again, or that it is given up.
+    /// Writes that data waits to see whether it changes, and since when.
+    pub fn wait_for_quiet(&mut self, this: &About, wait: Duration, why: String) -> Result<(), CatalogError> {
+        let now = self.sweeper.clock.now();
+        let before = Recorded::of(&self.sweeper.config.attributes, &this.record).waits_for_clock();
+        let since = before.map_or(now, |retry| retry.since);
+        let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since });
+        self.write(this, &Entry::Pending(why), &Details { retry, ..Details::default() })?;
+        self.report.again(wait);
+        Ok(())
+    }
+
+    /// Writes that an import could not be done for now and when it is tried again, or that it is given up. `cause`: what
+    /// has to change before it is tried again then.
     pub fn postpone(
         &mut self,
         this: &About,
+        cause: Cause,
         why: &str,
         who: Option<&OmeroIdentity>,
     ) -> Result<(), CatalogError> {
@@ -148,7 +167,7 @@ impl<'a> Scribe<'a> {
         let age = Duration::from_secs(now.saturating_sub(this.since));
         if !config.retry_max_age.is_zero() && age >= config.retry_max_age && this.attempts > 1 {
             let reason = format!("given up after {} tries in {}: {why}", this.attempts, in_words(age));
-            return self.say(this, &Entry::Failed(reason), who);
+            return self.say(this, &Entry::Failed(cause, reason), who);
         }
         let wait = retry_wait(config.retry_wait, this.attempts);
         let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since: this.since });
@@ -176,7 +195,7 @@ impl<'a> Scribe<'a> {
         let mut triples = record::triples(names, entry, &details);
         // By which source, and for whom: a service account's data is somebody else's.
         triples.extend(this.mapped_by.clone());
-        if matches!(entry, Entry::Stale(_)) {
+        if matches!(entry, Entry::Stale(..)) {
             // The images in OMERO are still those of the old version: keep what names them.
             let replaced = [&names.state, &names.reason];
             triples.retain(|t| replaced.contains(&&t.attribute));
@@ -192,11 +211,13 @@ impl<'a> Scribe<'a> {
         Ok(triples)
     }
 
-    /// Writes that data was imported in this version too.
+    /// Writes that what is in OMERO is this version too.
     pub fn touch(&mut self, this: &About) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
         let mut triples = this.record.triples.clone();
-        triples.retain(|t| t.attribute != names.version);
+        let replaced = [&names.state, &names.reason, &names.version];
+        triples.retain(|t| !replaced.contains(&&t.attribute));
+        triples.push(Triple::new(&names.state, State::Imported.as_str(), this.record.attempts(names)));
         triples.push(record::version_triple(names, this.version, this.proof.as_ref()));
         self.replace(this, &triples).map(drop)
     }

@@ -426,6 +426,9 @@ pub struct Outcome {
     /// The file that its set uses and that is neither among the files nor among those that may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The target that OMERO refused, of one that failed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Whether one that is unknown was imported alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_alone: bool,
@@ -442,7 +445,7 @@ fn is_false(value: &bool) -> bool {
 pub enum Became {
     /// [`FileOutcome::Imported`]
     Imported,
-    /// [`FileOutcome::Failed`]
+    /// [`FileOutcome::Failed`] and [`FileOutcome::NoTarget`]
     Failed,
     /// [`FileOutcome::Postponed`]
     Postponed,
@@ -471,6 +474,7 @@ impl Outcome {
             is_member: false,
             adopted: false,
             path: None,
+            target: None,
             is_alone: false,
         };
         match outcome {
@@ -489,6 +493,9 @@ impl Outcome {
                 ..nothing(Became::Imported)
             },
             FileOutcome::Failed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Failed) },
+            FileOutcome::NoTarget { target, reason } => {
+                Self { reason: Some(reason.clone()), target: Some(target.clone()), ..nothing(Became::Failed) }
+            }
             FileOutcome::Postponed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Postponed) },
             FileOutcome::Joined(fileset) => Self { fileset: Some(*fileset), ..nothing(Became::Joined) },
             FileOutcome::Unknown { reason, is_alone } => {
@@ -512,7 +519,10 @@ impl Outcome {
                 is_member: self.is_member,
                 adopted: self.adopted,
             }),
-            Became::Failed => FileOutcome::Failed(reason),
+            Became::Failed => match self.target {
+                Some(target) => FileOutcome::NoTarget { target, reason },
+                None => FileOutcome::Failed(reason),
+            },
             Became::Postponed => FileOutcome::Postponed(reason),
             Became::Joined => FileOutcome::Joined(self.fileset?),
             Became::Unknown => FileOutcome::Unknown { reason, is_alone: self.is_alone },
