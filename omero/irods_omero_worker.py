@@ -679,7 +679,8 @@ class Worker:
         import Glacier2
         import omero
         failed = translated(error)
-        if failed.kind not in ("internal", "refused"):
+        # OMERO 5.6 says of an unknown user, where a group is named, that a session was removed.
+        if failed.kind not in ("internal", "refused", "session_expired"):
             return failed
         try:
             service = limited(admin.getSession().getAdminService(), deadline)
@@ -909,8 +910,9 @@ class Worker:
         """Where the repository of that id lies on the server."""
         if not uuid:
             return None
-        rows = query.rows("select f.path, f.name from OriginalFile f where f.hash = :uuid and f.mimetype = 'Repository'",
-                          uuid=uuid)
+        # Any user can make an OriginalFile that says it is a repository; OMERO's own belong to root.
+        rows = query.rows("select f.path, f.name from OriginalFile f where f.hash = :uuid and f.mimetype = 'Repository' "
+                          "and f.details.owner.id = 0 order by f.id", uuid=uuid)
         return {"uuid": uuid, "root": os.path.join(rows[0][0], rows[0][1]).rstrip("/")} if rows else None
 
     # -- containers --
@@ -1058,11 +1060,8 @@ class Worker:
             import omero.cmd
             request = omero.cmd.Delete2()
             request.targetObjects = {"Fileset": [fileset]}
-            if not with_images:
-                # OMERO refuses to delete a fileset apart from images that it got meanwhile.
-                option = omero.cmd.graphs.ChildOption()
-                option.excludeType = ["Image"]
-                request.childOptions = [option]
+            # A fileset goes with its images, whatever the options of the request say (seen on 5.6.12). That is why the images
+            # are asked for just before.
             run_command(client, request, {"omero.group": str(group)}, deadline)
             rows = query.rows(about, id=fileset)
             if rows:

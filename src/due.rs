@@ -142,6 +142,11 @@ impl Limits {
         self.of_events().saturating_sub(self.waiting(jobs, now))
     }
 
+    /// How many of those may be of data that was skipped before: half of what events may queue is kept for these.
+    pub fn room_of_rechecks(self, jobs: &Jobs, now: UnixTime) -> usize {
+        (self.of_events().div_ceil(2)).saturating_sub(self.waiting(jobs, now))
+    }
+
     /// How many sweeps wait or are at work.
     pub fn waiting(self, jobs: &Jobs, now: UnixTime) -> usize {
         jobs.living(now, self.expiry).filter(|job| is_sweep(&job.text)).count()
@@ -385,6 +390,9 @@ pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
 
 /// The name of the lock of whoever looks for marks without a sweep.
 pub const SWEEP_ALL_LOCK: &str = "sweep_all";
+
+/// The name of the lock of whoever looks at skipped data again.
+pub const SWEEP_SKIPPED_LOCK: &str = "sweep_skipped";
 
 /// The name of the lock of whoever asks the agents what they have done.
 pub const COLLECT_LOCK: &str = "collect";

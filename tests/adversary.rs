@@ -297,3 +297,24 @@ fn nothing_she_sends_along_ends_her_agent() {
     assert!(zone.log().lines().filter(of_ours).all(|l| l.len() < 5_000));
     assert!(!zone.log().contains("act=panic"));
 }
+
+/// The queue's column of owners has names without zones.
+#[test]
+fn a_user_of_another_zone_called_as_the_service_account_has_no_job_of_ours() {
+    let zone = TestZone::new();
+    for text in [r#"{"operation":"sweep_all"}"#, r#"{"operation":"sweep","collection":"99999999"}"#] {
+        zone.admin(&["queue", "--in", "3600", "--count", "200", "--instance", INSTANCE, text]);
+    }
+    let queued = || {
+        let status = zone.does("rods", &["rule", "-r", INSTANCE, r#"{"operation":"status"}"#]);
+        let status: Value = serde_json::from_str(status.trim()).unwrap();
+        status["queue"]["length"].as_u64().unwrap()
+    };
+    assert_eq!(queued(), 400);
+    let of_other = r#"replace(exe_context, '"zone":"tempZone"', '"zone":"otherZone"')"#;
+    zone.admin(&["sql", &format!("update R_RULE_EXEC set exe_context = {of_other}")]);
+    assert_eq!(queued(), 0);
+    let path = format!("{ALICE}/a.tif");
+    zone.does("alice", &["put", &zone.image("a.tif"), &path]);
+    assert!(queued() >= 2, "a sweep of ours, and a look for marks");
+}

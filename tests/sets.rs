@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::json;
 use std::fs;
-use support::zone::TestZone;
+use support::zone::{INSTANCE, TestZone};
 
 const HOME: &str = "/tempZone/home/alice";
 
@@ -122,12 +122,48 @@ fn under_reimport_an_overwrite_makes_new_images_beside_the_old() {
     zone.wait_for(&at("a.tif"), "imported");
     zone.wait_until_nothing_is_due();
     let old = zone.value(&at("a.tif"), "fileset").unwrap();
-    let longer = zone.path("longer.tif");
-    fs::write(&longer, [fs::read(&image).unwrap(), vec![0; 100]].concat()).unwrap();
-    zone.does("alice", &["put", "-f", longer.to_str().unwrap(), &at("a.tif")]);
+    zone.does("alice", &["put", "-f", &longer(&zone, &image), &at("a.tif")]);
     zone.wait_until("the old fileset is named", |z| z.value(&at("a.tif"), "previous") == Some(old.clone()));
     zone.wait_for(&at("a.tif"), "imported");
     zone.wait_until_nothing_is_due();
     assert_ne!(zone.value(&at("a.tif"), "fileset"), Some(old));
     assert_eq!(zone.omero.count("filesets"), 2);
+}
+
+/// Another image of the name, as a file of the client.
+fn longer(zone: &TestZone, image: &str) -> String {
+    let longer = zone.path("longer.tif");
+    fs::write(&longer, [fs::read(image).unwrap(), vec![0; 100]].concat()).unwrap();
+    longer.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn data_replaced_at_its_path_names_the_old_fileset_however_it_went_and_verify_says_so() {
+    let ways: [&[&[&str]]; 3] = [
+        &[&["rm", "-f", "/tempZone/home/alice/a.tif"]],
+        &[&["rm", "/tempZone/home/alice/a.tif"]],
+        &[&["mv", "/tempZone/home/alice/a.tif", "/tempZone/home/alice/b.tif"]],
+    ];
+    for way in ways {
+        let zone = TestZone::new();
+        let image = zone.image("a.tif");
+        let _delay = zone.delay_server();
+        zone.does("alice", &["put", &image, &at("a.tif")]);
+        zone.wait_for(&at("a.tif"), "imported");
+        zone.wait_until_nothing_is_due();
+        let old = zone.value(&at("a.tif"), "fileset").unwrap();
+        for words in way {
+            zone.does("alice", words);
+        }
+        zone.does("alice", &["put", &longer(&zone, &image), &at(".tmp-a")]);
+        zone.does("alice", &["mv", &at(".tmp-a"), &at("a.tif")]);
+        zone.wait_for(&at("a.tif"), "imported");
+        zone.wait_until_nothing_is_due();
+        assert_eq!(zone.value(&at("a.tif"), "previous"), Some(old.clone()), "{way:?}");
+        assert_ne!(zone.value(&at("a.tif"), "fileset"), Some(old));
+        assert_eq!(zone.omero.count("filesets"), 2, "{way:?}");
+        let ask = json!({"operation": "verify", "path": at("a.tif")}).to_string();
+        let verified = zone.does("alice", &["rule", "-r", INSTANCE, &ask]);
+        assert!(verified.contains("was at this path before"), "{way:?}: {verified}");
+    }
 }

@@ -5,8 +5,8 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Changed, Holder, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus,
-    Sight, TreeReplica, UnixTime, UserTag, Which,
+    Catalog, CatalogError, Changed, Holder, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica,
+    ReplicaStatus, Sight, TreeReplica, UnixTime, UserTag, Which,
 };
 use crate::ffi::{Account, Entity, Session};
 use irods_omero_model::attributes::Attributes;
@@ -15,6 +15,7 @@ use irods_omero_model::record::{Record, Triple, Version};
 use irods_omero_model::watch::RawTag;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// `CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME`
@@ -65,6 +66,7 @@ mod column {
     pub const RULE_EXEC_NAME: i32 = 1001;
     pub const RULE_EXEC_USER_NAME: i32 = 1003;
     pub const RULE_EXEC_TIME: i32 = 1005;
+    pub const RULE_EXEC_CONTEXT: i32 = 1012;
 }
 
 /// The longest list of texts that is asked for with GenQuery1, in bytes: its buffers are bounded.
@@ -109,6 +111,14 @@ impl<'a> IrodsCatalog<'a> {
         self.session.list(columns, conditions, visit).map_err(|code| failed("rsGenQuery", subject, code))
     }
 
+    /// Whether the context of a job, as the server writes it, names the service account as its owner.
+    fn is_of_service(&self, context: &[u8]) -> bool {
+        let context: Value = serde_json::from_slice(context).unwrap_or_default();
+        let of = |key: &str| context.pointer("/user_info_client").and_then(|user| user.get(key)?.as_str());
+        let Account { name, zone } = self.service();
+        of("name") == Some(name) && of("zone") == Some(zone)
+    }
+
     fn lock_path(&self, name: &str) -> String {
         format!("/{}/home/{}/{LOCKS}/{name}", self.service().zone, self.service().name)
     }
@@ -132,6 +142,28 @@ impl<'a> IrodsCatalog<'a> {
         let json =
             self.session.query(sight == Sight::All, query).map_err(|code| failed(call, subject, code))?;
         rows_of(&json).map_err(|detail| unreadable(call, subject, &detail))
+    }
+
+    /// Ids of collections, of which GenQuery1 gives as many as there are, page by page.
+    fn listed_collections(
+        &self,
+        column: i32,
+        wanted: &[(i32, String)],
+        subject: &str,
+    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
+        let (mut ids, mut wrong) = (BTreeSet::new(), None);
+        self.list(&[column], wanted, subject, &mut |cells| {
+            let id = String::from_utf8_lossy(cells.first().copied().unwrap_or_default());
+            match CollectionId::parse(&id) {
+                Ok(id) => ids.insert(id),
+                Err(error) => {
+                    wrong = Some(error.to_string());
+                    false
+                }
+            };
+            wrong.is_none()
+        })?;
+        wrong.map_or(Ok(ids), |detail| Err(unreadable("rsGenQuery", subject, &detail)))
     }
 
     fn ids(&self, query: &[u8], subject: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
@@ -318,15 +350,55 @@ impl Metadata for IrodsCatalog<'_> {
     }
 
     fn collections_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let query = [
-            b"select distinct COLL_ID where META_DATA_ATTR_NAME = ".as_slice(),
-            &quoted(attribute.as_bytes()),
-            b" and META_DATA_ATTR_VALUE = ",
-            &quoted(value.as_bytes()),
-            format!(" limit {MAX_ROWS}").as_bytes(),
-        ]
-        .concat();
-        self.ids(&query, "collections by the records in them")
+        let wanted =
+            [(column::META_DATA_ATTR_NAME, equals(attribute)), (column::META_DATA_ATTR_VALUE, equals(value))];
+        self.listed_collections(column::DATA_COLL_ID, &wanted, "collections by the records in them")
+    }
+}
+
+impl Locks for IrodsCatalog<'_> {
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        let parent = self.lock_path("");
+        let parent = parent.trim_end_matches('/');
+        let columns = [column::COLL_ID, column::COLL_NAME, column::COLL_CREATE_TIME];
+        let mut locks = Vec::new();
+        self.list(&columns, &[(column::COLL_PARENT_NAME, equals(parent))], "the locks", &mut |cells| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            if let [id, name, since] = cells
+                && let (Ok(id), Ok(since)) = (CollectionId::parse(&text(id)), text(since).parse())
+            {
+                let name = text(name).rsplit('/').next().unwrap_or_default().to_owned();
+                locks.push(LockRow { id, name, since });
+            }
+            true
+        })?;
+        Ok(locks)
+    }
+
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        let path = self.lock_path(name);
+        let make =
+            |path: &str, parents| self.session.make_collection(self.service(), path.as_bytes(), parents);
+        let mut outcome = make(&path, false);
+        if outcome.is_err_and(|code| NO_COLLECTION.contains(&code)) {
+            // The first of all. Two may make this one at a time: then the lock's own name decides.
+            let _ = make(self.lock_path("").trim_end_matches('/'), true);
+            outcome = make(&path, false);
+        }
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(ALREADY_THERE) => Ok(false),
+            Err(code) => Err(failed("rsCollCreate", &path, code)),
+        }
+    }
+
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        let path = self.lock_path(name);
+        match self.session.remove_collection(self.service(), path.as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(code) if NOTHING_THERE.contains(&code) || NO_COLLECTION.contains(&code) => Ok(()),
+            Err(code) => Err(failed("rsRmColl", &path, code)),
+        }
     }
 }
 
@@ -390,23 +462,6 @@ impl Catalog for IrodsCatalog<'_> {
         Ok(Some((collection, path)))
     }
 
-    fn collections_in_trash(
-        &self,
-        attribute: &str,
-        values: &[&str],
-    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let query = [
-            b"select distinct COLL_ID where COLL_NAME like '/%/trash/%' and META_DATA_ATTR_NAME = "
-                .as_slice(),
-            &quoted(attribute.as_bytes()),
-            b" and META_DATA_ATTR_VALUE in (",
-            &quoted_list(values),
-            format!(") limit {MAX_ROWS}").as_bytes(),
-        ]
-        .concat();
-        self.ids(&query, "the trash")
-    }
-
     fn set_mark(&self, collection: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         match self.avu("add", collection, Entity::Collection, [attribute, value, ""]) {
             Ok(()) => Ok(true),
@@ -467,13 +522,8 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn marked(&self, attributes: &[&str]) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let query = [
-            b"select distinct COLL_ID where META_COLL_ATTR_NAME in (".as_slice(),
-            &quoted_list(attributes),
-            format!(") limit {MAX_ROWS}").as_bytes(),
-        ]
-        .concat();
-        self.ids(&query, "marked collections")
+        let wanted = [(column::META_COLL_ATTR_NAME, among(attributes))];
+        self.listed_collections(column::COLL_ID, &wanted, "marked collections")
     }
 
     fn subcollections(
@@ -647,12 +697,18 @@ impl Catalog for IrodsCatalog<'_> {
             column::META_DATA_ATTR_VALUE,
             column::META_DATA_ATTR_UNITS,
         ];
-        let names: Vec<String> = attributes.iter().map(|name| format!("'{name}'")).collect();
+        // Of an attribute that has few different values PostgreSQL takes every AVU in the zone before it looks which are in
+        // the collection: a million for a hundred (`explain` on a catalog of a million records). Of the version, which is
+        // another for almost every data object, it knows that there are many, and begins with the collection. Tags are few.
+        let (version, is_tag) = (self.names.version.as_str(), attributes == [self.names.import.as_str()]);
+        let is_added = !is_tag && !attributes.contains(&version);
+        let names: Vec<&str> = attributes.iter().copied().chain(is_added.then_some(version)).collect();
         let mut wanted = objects_in(id, which);
-        wanted.push((column::META_DATA_ATTR_NAME, format!("in ({})", names.join(","))));
+        wanted.push((column::META_DATA_ATTR_NAME, among(&names)));
         self.list(&columns, &wanted, &format!("collection {id}"), &mut |cells| {
             if let [data_id, attribute, value, units] = cells
                 && let Ok(data_id) = DataId::parse(&text(data_id))
+                && !(is_added && *attribute == version.as_bytes())
             {
                 visit(data_id, Triple::new(&text(attribute), text(value), text(units)));
             }
@@ -712,64 +768,71 @@ impl Catalog for IrodsCatalog<'_> {
         }
     }
 
-    fn changed_since(
+    fn changed_between(
         &self,
-        roots: &[LogicalPath],
-        since: UnixTime,
-        after: Option<DataId>,
-        limit: usize,
+        ids: &RangeInclusive<u64>,
+        since: Option<UnixTime>,
     ) -> Result<Vec<Changed>, CatalogError> {
-        let subject = "changed data";
-        let after = after.map_or_else(|| "0".to_owned(), |id| id.to_string());
-        let within = roots.iter().map(|root| {
-            [
-                b"COLL_NAME = ".as_slice(),
-                &quoted(root.as_bytes()),
-                b" or COLL_NAME like ",
-                &quoted(&below(root)),
-            ]
-            .concat()
-        });
-        let within = within.collect::<Vec<_>>().join(b" or ".as_slice());
-        let query = |name: &str| {
-            [
-                format!("select distinct DATA_ID, DATA_REPL_NUM, COLL_ID, DATA_MODIFY_TIME, DATA_SIZE{name} where (")
-                    .as_bytes(),
-                &within,
-                // Times are texts of eleven digits.
-                format!(
-                    ") and (DATA_MODIFY_TIME >= '{since:011}' or DATA_CREATE_TIME >= '{since:011}') \
-                     and DATA_REPL_STATUS = '1' and DATA_SIZE > '0' and DATA_ID > '{after}' \
-                     order by DATA_ID limit {limit}"
-                )
-                .as_bytes(),
-            ]
-            .concat()
-        };
-        // One name that is not UTF-8 fails them all: then none is asked for.
-        let rows = self.rows(&query(", DATA_NAME"), subject).or_else(|_| self.rows(&query(""), subject))?;
-        // A row that cannot be read (its owner may set its time to any text) is one that the sweep of its collection tells of.
-        Ok(rows.iter().filter_map(|row| changed_of(row).ok()).collect())
+        let columns = [
+            column::DATA_ID,
+            column::DATA_COLL_ID,
+            column::DATA_NAME,
+            column::DATA_REPL_NUM,
+            column::DATA_REPL_STATUS,
+            column::DATA_SIZE,
+            column::DATA_MODIFY_TIME,
+        ];
+        let mut wanted = vec![between(ids)];
+        // Times are texts of eleven digits.
+        wanted.extend(since.map(|since| (column::DATA_MODIFY_TIME, format!(">= '{since:011}'"))));
+        let mut found = Vec::new();
+        self.list(&columns, &wanted, "what has changed", &mut |cells| {
+            // A row that cannot be read (its owner may set its time to any text) is one that the sweep of its collection
+            // tells of.
+            found.extend(changed_of(cells));
+            true
+        })?;
+        Ok(found)
     }
 
-    fn data_values(
+    fn records_between(
         &self,
-        attribute: &str,
-        first: DataId,
-        last: DataId,
-    ) -> Result<Vec<(DataId, String)>, CatalogError> {
+        ids: &RangeInclusive<u64>,
+        visit: &mut dyn FnMut(DataId, CollectionId, Triple),
+    ) -> Result<(), CatalogError> {
+        let columns = [
+            column::DATA_ID,
+            column::DATA_COLL_ID,
+            column::META_DATA_ATTR_NAME,
+            column::META_DATA_ATTR_VALUE,
+            column::META_DATA_ATTR_UNITS,
+        ];
+        // Both, always: see `object_avus`.
+        let Attributes { state, version, .. } = self.names;
+        let wanted = [between(ids), (column::META_DATA_ATTR_NAME, format!("in ('{state}','{version}')"))];
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.list(&columns, &wanted, "the records", &mut |cells| {
+            if let [id, collection, attribute, value, units] = cells
+                && let (Ok(id), Ok(collection)) =
+                    (DataId::parse(&text(id)), CollectionId::parse(&text(collection)))
+            {
+                visit(id, collection, Triple::new(&text(attribute), text(value), text(units)));
+            }
+            true
+        })
+    }
+
+    fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+        // Without `distinct`, which would read them all.
         let query = [
-            b"select distinct DATA_ID, META_DATA_ATTR_VALUE where META_DATA_ATTR_NAME = ".as_slice(),
+            b"select COLL_ID where META_DATA_ATTR_NAME = ".as_slice(),
             &quoted(attribute.as_bytes()),
-            format!(" and DATA_ID >= '{first}' and DATA_ID <= '{last}' limit {MAX_ROWS}").as_bytes(),
+            b" and META_DATA_ATTR_VALUE = ",
+            &quoted(value.as_bytes()),
+            b" limit 1",
         ]
         .concat();
-        let rows = self.rows(&query, "records")?;
-        let pair = |row: Vec<String>| {
-            let [id, value]: [String; 2] = row.try_into().ok()?;
-            Some((DataId::parse(&id).ok()?, value))
-        };
-        Ok(rows.into_iter().filter_map(pair).collect())
+        Ok(!self.rows(&query, "the records")?.is_empty())
     }
 
     fn replace(
@@ -799,7 +862,8 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn jobs(&self) -> Result<Jobs, CatalogError> {
-        let columns = [column::RULE_EXEC_ID, column::RULE_EXEC_NAME, column::RULE_EXEC_TIME];
+        let columns =
+            [column::RULE_EXEC_ID, column::RULE_EXEC_NAME, column::RULE_EXEC_TIME, column::RULE_EXEC_CONTEXT];
         // The owner is all that tells a job of ours from a text that anybody may queue.
         let wanted = [
             (column::RULE_EXEC_USER_NAME, equals(self.service().name)),
@@ -807,7 +871,9 @@ impl Catalog for IrodsCatalog<'_> {
         ];
         let mut jobs = Vec::new();
         self.list(&columns, &wanted, "the delay queue", &mut |cells| {
-            if let [_, text, time] = cells
+            // The column of the owner has a name only: a user of another zone may be called as the service account is.
+            if let [_, text, time, context] = cells
+                && self.is_of_service(context)
                 && let Ok(due_at) = String::from_utf8_lossy(time).trim().parse()
             {
                 jobs.push(QueuedJob { text: String::from_utf8_lossy(text).into_owned(), due_at });
@@ -827,50 +893,6 @@ impl Catalog for IrodsCatalog<'_> {
         self.session
             .delay(None, text, &self.conditions(delay))
             .map_err(|code| failed("_delayExec", text, code))
-    }
-
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
-        let parent = self.lock_path("");
-        let parent = parent.trim_end_matches('/');
-        let columns = [column::COLL_ID, column::COLL_NAME, column::COLL_CREATE_TIME];
-        let mut locks = Vec::new();
-        self.list(&columns, &[(column::COLL_PARENT_NAME, equals(parent))], "the locks", &mut |cells| {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            if let [id, name, since] = cells
-                && let (Ok(id), Ok(since)) = (CollectionId::parse(&text(id)), text(since).parse())
-            {
-                let name = text(name).rsplit('/').next().unwrap_or_default().to_owned();
-                locks.push(LockRow { id, name, since });
-            }
-            true
-        })?;
-        Ok(locks)
-    }
-
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
-        let path = self.lock_path(name);
-        let make =
-            |path: &str, parents| self.session.make_collection(self.service(), path.as_bytes(), parents);
-        let mut outcome = make(&path, false);
-        if outcome.is_err_and(|code| NO_COLLECTION.contains(&code)) {
-            // The first of all. Two may make this one at a time: then the lock's own name decides.
-            let _ = make(self.lock_path("").trim_end_matches('/'), true);
-            outcome = make(&path, false);
-        }
-        match outcome {
-            Ok(()) => Ok(true),
-            Err(ALREADY_THERE) => Ok(false),
-            Err(code) => Err(failed("rsCollCreate", &path, code)),
-        }
-    }
-
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
-        let path = self.lock_path(name);
-        match self.session.remove_collection(self.service(), path.as_bytes()) {
-            Ok(()) => Ok(()),
-            Err(code) if NOTHING_THERE.contains(&code) || NO_COLLECTION.contains(&code) => Ok(()),
-            Err(code) => Err(failed("rsRmColl", &path, code)),
-        }
     }
 
     fn client_is_service(&self) -> bool {
@@ -951,6 +973,17 @@ fn one_of(texts: &[&str]) -> Option<String> {
     (list.len() <= MAX_LIST).then(|| format!("in ({list})"))
 }
 
+/// A condition of GenQuery1 that a text is one of several names of attributes.
+fn among(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!("in ({})", names.join(","))
+}
+
+/// The data objects with an id in a range, as a condition of GenQuery1.
+fn between(ids: &RangeInclusive<u64>) -> (i32, String) {
+    (column::DATA_ID, format!("between '{}' '{}'", ids.start(), ids.end()))
+}
+
 /// The data objects directly in a collection, as conditions of GenQuery1.
 fn objects_in(id: CollectionId, which: Which) -> Vec<(i32, String)> {
     let mut wanted = vec![(column::DATA_COLL_ID, equals(&id.to_string()))];
@@ -988,16 +1021,23 @@ fn rows_of(json: &[u8]) -> Result<Vec<Vec<String>>, String> {
         .ok_or_else(|| "not a JSON array of rows".to_owned())
 }
 
-fn changed_of(row: &[String]) -> Result<Changed, String> {
-    let [id, _, collection, modified, size, name @ ..] = row else {
-        return Err(format!("{} columns instead of 5 or 6", row.len()));
+/// A replica that is being written, or is good and not empty, from a row that can be read.
+fn changed_of(cells: &[&[u8]]) -> Option<Changed> {
+    let [id, collection, name, _, status, size, modified] = cells else { return None };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let in_flux = match ReplicaStatus::parse(&text(status)) {
+        ReplicaStatus::Good => false,
+        ReplicaStatus::Intermediate | ReplicaStatus::Locked => true,
+        ReplicaStatus::Stale | ReplicaStatus::Unknown => return None,
     };
-    let number = |what: &str, text: &String| text.parse::<u64>().map_err(|_| format!("{what} '{text}'"));
-    Ok(Changed {
-        data_id: DataId::parse(id).map_err(|e| e.to_string())?,
-        collection: CollectionId::parse(collection).map_err(|e| e.to_string())?,
-        name: name.first().map(|name| name.clone().into_bytes()),
-        version: Version { modify_time: number("modify time", modified)?, size: number("size", size)? },
+    let size = text(size).parse().unwrap_or(0);
+    (in_flux || size > 0).then_some(())?;
+    Some(Changed {
+        data_id: DataId::parse(&text(id)).ok()?,
+        collection: CollectionId::parse(&text(collection)).ok()?,
+        name: name.to_vec(),
+        version: Version { modify_time: text(modified).parse().ok()?, size },
+        in_flux,
     })
 }
 

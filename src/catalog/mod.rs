@@ -13,6 +13,7 @@ use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use irods_omero_model::record::{Record, Triple, Version};
 use irods_omero_model::watch::RawTag;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Which data objects of a collection are meant.
@@ -62,22 +63,36 @@ pub struct LockRow {
     pub since: UnixTime,
 }
 
-/// A good replica that has been made or changed lately.
+/// A replica that has been made or changed lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// Which data object.
     pub data_id: DataId,
     /// The collection that directly holds it.
     pub collection: CollectionId,
-    /// Name of the data object; `None` where the catalog cannot say it (it may not be UTF-8).
-    pub name: Option<Vec<u8>>,
+    /// Name of the data object.
+    pub name: Vec<u8>,
     /// Time of its last modification and size.
     pub version: Version,
+    /// Whether it is being written.
+    pub in_flux: bool,
+}
+
+/// The locks, which are empty collections in the service account's home: what is unique in the catalog is a collection's name.
+pub trait Locks {
+    /// The locks there are.
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError>;
+
+    /// Makes a lock. `false`: there is one of that name. Of several that make it at one moment one gets `true`.
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError>;
+
+    /// Removes a lock; one that is gone already is no error.
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError>;
 }
 
 /// The catalog. Every write is made with the server's own privilege: a user who may only read still gets a
 /// record, and none of these calls fires an API PEP.
-pub trait Catalog: Metadata {
+pub trait Catalog: Metadata + Locks {
     /// The collection of the zone this server is in.
     fn zone(&self) -> Result<LogicalPath, CatalogError>;
 
@@ -89,14 +104,6 @@ pub trait Catalog: Metadata {
 
     /// The collection a data object is in, and its path; `None` if it is gone.
     fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError>;
-
-    /// The collections in the trash that directly hold a data object with an AVU of that attribute and one of these
-    /// values. Others, of which only a part of the path is called so, may be among them.
-    fn collections_in_trash(
-        &self,
-        attribute: &str,
-        values: &[&str],
-    ) -> Result<BTreeSet<CollectionId>, CatalogError>;
 
     /// The values of one attribute on a collection, by its path and over the connection that the session has.
     fn marks_at(&self, collection: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError>;
@@ -178,23 +185,27 @@ pub trait Catalog: Metadata {
     /// object follow each other.
     fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError>;
 
-    /// The good replicas that are not empty, in or anywhere below some collections, that have been made or changed
-    /// since then, in the order of the data objects' ids: at most `limit` of those whose id comes after `after`.
-    fn changed_since(
+    /// The replicas of the data objects with an id in a range, wherever they are, that are being written, or are good and
+    /// not empty; with `since`, those with a modify time from then on.
+    ///
+    /// What is read is as much as the range is wide: the catalog has an index on the ids of data objects, and none on their
+    /// times.
+    fn changed_between(
         &self,
-        roots: &[LogicalPath],
-        since: UnixTime,
-        after: Option<DataId>,
-        limit: usize,
+        ids: &RangeInclusive<u64>,
+        since: Option<UnixTime>,
     ) -> Result<Vec<Changed>, CatalogError>;
 
-    /// The values of one attribute on the data objects with an id from the first to the last, wherever they are.
-    fn data_values(
+    /// Calls `visit` for the state and the version that the records of the data objects with an id in a range say, with the
+    /// collection that holds the data object.
+    fn records_between(
         &self,
-        attribute: &str,
-        first: DataId,
-        last: DataId,
-    ) -> Result<Vec<(DataId, String)>, CatalogError>;
+        ids: &RangeInclusive<u64>,
+        visit: &mut dyn FnMut(DataId, CollectionId, Triple),
+    ) -> Result<(), CatalogError>;
+
+    /// Whether any data object has an AVU of that attribute and value.
+    fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError>;
 
     /// Replaces AVUs of a data object or collection in one step.
     fn replace(
@@ -217,15 +228,6 @@ pub trait Catalog: Metadata {
 
     /// The same as a job of the session's user, for a server that has no catalog. It may only ask to look at something.
     fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError>;
-
-    /// The locks there are.
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError>;
-
-    /// Makes a lock. `false`: there is one of that name. Of several that make it at one moment one gets `true`.
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError>;
-
-    /// Removes a lock; one that is gone already is no error.
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError>;
 
     /// Whether the session's user is the service account, whose jobs are ours.
     fn client_is_service(&self) -> bool;

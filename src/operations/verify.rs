@@ -68,6 +68,14 @@ fn disagreements(names: &Attributes, thing: &Thing) -> Vec<String> {
         }
         several => found.push(format!("the record names several filesets: {}", several.join(", "))),
     }
+    // Our record is written only when the new data is in OMERO, so what is named there is of other bytes.
+    found.extend(record.previous(names).into_iter().map(|old| {
+        format!(
+            "fileset {old} in OMERO is of other data, or of another version, that was at this path before: delete it in \
+             OMERO if nobody needs it, and have an administrator remove {} {old} here",
+            names.previous
+        )
+    }));
     // The version of a directory is that of all its files together, which the sweep compares.
     if thing.kind == Kind::DataObject {
         found.extend(other_version(names, thing));

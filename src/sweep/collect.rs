@@ -9,7 +9,7 @@
 use super::lock::{Lock, Taken};
 use super::plan::{self, Object};
 use super::scribe::{About, Scribe};
-use super::{PAGE, Report, Sweeper};
+use super::{Hold, PAGE, Report, Sweeper};
 use crate::catalog::{CatalogError, UnixTime, Which};
 use crate::due;
 use irods_omero_importer::agents::{Agent, AgentError, Agents};
@@ -19,6 +19,7 @@ use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{Cause, Entry, JobName, Record, State};
 use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -138,8 +139,9 @@ impl Sweeper<'_> {
                 return Ok(Collected { written: Report::default(), goes_on: true });
             }
         };
-        let collected = self.collect_from(agents);
-        lock.release(self.catalog)?;
+        let hold = Hold { lock: RefCell::new(lock), alive: Cell::new(now) };
+        let collected = self.collect_from(agents, &hold);
+        hold.lock.borrow().release(self.catalog)?;
         collected
     }
 
@@ -160,7 +162,7 @@ impl Sweeper<'_> {
             .try_for_each(|mark| self.catalog.remove_mark(&zone, attribute, mark))
     }
 
-    fn collect_from(&self, agents: &Agents<'_>) -> Result<Collected, CatalogError> {
+    fn collect_from(&self, agents: &Agents<'_>, hold: &Hold) -> Result<Collected, CatalogError> {
         let before = self.bookmarks()?;
         let marks = &before.first().map(|text| Bookmarks::read(text)).unwrap_or_default();
         let mut report = Report::default();
@@ -173,7 +175,7 @@ impl Sweeper<'_> {
             check |= mark.is_new;
             // Of one that we come to anew we do not know for how long it was silent.
             let may_have_strays = mark.silent_since.is_some() || mark.is_new;
-            let read = self.read_feed(agent, &mut mark, now, &mut report)?;
+            let read = self.read_feed(agent, &mut mark, now, &mut report, hold)?;
             if may_have_strays && mark.silent_since.is_none() {
                 self.cancel_strays(agent)?;
             }
@@ -181,8 +183,13 @@ impl Sweeper<'_> {
             check |= read.has_begun_anew || mark.was_given_up_since(agents, marks.checked, now);
             next.agents.insert(agent.name().to_owned(), mark);
         }
-        if check && self.check(agents, &next, &mut report)? {
+        if check && self.check(agents, &next, &mut report, hold)? {
             next.checked = now;
+        }
+        if !self.is_alive(hold)? {
+            // Held up for so long that another is at it, which reads on from where the feeds were left off before.
+            log::warn!("act=collect why=\"taken over by another\"");
+            return Ok(Collected { written: report, goes_on: true });
         }
         let goes_on = self.is_any_with_an_agent()?;
         if goes_on {
@@ -225,7 +232,9 @@ impl Sweeper<'_> {
         if !matches!(self.importing, Some(Importing::ByAgents(_))) {
             return Ok(false);
         }
-        Ok(!self.places()?.is_empty())
+        let names = &self.config.attributes;
+        Ok(self.catalog.is_borne(&names.state, State::Importing.as_str())?
+            || !self.catalog.marked(&[&names.job])?.is_empty())
     }
 
     /// The collections that bear, or directly hold, what is being imported: all records that name a job, and at most
@@ -244,10 +253,14 @@ impl Sweeper<'_> {
         mark: &mut Bookmark,
         now: UnixTime,
         report: &mut Report,
+        hold: &Hold,
     ) -> Result<Read, CatalogError> {
         let mut read = Read::default();
         let mut limit = JOBS;
         for _ in 0..MAX_QUESTIONS {
+            if !self.is_alive(hold)? {
+                break;
+            }
             let changes = match agent.changes(mark.cursor, limit) {
                 Ok(changes) => changes,
                 Err(AgentError::TooLong(_)) if limit > 1 => {
@@ -365,6 +378,7 @@ impl Sweeper<'_> {
         agents: &Agents<'_>,
         marks: &Bookmarks,
         report: &mut Report,
+        hold: &Hold,
     ) -> Result<bool, CatalogError> {
         let mut known: HashMap<(String, String), Standing> = HashMap::new();
         let mut all_settled = true;
@@ -376,7 +390,7 @@ impl Sweeper<'_> {
                     known.entry(name.clone()).or_insert_with(|| self.standing(agents, marks, name));
                 all_settled &= self.write_down(&place, name, standing, report)?;
             }
-            if written(report) >= self.config.max_files_per_sweep {
+            if written(report) >= self.config.max_files_per_sweep || !self.is_alive(hold)? {
                 return Ok(false);
             }
         }

@@ -7,7 +7,8 @@
 //! the next one, and of several such heirs one succeeds. An owner gives a sign of life by making the next generation
 //! itself. What identifies an owner is the id of its collection, which the catalog gives once: a name may be used again.
 
-use crate::catalog::{Catalog, CatalogError, LockRow, UnixTime};
+use crate::catalog::{CatalogError, LockRow, Locks, UnixTime};
+use irods_omero_model::names::CollectionId;
 use std::time::Duration;
 
 /// A lock that is ours, for as long as [`Lock::is_held`] says so.
@@ -52,7 +53,7 @@ impl Row {
     }
 }
 
-fn generations(catalog: &dyn Catalog, key: &str) -> Result<Vec<Row>, CatalogError> {
+fn generations(catalog: &dyn Locks, key: &str) -> Result<Vec<Row>, CatalogError> {
     let mut rows: Vec<Row> = catalog.locks()?.into_iter().filter_map(|row| Row::of(key, row)).collect();
     rows.sort_by_key(|row| row.generation);
     Ok(rows)
@@ -64,7 +65,7 @@ impl Lock {
     /// # Errors
     /// The catalog failed. A lock may be left behind then; it is taken over when it has expired.
     pub fn take(
-        catalog: &dyn Catalog,
+        catalog: &dyn Locks,
         key: &str,
         now: UnixTime,
         expiry: Duration,
@@ -100,11 +101,16 @@ impl Lock {
         Ok(Taken::Ours(Self { key: key.to_owned(), row }, !before.is_empty()))
     }
 
+    /// The id of its collection, the newest in the catalog when it was taken.
+    pub fn id(&self) -> CollectionId {
+        self.row.found.id
+    }
+
     /// Whether nobody has taken the lock over.
     ///
     /// # Errors
     /// The catalog failed.
-    pub fn is_held(&self, catalog: &dyn Catalog) -> Result<bool, CatalogError> {
+    pub fn is_held(&self, catalog: &dyn Locks) -> Result<bool, CatalogError> {
         let rows = generations(catalog, &self.key)?;
         Ok(rows.last().is_some_and(|last| last.found.id == self.row.found.id))
     }
@@ -113,7 +119,7 @@ impl Lock {
     ///
     /// # Errors
     /// The catalog failed.
-    pub fn renew(&mut self, catalog: &dyn Catalog) -> Result<bool, CatalogError> {
+    pub fn renew(&mut self, catalog: &dyn Locks) -> Result<bool, CatalogError> {
         if !self.is_held(catalog)? {
             return Ok(false);
         }
@@ -134,7 +140,7 @@ impl Lock {
     ///
     /// # Errors
     /// The catalog failed.
-    pub fn release(&self, catalog: &dyn Catalog) -> Result<(), CatalogError> {
+    pub fn release(&self, catalog: &dyn Locks) -> Result<(), CatalogError> {
         let rows = generations(catalog, &self.key)?;
         if rows.iter().any(|row| row.found.id == self.row.found.id) {
             catalog.remove_lock(&self.row.found.name)?;

@@ -7,7 +7,8 @@
 
 mod collect;
 mod explain;
-mod lock;
+pub mod lock;
+mod look;
 mod notice;
 mod plan;
 mod run;
@@ -33,9 +34,10 @@ use irods_omero_importer::{Importing, Subject};
 use irods_omero_model::clock::Clock;
 use irods_omero_model::decide::{Quiet, Recorded, Wait};
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
-use irods_omero_model::record::{self, Cause, Entry, State};
+use irods_omero_model::record::{self, Cause, Entry};
 use irods_omero_model::watch::{Marker, Place, Tag, Watching};
 use lock::{Lock, Taken};
+use look::Look;
 use run::Run;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -178,21 +180,28 @@ impl Sweeper<'_> {
                 return Ok(0);
             }
         };
-        let looked = self.look_at_all();
-        lock.release(self.catalog)?;
+        let hold = Hold { lock: RefCell::new(lock), alive: Cell::new(now) };
+        let looked = self.look_at_all(&hold);
+        hold.lock.borrow().release(self.catalog)?;
         looked
     }
 
-    fn look_at_all(&self) -> Result<usize, CatalogError> {
+    fn look_at_all(&self, hold: &Hold) -> Result<usize, CatalogError> {
         let names = &self.config.attributes;
-        if let Err(error) = self.mark_strays() {
+        let mut look = Look::begin(self, hold)?;
+        if let Err(error) = look.mark_strays() {
             log::error!("act=strays failed=\"{error}\"");
         }
-        if let Err(error) = self.notice() {
+        if let Err(error) = look.notice() {
             log::error!("act=notice failed=\"{error}\"");
         }
         if let Err(error) = self.forget_old_locks() {
             log::error!("act=forget_old_locks failed=\"{error}\"");
+        }
+        if !look.is_ours()? {
+            // We were held up for so long that somebody else is at it.
+            log::warn!("act=sweep_all why=\"taken over by another\"");
+            return Ok(0);
         }
         let mut marked = self.catalog.marked(&[&names.due, &names.due_tree])?;
         marked.extend(self.expired_locks()?);
@@ -201,19 +210,20 @@ impl Sweeper<'_> {
             self.ensure_collect()?;
         }
         if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
+            look.end()?;
             return Ok(0);
         }
         let (jobs, now, limits) = (self.catalog.jobs()?, self.clock.now(), self.limits());
         let waiting: BTreeSet<&str> =
             jobs.living(now, self.config.sweep_expiry).map(|j| j.text.as_str()).collect();
-        let without: Vec<CollectionId> =
+        let without: BTreeSet<CollectionId> =
             marked.into_iter().filter(|id| !waiting.contains(due::sweep_text(*id).as_str())).collect();
         let room = limits.room(&jobs, now);
         // First of all the next look, which comes sooner where there is no room for all.
         let interval = self.config.sweep_all_interval;
         let next = if without.len() > room { interval.min(due::NEXT_LOOK_WHEN_FULL) } else { interval };
         due::ensure_sweep_all(self.catalog, &jobs, now, next)?;
-        if !self.config.recheck_skipped.is_zero() && !self.skipped()?.is_empty() {
+        if !self.config.recheck_skipped.is_zero() && self.is_any_skipped()? {
             // What changed up to two looks ago: the look before may have come just too early to see it.
             let since = now.saturating_sub(2 * interval.as_secs());
             if self.config.identities.changed_at().is_some_and(|changed| changed >= since) {
@@ -221,12 +231,25 @@ impl Sweeper<'_> {
             }
             due::ensure_sweep_skipped(self.catalog, now, self.config.recheck_skipped)?;
         }
-        let mut queued = 0;
-        for id in without.into_iter().take(room) {
-            due::queue_sweep(self.catalog, id, Duration::from_secs(1))?;
-            queued += 1;
+        let next = look.next(&without, room);
+        look.end()?;
+        for id in &next {
+            due::queue_sweep(self.catalog, *id, Duration::from_secs(1))?;
         }
-        Ok(queued)
+        Ok(next.len())
+    }
+
+    /// Gives a sign of life when a third of the time without one is over. `false`: somebody has taken over.
+    fn is_alive(&self, hold: &Hold) -> Result<bool, CatalogError> {
+        let (now, last) = (self.clock.now(), hold.alive.get());
+        if now.saturating_sub(last) < self.config.sweep_expiry.as_secs() / 3 {
+            return Ok(true);
+        }
+        let is_ours = hold.lock.borrow_mut().renew(self.catalog)?;
+        if is_ours {
+            hold.alive.set(now);
+        }
+        Ok(is_ours)
     }
 
     /// The collections whose sweep has died: their marks may be gone already.
@@ -258,33 +281,6 @@ impl Sweeper<'_> {
     fn mark(&self, collection: &LogicalPath, delay: Duration) -> Result<due::Marked, CatalogError> {
         let (due, now) = (&self.config.attributes.due, self.clock.now());
         due::mark(self.catalog, due, collection, now, delay, self.limits())
-    }
-
-    /// Looks at data that was skipped again: a mapping or a resource may have changed since. Gives how many
-    /// collections were marked. One such look waits in the queue for as long as any data is skipped.
-    pub fn sweep_skipped(&self) -> Result<usize, CatalogError> {
-        let skipped = self.skipped()?;
-        if skipped.is_empty() {
-            return Ok(0);
-        }
-        if !self.config.recheck_skipped.is_zero() {
-            due::ensure_sweep_skipped(self.catalog, self.clock.now(), self.config.recheck_skipped)?;
-        }
-        let mut marked = 0;
-        for id in skipped {
-            let Some(collection) = self.catalog.collection_path(id)? else { continue };
-            // Also where nothing is watched any more: then the sweep says that it is gone.
-            match self.mark(&collection, Duration::from_secs(1)) {
-                Ok(new) => marked += usize::from(new == due::Marked::New),
-                Err(error) => log::error!("act=mark collection={collection} failed=\"{error}\""),
-            }
-        }
-        Ok(marked)
-    }
-
-    /// The collections with data that was skipped.
-    fn skipped(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        self.catalog.collections_with(&self.config.attributes.state, State::Skipped.as_str())
     }
 
     /// After a sweep that skipped data: makes sure that somebody looks at it again.

@@ -5,24 +5,30 @@
 //! may roll back), and before a replica is whole. So the catalog is asked, every time marks are looked for, what has
 //! changed since the last time and has no record of it.
 
+//!
+//! What is new has an id after those given at the look before. What was changed in place bears no such sign: a round through
+//! all data objects finds it, of which each look does a part.
+
 use super::Sweeper;
-use crate::catalog::{CatalogError, Changed, UnixTime};
+use super::look::{Look, NewIds, Round, WINDOW};
+use crate::catalog::{CatalogError, Changed, UnixTime, Which};
 use crate::due;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::Version;
 use irods_omero_model::watch::Watching;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 
-/// How much of the time looked at before is looked at again, in seconds: servers' clocks differ, and what was
-/// registered in one long transaction bears the time at which that began.
+/// For how long data objects with new ids are looked at again, and how much of the time of a round belongs to the one before
+/// too, in seconds: servers' clocks differ, and what was registered in one long transaction is seen only at its end.
 const OVERLAP: u64 = 300;
 
-/// How many replicas are read at a time.
-const PAGE: usize = 1_000;
+/// How many windows of new ids one look goes through.
+const NEW_WINDOWS: u64 = 50;
 
-/// How many collections one query names.
-const ROOTS: usize = 20;
+/// How many windows of a round through all data objects one look goes through.
+const ROUND_WINDOWS: usize = 10;
 
 /// What a collection with changed data is to us.
 struct Seen {
@@ -33,112 +39,121 @@ struct Seen {
     recorded: Option<Version>,
 }
 
-impl Sweeper<'_> {
+impl Look<'_> {
     /// Marks the watched collections in which data has changed that has neither a record nor a mark, as far as there is
     /// room in the queue. Gives how many were marked.
-    pub(super) fn notice(&self) -> Result<usize, CatalogError> {
-        let (catalog, names) = (self.catalog, &self.config.attributes);
-        let roots = self.roots()?;
-        let Some(zone) = roots.first().and_then(zone_of) else { return Ok(0) };
-        let zone_id = catalog.collection_id(&zone)?;
-        let before = zone_id.map_or(Ok(Vec::new()), |id| catalog.marks(id, &names.noticed))?;
-        let last: Option<UnixTime> = before.iter().filter_map(|mark| mark.parse().ok()).max();
-        let now = self.clock.now();
-        let since = last.unwrap_or_else(|| now.saturating_sub(self.config.sweep_all_interval.as_secs()));
-        let mut look = Look {
-            sweeper: self,
-            marked: catalog
-                .marked(&[&names.due, &names.due_tree])?
-                .into_iter()
-                .chain(self.at_work()?)
-                .collect(),
-            seen: BTreeMap::new(),
-            room: self.limits().room(&catalog.jobs()?, now),
-            new: 0,
-        };
-        for roots in roots.chunks(ROOTS) {
-            look.changes(roots, since.saturating_sub(OVERLAP))?;
+    pub(super) fn notice(&mut self) -> Result<usize, CatalogError> {
+        let (sweeper, now) = (self.sweeper, self.now);
+        let is_any_watched = !sweeper.config.watches.is_empty()
+            || (sweeper.config.tags
+                && !sweeper.catalog.marked(&[&sweeper.config.attributes.import])?.is_empty());
+        if !is_any_watched {
+            return Ok(0);
         }
-        // Where there was no room the next look begins again where this one did.
-        let until = if look.room > 0 { now } else { since }.to_string();
-        if zone_id.is_some() {
-            catalog.set_mark(&zone, &names.noticed, &until)?;
-            for mark in before.iter().filter(|mark| **mark != until) {
-                catalog.remove_mark(&zone, &names.noticed, mark)?;
-            }
-        }
-        Ok(look.new)
+        self.marked.extend(sweeper.at_work()?);
+        let room = sweeper.limits().room(&sweeper.catalog.jobs()?, now);
+        let mut found = Found { sweeper, seen: BTreeMap::new(), room, new: 0 };
+        let new = self.progress.new.unwrap_or(NewIds { from: self.top, last: self.top, since: now });
+        self.progress.new = Some(self.look_at_new(new, &mut found)?);
+        let first = now.saturating_sub(sweeper.config.sweep_all_interval.as_secs());
+        let round = self.progress.changes.unwrap_or(Round { since: first, began: now, reached: 0 });
+        self.progress.changes = Some(self.look_at_changed(round, &mut found)?);
+        Ok(found.new)
     }
 
-    /// The collections below which data may be watched; none lies below another.
-    fn roots(&self) -> Result<Vec<LogicalPath>, CatalogError> {
-        let prefixes = self.config.watches.iter().map(|w| w.pattern.prefix());
-        let mut roots: BTreeSet<LogicalPath> = prefixes.filter_map(|p| LogicalPath::parse(p).ok()).collect();
-        if self.config.tags {
-            for id in self.catalog.marked(&[&self.config.attributes.import])? {
-                roots.extend(self.catalog.collection_path(id)?);
+    fn look_at_new(&mut self, mut new: NewIds, found: &mut Found<'_>) -> Result<NewIds, CatalogError> {
+        let mut reached = new.from;
+        let end = self.top.min(new.from.saturating_add(NEW_WINDOWS * WINDOW));
+        while reached < end {
+            let ids = reached + 1..=end.min(reached + WINDOW);
+            // Where there is no room the next look begins again here.
+            if !self.is_ours()? || !self.mark_changed(&ids, None, found)? {
+                new.from = reached;
+                return Ok(new);
+            }
+            reached = *ids.end();
+        }
+        if reached < self.top {
+            new.from = reached;
+        } else if self.now.saturating_sub(new.since) >= OVERLAP {
+            new = NewIds { from: new.last, last: self.top, since: self.now };
+        }
+        Ok(new)
+    }
+
+    fn look_at_changed(&mut self, mut round: Round, found: &mut Found<'_>) -> Result<Round, CatalogError> {
+        for _ in 0..ROUND_WINDOWS {
+            let ids = self.window(round.reached);
+            if !self.is_ours()?
+                || !self.mark_changed(&ids, Some(round.since.saturating_sub(OVERLAP)), found)?
+            {
+                return Ok(round);
+            }
+            round.reached = *ids.end();
+            if round.reached >= self.top {
+                return Ok(Round { since: round.began, began: self.now, reached: 0 });
             }
         }
-        let is_covered = |path: &LogicalPath| {
-            std::iter::successors(path.parent(), LogicalPath::parent).any(|above| roots.contains(&above))
-        };
-        Ok(roots.iter().filter(|path| !is_covered(path)).cloned().collect())
+        Ok(round)
+    }
+
+    /// Marks the collections of the data objects with an id of a range that have changed. `false`: there was no room for all.
+    fn mark_changed(
+        &mut self,
+        ids: &RangeInclusive<u64>,
+        since: Option<UnixTime>,
+        found: &mut Found<'_>,
+    ) -> Result<bool, CatalogError> {
+        if found.room == 0 {
+            return Ok(false);
+        }
+        let mut by_collection: BTreeMap<CollectionId, Vec<Changed>> = BTreeMap::new();
+        for changed in self.sweeper.catalog.changed_between(ids, since)? {
+            if !self.marked.contains(&changed.collection) {
+                by_collection.entry(changed.collection).or_default().push(changed);
+            }
+        }
+        for (collection, changed) in by_collection {
+            if found.room == 0 {
+                return Ok(false);
+            }
+            if found.mark(collection, changed)? {
+                self.marked.insert(collection);
+            }
+        }
+        Ok(true)
     }
 }
 
-/// One look at what has changed.
-struct Look<'a> {
+/// What one look has found.
+struct Found<'a> {
     sweeper: &'a Sweeper<'a>,
-    marked: BTreeSet<CollectionId>,
     seen: BTreeMap<CollectionId, Option<Seen>>,
     room: usize,
     new: usize,
 }
 
-impl Look<'_> {
-    fn changes(&mut self, roots: &[LogicalPath], since: UnixTime) -> Result<(), CatalogError> {
-        let (catalog, names) = (self.sweeper.catalog, &self.sweeper.config.attributes);
-        let mut after = None;
-        while self.room > 0 {
-            let page = catalog.changed_since(roots, since, after, PAGE)?;
-            let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
-            let recorded = catalog.data_values(&names.version, first.data_id, last.data_id)?;
-            let recorded: HashSet<(DataId, Version)> =
-                recorded.into_iter().filter_map(|(id, value)| Some((id, Version::parse(&value)?))).collect();
-            // Of the replicas of one data object one that is recorded will do.
-            let known: HashSet<DataId> = page
-                .iter()
-                .filter(|c| recorded.contains(&(c.data_id, c.version)))
-                .map(|c| c.data_id)
-                .collect();
-            for changed in page.iter().filter(|c| !known.contains(&c.data_id)) {
-                self.mark(changed)?;
-            }
-            // The page may end within a data object; its other replicas do not matter.
-            after = Some(last.data_id);
-        }
-        Ok(())
-    }
-
-    /// Marks the collection of changed data, if it is watched and not marked.
-    fn mark(&mut self, changed: &Changed) -> Result<(), CatalogError> {
+impl Found<'_> {
+    /// Marks a collection if it is watched and what changed in it has no record. `true`: it is marked.
+    fn mark(&mut self, id: CollectionId, changed: Vec<Changed>) -> Result<bool, CatalogError> {
         let sweeper = self.sweeper;
-        if self.room == 0 || self.marked.contains(&changed.collection) {
-            return Ok(());
-        }
-        let seen = match self.seen.entry(changed.collection) {
+        let seen = match self.seen.entry(id) {
             Entry::Occupied(seen) => seen.into_mut(),
-            Entry::Vacant(unseen) => unseen.insert(sweeper.see(changed.collection)?),
+            Entry::Vacant(unseen) => unseen.insert(sweeper.see(id)?),
         };
-        let Some(Seen { due, watching, recorded }) = seen else { return Ok(()) };
-        let is_data = match (&*watching, &changed.name, recorded) {
-            (_, _, Some(recorded)) => recorded.modify_time < changed.version.modify_time,
-            (Watching::Yes { rules, .. }, Some(name), None) => rules.files.admit(name),
-            (Watching::Yes { .. } | Watching::Unclear(_), _, None) => true,
-            (Watching::No, _, None) => false,
+        let Some(Seen { due, watching, recorded }) = seen else { return Ok(false) };
+        let is_data = |changed: &Changed| match (&*watching, &*recorded) {
+            (_, Some(recorded)) => changed.in_flux || recorded.modify_time < changed.version.modify_time,
+            (Watching::Yes { rules, .. }, None) => rules.files.admit(&changed.name),
+            (Watching::Unclear(_), None) => true,
+            (Watching::No, None) => false,
         };
-        if !is_data {
-            return Ok(());
+        let mut data: Vec<Changed> = changed.into_iter().filter(is_data).collect();
+        if recorded.is_none() {
+            sweeper.without_recorded(id, &mut data)?;
+        }
+        if data.is_empty() {
+            return Ok(false);
         }
         let quiet = watching.quiet_period(sweeper.config.defaults.quiet_period);
         match sweeper.mark(due, quiet) {
@@ -150,12 +165,27 @@ impl Look<'_> {
             Ok(due::Marked::Already) => {}
             Err(error) => log::error!("act=mark collection={due} failed=\"{error}\""),
         }
-        self.marked.insert(changed.collection);
-        Ok(())
+        Ok(true)
     }
 }
 
 impl Sweeper<'_> {
+    /// Leaves out the data objects of which a replica is recorded in the version that it has.
+    fn without_recorded(&self, id: CollectionId, data: &mut Vec<Changed>) -> Result<(), CatalogError> {
+        let ids = data.iter().map(|c| c.data_id);
+        let (Some(first), Some(last)) = (ids.clone().min(), ids.max()) else { return Ok(()) };
+        let mut recorded: HashSet<(DataId, Version)> = HashSet::new();
+        let version = &self.config.attributes.version;
+        self.catalog.object_avus(id, Which::Between(first, last), &[version], &mut |id, triple| {
+            recorded.extend(Version::parse(&triple.value).map(|version| (id, version)));
+        })?;
+        // Of the replicas of one data object one that is recorded will do.
+        let known: HashSet<DataId> =
+            data.iter().filter(|c| recorded.contains(&(c.data_id, c.version))).map(|c| c.data_id).collect();
+        data.retain(|c| !known.contains(&c.data_id));
+        Ok(())
+    }
+
     fn see(&self, id: CollectionId) -> Result<Option<Seen>, CatalogError> {
         let Some(path) = self.catalog.collection_path(id)? else { return Ok(None) };
         let unit = self.config.unit_of(path.as_bytes()).and_then(|unit| LogicalPath::parse(unit).ok());
@@ -168,9 +198,4 @@ impl Sweeper<'_> {
         let watching = self.watching(&due)?;
         Ok(Some(Seen { due, watching, recorded }))
     }
-}
-
-/// The collection of the zone a path is in.
-fn zone_of(path: &LogicalPath) -> Option<LogicalPath> {
-    std::iter::successors(Some(path.clone()), LogicalPath::parent).last()
 }

@@ -47,8 +47,6 @@ impl Sweeper<'_> {
         collection: &LogicalPath,
     ) -> Result<Option<Duration>, CatalogError> {
         let attribute = &self.config.attributes.due_tree;
-        // A tree that was moved out of a watched collection: what waits in it no longer does.
-        let mut abandoned = None;
         loop {
             let marks = self.catalog.marks(id, attribute)?;
             let (mark, mut progress) = match marks.iter().find_map(|m| Some((m, Progress::parse(m)?))) {
@@ -73,13 +71,9 @@ impl Sweeper<'_> {
             };
             progress.after = Some(*last);
             for (below, path) in &below {
-                if !self.watching(path)?.is_of_interest() {
-                    if abandoned.is_none() {
-                        abandoned = Some(self.with_open_records()?);
-                    }
-                    if !abandoned.as_ref().is_some_and(|a| a.contains(below)) {
-                        continue;
-                    }
+                // A tree that was moved out of a watched collection: what waits in it no longer does.
+                if !self.watching(path)?.is_of_interest() && !self.has_open_record(*below)? {
+                    continue;
                 }
                 self.mark_below(*below, path)?;
             }

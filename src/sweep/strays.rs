@@ -1,6 +1,7 @@
 //! Records of data that is no longer watched: it went to the trash, or elsewhere, before its import. Its former
 //! collection's due mark says nothing about where it is now, so it is looked for by the records themselves.
 
+use super::look::Look;
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, Which};
 use crate::due;
@@ -9,40 +10,72 @@ use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{self, Details, Entry, Record, State};
 use irods_omero_model::watch::{OnOverwrite, is_trash};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
-
-/// The states of data that an import may still be expected for, or that it is said of what to do for one.
-const OPEN: [State; 4] = [State::Pending, State::Importing, State::Failed, State::Skipped];
 
 /// Which of the data objects in a collection are let go.
 pub(super) type IsLeft<'a> = &'a dyn Fn(DataId) -> bool;
 
-impl Sweeper<'_> {
+/// How many windows of ids one look goes through.
+const WINDOWS: usize = 2;
+
+impl Look<'_> {
     /// Marks the collections in which a record waits although nobody is to look there, so that the sweep says what
     /// became of it: what is `pending` without a due mark anywhere, and what has not been imported in the trash.
     /// Gives how many were marked.
-    pub(super) fn mark_strays(&self) -> Result<usize, CatalogError> {
-        let (catalog, names) = (self.catalog, &self.config.attributes);
-        // The records before the marks: a sweep that writes one has its mark, and leaves one.
-        let pending = catalog.collections_with(&names.state, State::Pending.as_str())?;
-        let trash = catalog
-            .collections_in_trash(&names.state, &[State::Failed, State::Skipped].map(State::as_str))?;
-        let mut marked = catalog.marked(&[&names.due, &names.due_tree])?;
-        marked.extend(self.at_work()?);
+    pub(super) fn mark_strays(&mut self) -> Result<usize, CatalogError> {
         let mut new = 0;
-        for id in pending.union(&trash).filter(|id| !marked.contains(id)) {
-            let Some(path) = catalog.collection_path(*id)? else { continue };
-            // Other collections may be called so too, and what is left alone stays as it is.
-            if pending.contains(id) || (is_trash(path.as_bytes()) && self.has_open_record(*id)?) {
-                match self.mark(&path, Duration::from_secs(1)) {
-                    Ok(set) => new += usize::from(set == due::Marked::New),
-                    Err(error) => log::error!("act=mark collection={path} failed=\"{error}\""),
-                }
+        for _ in 0..WINDOWS {
+            if self.progress.records >= self.top {
+                self.progress.records = 0;
+            }
+            let ids = self.window(self.progress.records);
+            new += self.mark_strays_between(&ids)?;
+            self.progress.records = *ids.end();
+            if self.progress.records >= self.top || !self.is_ours()? {
+                break;
             }
         }
         Ok(new)
     }
 
+    fn mark_strays_between(&self, ids: &RangeInclusive<u64>) -> Result<usize, CatalogError> {
+        let sweeper = self.sweeper;
+        let (catalog, names) = (sweeper.catalog, &sweeper.config.attributes);
+        // Whether anything is pending in it.
+        let mut found: BTreeMap<CollectionId, bool> = BTreeMap::new();
+        catalog.records_between(ids, &mut |_, collection, triple| {
+            if triple.attribute != names.state || self.marked.contains(&collection) {
+                return;
+            }
+            match State::parse(&triple.value) {
+                Some(State::Pending) => drop(found.insert(collection, true)),
+                Some(State::Failed | State::Skipped) => drop(found.entry(collection).or_insert(false)),
+                _ => {}
+            }
+        })?;
+        let mut new = 0;
+        for (id, is_pending) in found {
+            let Some(path) = catalog.collection_path(id)? else { continue };
+            // A sweep that writes a record has its lock, and leaves its mark: those are read after the records.
+            let is_left = if is_pending {
+                !sweeper.at_work()?.contains(&id) && !sweeper.is_due(id)?
+            } else {
+                is_trash(path.as_bytes()) && sweeper.has_open_record(id)?
+            };
+            if !is_left {
+                continue;
+            }
+            match sweeper.mark(&path, Duration::from_secs(1)) {
+                Ok(set) => new += usize::from(set == due::Marked::New),
+                Err(error) => log::error!("act=mark collection={path} failed=\"{error}\""),
+            }
+        }
+        Ok(new)
+    }
+}
+
+impl Sweeper<'_> {
     /// The collections in which a sweep is at work.
     pub(super) fn at_work(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
         let locks = self.catalog.locks()?;
@@ -50,7 +83,8 @@ impl Sweeper<'_> {
         Ok(ids.collect())
     }
 
-    fn has_open_record(&self, id: CollectionId) -> Result<bool, CatalogError> {
+    /// Whether there is a record, of data directly in a collection, that an import may still be expected for.
+    pub(super) fn has_open_record(&self, id: CollectionId) -> Result<bool, CatalogError> {
         let names = &self.config.attributes;
         let mut records: BTreeMap<DataId, Record> = BTreeMap::new();
         let wanted = [&names.state, &names.ignored, &names.job].map(String::as_str);
@@ -58,15 +92,6 @@ impl Sweeper<'_> {
             records.entry(id).or_default().triples.push(triple);
         })?;
         Ok(records.values().any(|record| self.is_open(record)))
-    }
-
-    /// The collections in which there are records of data that has not been imported, whether it is watched or not.
-    pub(super) fn with_open_records(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        let mut all = BTreeSet::new();
-        for state in OPEN {
-            all.extend(self.catalog.collections_with(&self.config.attributes.state, state.as_str())?);
-        }
-        Ok(all)
     }
 
     /// Writes `gone` on what was to be imported but is no longer watched: it was moved, or the tag was removed. Of the
@@ -156,10 +181,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_states_that_are_looked_for_are_those_that_are_let_go() {
+    fn what_an_import_may_still_be_expected_for_is_let_go_and_nothing_else() {
+        let open = [State::Pending, State::Importing, State::Failed, State::Skipped];
         for state in State::ALL {
             let recorded = Recorded { state: Some(state), ..Recorded::default() };
-            assert_eq!(is_let_go(&recorded, true), OPEN.contains(&state), "{state:?}");
+            assert_eq!(is_let_go(&recorded, true), open.contains(&state), "{state:?}");
         }
         assert!(!is_let_go(&Recorded::default(), true));
     }

@@ -3,15 +3,17 @@
 use super::scribe::{NOT_THERE, retry_wait};
 use super::*;
 use crate::catalog::{
-    Changed, Jobs, Kind, LockRow, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
+    Changed, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
 };
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError};
+use irods_omero_model::attributes::Attributes;
 use irods_omero_model::names::{IrodsUser, OmeroId};
 use irods_omero_model::record::{Imported, Record, State, Triple, Version};
 use irods_omero_model::watch::RawTag;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -137,6 +139,13 @@ impl TestCatalog {
         self.others.borrow_mut().get_mut(&collection).unwrap().1.push(replica);
     }
 
+    /// Every collection.
+    fn all(&self) -> Vec<CollectionId> {
+        let others = self.others.borrow();
+        let others = others.keys().filter_map(|id| CollectionId::from_number(*id));
+        others.chain([id()]).collect()
+    }
+
     fn path_of(&self, id: CollectionId) -> Option<LogicalPath> {
         if id == super::tests::id() {
             return (!self.gone.get()).then(collection);
@@ -232,6 +241,29 @@ impl Metadata for TestCatalog {
     }
 }
 
+impl Locks for TestCatalog {
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        self.step()?;
+        Ok(self.locks.borrow().clone())
+    }
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        self.step()?;
+        let mut locks = self.locks.borrow_mut();
+        if locks.iter().any(|lock| lock.name == name) {
+            return Ok(false);
+        }
+        self.locked.set(self.locked.get() + 1);
+        let id = CollectionId::parse(&(50_000 + self.locked.get()).to_string()).unwrap();
+        locks.push(LockRow { id, name: name.to_owned(), since: self.clock.now() });
+        Ok(true)
+    }
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        self.step()?;
+        self.locks.borrow_mut().retain(|lock| lock.name != name);
+        Ok(())
+    }
+}
+
 impl Catalog for TestCatalog {
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
         self.step()?;
@@ -254,27 +286,6 @@ impl Catalog for TestCatalog {
             }
         }
         Ok(None)
-    }
-    fn collections_in_trash(
-        &self,
-        attribute: &str,
-        values: &[&str],
-    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        self.step()?;
-        let avus = self.avus.borrow();
-        let mut found = BTreeSet::new();
-        for (id, (path, replicas)) in self.others.borrow().iter() {
-            let is_open = |r: &Replica| {
-                let avus = avus.get(&[path.as_bytes(), b"/", &r.name].concat());
-                avus.into_iter()
-                    .flatten()
-                    .any(|t| t.attribute == attribute && values.contains(&t.value.as_str()))
-            };
-            if irods_omero_model::watch::is_trash(path.as_bytes()) && replicas.iter().any(is_open) {
-                found.extend(CollectionId::parse(&id.to_string()).ok());
-            }
-        }
-        Ok(found)
     }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
@@ -425,48 +436,48 @@ impl Catalog for TestCatalog {
         }
         Ok(())
     }
-    fn changed_since(
+    fn changed_between(
         &self,
-        roots: &[LogicalPath],
-        since: UnixTime,
-        after: Option<DataId>,
-        limit: usize,
+        ids: &RangeInclusive<u64>,
+        since: Option<UnixTime>,
     ) -> Result<Vec<Changed>, CatalogError> {
         self.step()?;
         if !self.tells_changes.get() {
             return Ok(Vec::new());
         }
-        let ids = self.others.borrow().keys().copied().collect::<Vec<_>>();
-        let all = ids.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
         let mut found = Vec::new();
-        for collection in all {
-            let path = self.path_of(collection).unwrap();
-            let above = std::iter::successors(Some(path), LogicalPath::parent).collect::<Vec<_>>();
-            for r in self.within(collection).into_iter().filter(|r| r.modify_time >= since && r.size > 0) {
-                if above.iter().any(|a| roots.contains(a)) && after.is_none_or(|a| r.data_id > a) {
+        for collection in self.all() {
+            for r in self.within(collection) {
+                let in_flux = r.status != ReplicaStatus::Good;
+                if ids.contains(&r.data_id.number())
+                    && since.is_none_or(|since| r.modify_time >= since)
+                    && (in_flux || r.size > 0)
+                {
                     let version = Version { modify_time: r.modify_time, size: r.size };
-                    found.push(Changed { data_id: r.data_id, collection, name: Some(r.name), version });
+                    found.push(Changed { data_id: r.data_id, collection, name: r.name, version, in_flux });
                 }
             }
         }
-        found.sort_by_key(|c| c.data_id);
-        found.truncate(limit);
         Ok(found)
     }
-    fn data_values(
+    fn records_between(
         &self,
-        attribute: &str,
-        first: DataId,
-        last: DataId,
-    ) -> Result<Vec<(DataId, String)>, CatalogError> {
-        let ids = self.others.borrow().keys().copied().collect::<Vec<_>>();
-        let all = ids.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
-        let mut values = Vec::new();
-        for collection in all {
-            let which = Which::Between(first, last);
-            self.object_avus(collection, which, &[attribute], &mut |id, t| values.push((id, t.value)))?;
+        ids: &RangeInclusive<u64>,
+        visit: &mut dyn FnMut(DataId, CollectionId, Triple),
+    ) -> Result<(), CatalogError> {
+        let names = Attributes::default();
+        for collection in self.all() {
+            let wanted = [names.state.as_str(), names.version.as_str()];
+            self.object_avus(collection, Which::All, &wanted, &mut |id, triple| {
+                if ids.contains(&id.number()) {
+                    visit(id, collection, triple);
+                }
+            })?;
         }
-        Ok(values)
+        Ok(())
+    }
+    fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+        Ok(!self.collections_with(attribute, value)?.is_empty())
     }
     fn replace(
         &self,
@@ -514,26 +525,6 @@ impl Catalog for TestCatalog {
     }
     fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.queue(text, delay)
-    }
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
-        self.step()?;
-        Ok(self.locks.borrow().clone())
-    }
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
-        self.step()?;
-        let mut locks = self.locks.borrow_mut();
-        if locks.iter().any(|lock| lock.name == name) {
-            return Ok(false);
-        }
-        self.locked.set(self.locked.get() + 1);
-        let id = CollectionId::parse(&(900_000 + self.locked.get()).to_string()).unwrap();
-        locks.push(LockRow { id, name: name.to_owned(), since: self.clock.now() });
-        Ok(true)
-    }
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
-        self.step()?;
-        self.locks.borrow_mut().retain(|lock| lock.name != name);
-        Ok(())
     }
     fn zone(&self) -> Result<LogicalPath, CatalogError> {
         Ok(LogicalPath::parse(b"/z").unwrap())
@@ -619,7 +610,16 @@ impl Importer for TestImporter {
             there.push(fileset);
             let (images, plates) = (vec![fileset], vec![]);
             let is_member = key != path;
-            outcomes.push(FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted }));
+            let (previous, version) = (vec![], None);
+            outcomes.push(FileOutcome::Imported(Imported {
+                fileset,
+                images,
+                plates,
+                is_member,
+                adopted,
+                previous,
+                version,
+            }));
         }
         Ok(outcomes)
     }
@@ -902,6 +902,80 @@ fn data_changed_after_its_import_is_reported_stale_and_keeps_its_images() {
     assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
     assert!(w.catalog.value("a.tif", "::fileset").is_some());
     assert_eq!(w.importer.batches.borrow().len(), 1);
+}
+
+/// An importer over whose work the first data object is overwritten.
+struct Overwritten<'a> {
+    world: &'a World,
+    /// Whether it tells of an import before, of the first bytes, instead of its own.
+    finds_old: bool,
+}
+
+impl Importer for Overwritten<'_> {
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        let w = self.world;
+        if self.finds_old {
+            let imported = Imported {
+                fileset: OmeroId::parse("77").unwrap(),
+                images: vec![],
+                plates: vec![],
+                is_member: false,
+                adopted: true,
+                previous: vec![],
+                version: Some(Version { modify_time: 1, size: 1 }),
+            };
+            return Ok(vec![FileOutcome::Imported(imported)]);
+        }
+        let outcomes = w.importer.import(batch, now, alive);
+        w.wait(1);
+        w.catalog.replicas.borrow_mut()[0].modify_time = w.clock.now();
+        w.catalog.replicas.borrow_mut()[0].size += 1;
+        w.catalog.event(&w.config);
+        outcomes
+    }
+
+    fn server(&self) -> &'static str {
+        "omero.example.org"
+    }
+}
+
+impl World {
+    fn sweep_with(&self, importer: &dyn Importer) -> Report {
+        Sweeper { importing: Some(Importing::Here(importer)), ..self.sweeper() }.sweep(id()).unwrap()
+    }
+}
+
+#[test]
+fn data_overwritten_during_its_import_becomes_stale_and_is_not_imported_twice() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep_with(&Overwritten { world: &w, finds_old: false }).imported, 1);
+    let imported = w.catalog.value("a.tif", "::fileset");
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().stale, 1);
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
+    assert_eq!(w.catalog.value("a.tif", "::fileset"), imported);
+    assert_eq!((w.importer.batches.borrow().len(), w.filesets()), (1, 1));
+}
+
+#[test]
+fn an_import_of_other_bytes_that_no_record_told_of_makes_the_data_stale() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep_with(&Overwritten { world: &w, finds_old: true }).imported, 1);
+    assert_eq!(w.catalog.value("a.tif", "::version").as_deref(), Some("1:1"));
+    w.catalog.event(&w.config);
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().stale, 1);
+    assert_eq!(w.catalog.value("a.tif", "::fileset").as_deref(), Some("77"));
+    assert_eq!(w.filesets(), 0);
 }
 
 #[test]

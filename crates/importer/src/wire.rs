@@ -432,6 +432,23 @@ pub struct Outcome {
     /// Whether one that is unknown was imported alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_alone: bool,
+    /// The filesets of other data, or of other versions, that were imported from the same path before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<OmeroId>,
+    /// The version that was imported, where it is not the one of the job: modify time and size, `1700000000:204`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<ImportedVersion>,
+}
+
+/// A [`Version`] as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportedVersion(pub Version);
+
+impl ImportedVersion {
+    fn parse(text: &str) -> Result<Self, String> {
+        let version = Version::parse(text).map(Self);
+        version.ok_or_else(|| format!("{text:?} is no modify time and size, such as 1700000000:204"))
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
@@ -476,20 +493,28 @@ impl Outcome {
             path: None,
             target: None,
             is_alone: false,
+            previous: Vec::new(),
+            version: None,
         };
         match outcome {
             // The images of a set of files are said once, for its key file.
-            FileOutcome::Imported(Imported { fileset, is_member: true, adopted, .. }) => Self {
+            FileOutcome::Imported(Imported {
+                fileset, is_member: true, adopted, previous, version, ..
+            }) => Self {
                 fileset: Some(*fileset),
                 is_member: true,
                 adopted: *adopted,
+                previous: previous.clone(),
+                version: version.map(ImportedVersion),
                 ..nothing(Became::Imported)
             },
-            FileOutcome::Imported(Imported { fileset, images, plates, is_member: false, adopted }) => Self {
-                fileset: Some(*fileset),
-                images: images.clone(),
-                plates: plates.clone(),
-                adopted: *adopted,
+            FileOutcome::Imported(imported) => Self {
+                fileset: Some(imported.fileset),
+                images: imported.images.clone(),
+                plates: imported.plates.clone(),
+                adopted: imported.adopted,
+                previous: imported.previous.clone(),
+                version: imported.version.map(ImportedVersion),
                 ..nothing(Became::Imported)
             },
             FileOutcome::Failed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Failed) },
@@ -518,6 +543,8 @@ impl Outcome {
                 plates: self.plates,
                 is_member: self.is_member,
                 adopted: self.adopted,
+                previous: self.previous,
+                version: self.version.map(|ImportedVersion(version)| version),
             }),
             Became::Failed => match self.target {
                 Some(target) => FileOutcome::NoTarget { target, reason },
@@ -607,6 +634,7 @@ fn problem(pointer: &str, message: String) -> Problem {
 }
 
 as_text!(Key, Key::as_str, Key::parse);
+as_text!(ImportedVersion, |v: &ImportedVersion| v.0.to_string(), ImportedVersion::parse);
 as_text!(Subject, |s: &Subject| s.short(), Subject::parse);
 
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

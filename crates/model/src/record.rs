@@ -412,6 +412,11 @@ pub struct Imported {
     pub is_member: bool,
     /// Whether the fileset was there before we imported.
     pub adopted: bool,
+    /// The filesets of other data, or of other versions, that were imported from the same path before.
+    pub previous: Vec<OmeroId>,
+    /// The version that was imported, where that is not the version that was to be imported: the data was overwritten
+    /// after its import, and nothing is known of the import.
+    pub version: Option<Version>,
 }
 
 /// What is to be written about a data object.
@@ -530,7 +535,11 @@ const MAX_VALUE_BYTES: usize = 2_000;
 pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<Triple> {
     let server = details.server;
     let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
-    triples.extend(details.version.map(|v| version_triple(names, v, details.proof)));
+    let imported = if let Entry::Imported(imported) = entry { Some(imported) } else { None };
+    triples.extend(match imported.and_then(|imported| imported.version) {
+        Some(other) => Some(version_triple(names, other, None)),
+        None => details.version.map(|v| version_triple(names, v, details.proof)),
+    });
     if let Some(who) = details.who {
         let group = who.group.as_ref().map_or("", |g| g.as_str());
         triples.push(Triple::new(&names.owner, &who.user, group));
@@ -560,7 +569,11 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     if let (Entry::Importing | Entry::Waiting(_), Some(job)) = (entry, details.job) {
         triples.push(Triple::new(&names.job, job.key, job.agent));
     }
-    triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
+    let mut previous: Vec<OmeroId> = details.previous.to_vec();
+    previous.extend(imported.iter().flat_map(|imported| &imported.previous));
+    previous.sort();
+    previous.dedup();
+    triples.extend(previous.iter().map(|id| Triple::new(&names.previous, id, server)));
     triples
 }
 
@@ -602,6 +615,8 @@ mod tests {
             plates: vec![],
             is_member: false,
             adopted: false,
+            previous: vec![id("2"), id("3")],
+            version: None,
         };
         let proof = Proof::Checksum("sha2:x".to_owned());
         let details = Details {
@@ -614,7 +629,7 @@ mod tests {
         };
         let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
         assert_eq!((record.proof(&names), record.fileset(&names)), (Some(proof), Some(id("5"))));
-        assert_eq!(record.previous(&names), [id("3")]);
+        assert_eq!(record.previous(&names), [id("2"), id("3")]);
         assert_eq!(record.state(&names), Some(State::Imported));
         assert_eq!(record.attempts(&names), 2);
         assert_eq!(record.version(&names), Some(version));
@@ -630,11 +645,32 @@ mod tests {
             plates: vec![],
             is_member: true,
             adopted: true,
+            previous: vec![],
+            version: None,
         };
         let details = Details { server: "omero", ..Details::default() };
         let triples = triples(&names, &Entry::Imported(imported), &details);
         assert!(triples.iter().any(|t| t.attribute == names.member_of && t.value == "5"));
         assert!(!triples.iter().any(|t| t.attribute == names.fileset || t.attribute == names.image));
+    }
+
+    #[test]
+    fn of_an_import_that_nobody_noted_the_record_names_the_version_that_was_imported() {
+        let names = Attributes::default();
+        let (old, new) = (Version { modify_time: 1, size: 2 }, Version { modify_time: 3, size: 4 });
+        let imported = Imported {
+            fileset: id("5"),
+            images: vec![id("7")],
+            plates: vec![],
+            is_member: false,
+            adopted: true,
+            previous: vec![],
+            version: Some(old),
+        };
+        let proof = Proof::Checksum("sha2:x".to_owned());
+        let details = Details { version: Some(new), proof: Some(&proof), ..Details::default() };
+        let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
+        assert_eq!((record.version(&names), record.proof(&names)), (Some(old), None));
     }
 
     #[test]

@@ -217,3 +217,136 @@ fn a_burst_of_removals_costs_one_look_for_what_they_left() {
 fn jobs(w: &World, text: &str) -> usize {
     w.catalog.queued.borrow().iter().filter(|job| job.text == text).count()
 }
+
+#[test]
+fn what_is_registered_with_an_old_time_or_still_being_written_is_noticed_by_its_new_id() {
+    for (modify_time, status, size) in
+        [(NOW - 1_000_000, ReplicaStatus::Good, 10), (NOW - 1_000_000, ReplicaStatus::Intermediate, 0)]
+    {
+        let w = telling_world(|_| {});
+        w.sweeper().sweep_all().unwrap();
+        // The next thing gets the next id.
+        w.catalog.locked.set(w.catalog.locked.get() + 1);
+        w.catalog.put(50_000 + w.catalog.locked.get(), "a.tif", "alice");
+        let replica = Replica { modify_time, status, size, ..w.catalog.replicas.borrow()[0].clone() };
+        w.catalog.replicas.borrow_mut()[0] = replica;
+        w.wait(300);
+        w.sweeper().sweep_all().unwrap();
+        assert_eq!(w.catalog.sweeps(), 1, "{status:?}");
+    }
+}
+
+/// What the zone's collection says about how far the look has come.
+fn progress(w: &World) -> Vec<String> {
+    let marks = w.catalog.marks.borrow();
+    marks.iter().filter(|(_, a, _)| a.ends_with("::noticed")).map(|(_, _, value)| value.clone()).collect()
+}
+
+#[test]
+fn a_look_goes_on_where_the_one_before_it_stopped_and_comes_round() {
+    let w = telling_world(|_| {});
+    w.catalog.put(1, "a.tif", "alice");
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(w.catalog.sweeps(), 1);
+    run_queue(&w);
+    // Ids come from all that iRODS makes: this look has a million of them to go through.
+    w.catalog.locked.set(1_000_000);
+    w.catalog.replicas.borrow_mut()[0].modify_time = w.clock.now();
+    let mut looks = 0;
+    while w.catalog.sweeps() == 0 {
+        w.sweeper().sweep_all().unwrap();
+        assert_eq!(progress(&w).len(), 1, "{:?}", progress(&w));
+        looks += 1;
+        assert!(looks < 20, "the round never comes to its beginning: {:?}", progress(&w));
+        w.wait(300);
+    }
+}
+
+#[test]
+fn until_when_a_version_before_this_one_had_looked_is_where_this_one_begins() {
+    for (looked_until, sweeps) in [(NOW - 5_000, 1), (NOW + 1_000, 0)] {
+        let w = telling_world(|_| {});
+        w.catalog.put(1, "a.tif", "alice");
+        w.wait(2_000);
+        let zone = LogicalPath::parse(b"/z").unwrap();
+        w.catalog.set_mark(&zone, "irods::omero::noticed", &looked_until.to_string()).unwrap();
+        w.sweeper().sweep_all().unwrap();
+        assert_eq!(w.catalog.sweeps(), sweeps, "{looked_until}");
+        assert_eq!(progress(&w).len(), 1);
+    }
+}
+
+#[test]
+fn a_look_that_takes_long_gives_signs_of_life_and_one_that_was_taken_over_stops() {
+    for taken_over in [false, true] {
+        let w = telling_world(|_| {});
+        w.catalog.put(1, "a.tif", "alice");
+        let expiry = w.config.sweep_expiry.as_secs();
+        let mut calls = 0;
+        *w.catalog.interrupt.borrow_mut() = Some(Box::new(move |_, catalog| {
+            if catalog.locks.borrow().iter().any(|lock| lock.name.starts_with("sweep_all.")) {
+                calls += 1;
+                // Every call takes long, but none longer than a third of the time without a sign.
+                catalog.clock.set(catalog.clock.now() + expiry / 4);
+                if taken_over && calls == 6 {
+                    let id = CollectionId::parse("49999").unwrap();
+                    let heir = LockRow { id, name: "sweep_all.99".to_owned(), since: catalog.clock.now() };
+                    *catalog.locks.borrow_mut() = vec![heir];
+                }
+            }
+            Ok(())
+        }));
+        w.sweeper().sweep_all().unwrap();
+        let made = w.catalog.locked.get();
+        assert_eq!(taken_over, made < 3, "{made} generations of the lock");
+        let left = w.catalog.locks.borrow().iter().map(|lock| lock.name.clone()).collect::<Vec<_>>();
+        assert_eq!(left, if taken_over { vec!["sweep_all.99"] } else { vec![] });
+        assert_eq!(progress(&w).is_empty(), taken_over, "whoever was taken over writes nothing");
+    }
+}
+
+#[test]
+fn collections_without_a_sweep_get_one_in_turns() {
+    let w = world_of(|c| c["max_queued_sweeps"] = json!(4));
+    w.catalog.make(1, "/z");
+    let mut swept: BTreeMap<String, usize> = BTreeMap::new();
+    for number in 0..7 {
+        let id = w.catalog.make(300 + number, &format!("/z/home/alice/{number}"));
+        let path = w.catalog.path_of(id).unwrap();
+        w.catalog.set_mark(&path, &w.config.attributes.due, due::LATER).unwrap();
+    }
+    for _ in 0..7 {
+        w.catalog.queued.borrow_mut().clear();
+        w.sweeper().sweep_all().unwrap();
+        for job in w.catalog.queued.borrow().iter().filter(|job| due::is_sweep(&job.text)) {
+            *swept.entry(job.text.clone()).or_default() += 1;
+        }
+    }
+    assert_eq!(swept.len(), 7);
+    assert!(swept.values().all(|times| *times == 3), "{swept:?}");
+}
+
+#[test]
+fn skipped_data_is_looked_at_again_a_part_at_a_time_and_leaves_half_the_queue_to_others() {
+    let w = world_of(|c| c["max_queued_sweeps"] = json!(16));
+    w.catalog.make(1, "/z");
+    for number in 0..20 {
+        w.catalog.make(300 + number, &format!("/z/home/alice/{number}"));
+        w.catalog.put_into(300 + number, 1 + number, "a.tif");
+        record(&w, &format!("/z/home/alice/{number}/a.tif"), State::Skipped);
+    }
+    let marked = || w.catalog.marks.borrow().iter().filter(|(_, a, _)| a.ends_with("::due")).count();
+    let mut looks = Vec::new();
+    while looks.iter().sum::<usize>() < 20 {
+        w.catalog.queued.borrow_mut().clear();
+        looks.push(w.sweeper().sweep_skipped().unwrap());
+        assert!(looks.len() < 10, "{looks:?}");
+        let again = w.catalog.queued.borrow().iter().any(|job| {
+            job.text == due::SWEEP_SKIPPED && job.due_at <= w.clock.now() + due::NEXT_LOOK_WHEN_FULL.as_secs()
+        });
+        assert_eq!(again, marked() < 20, "{looks:?}");
+    }
+    // Of twelve sweeps that events may queue, six.
+    assert_eq!(looks, [6, 6, 6, 2]);
+    assert_eq!(w.catalog.locks.borrow().len(), 0);
+}

@@ -347,6 +347,18 @@ impl Metadata for Process<'_> {
     }
 }
 
+impl Locks for Process<'_> {
+    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
+        self.call()?.locks()
+    }
+    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
+        self.call()?.make_lock(name)
+    }
+    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
+        self.call()?.remove_lock(name)
+    }
+}
+
 impl Catalog for Process<'_> {
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
         self.call()?.collection_path(id)
@@ -356,13 +368,6 @@ impl Catalog for Process<'_> {
     }
     fn object_path(&self, id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
         self.call()?.object_path(id)
-    }
-    fn collections_in_trash(
-        &self,
-        attribute: &str,
-        values: &[&str],
-    ) -> Result<BTreeSet<CollectionId>, CatalogError> {
-        self.call()?.collections_in_trash(attribute, values)
     }
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.call()?.set_mark(path, attribute, value)
@@ -435,22 +440,22 @@ impl Catalog for Process<'_> {
     fn tree(&self, path: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {
         self.call()?.tree(path, visit)
     }
-    fn changed_since(
+    fn changed_between(
         &self,
-        roots: &[LogicalPath],
-        since: UnixTime,
-        after: Option<DataId>,
-        limit: usize,
+        ids: &RangeInclusive<u64>,
+        since: Option<UnixTime>,
     ) -> Result<Vec<Changed>, CatalogError> {
-        self.call()?.changed_since(roots, since, after, limit)
+        self.call()?.changed_between(ids, since)
     }
-    fn data_values(
+    fn records_between(
         &self,
-        attribute: &str,
-        first: DataId,
-        last: DataId,
-    ) -> Result<Vec<(DataId, String)>, CatalogError> {
-        self.call()?.data_values(attribute, first, last)
+        ids: &RangeInclusive<u64>,
+        visit: &mut dyn FnMut(DataId, CollectionId, Triple),
+    ) -> Result<(), CatalogError> {
+        self.call()?.records_between(ids, visit)
+    }
+    fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {
+        self.call()?.is_borne(attribute, value)
     }
     fn replace(
         &self,
@@ -469,15 +474,6 @@ impl Catalog for Process<'_> {
     }
     fn queue_as_client(&self, text: &str, delay: Duration) -> Result<(), CatalogError> {
         self.queue(text, delay)
-    }
-    fn locks(&self) -> Result<Vec<LockRow>, CatalogError> {
-        self.call()?.locks()
-    }
-    fn make_lock(&self, name: &str) -> Result<bool, CatalogError> {
-        self.call()?.make_lock(name)
-    }
-    fn remove_lock(&self, name: &str) -> Result<(), CatalogError> {
-        self.call()?.remove_lock(name)
     }
     fn zone(&self) -> Result<LogicalPath, CatalogError> {
         Ok(LogicalPath::parse(b"/z").unwrap())

@@ -76,15 +76,29 @@ fn batch() -> impl Strategy<Value = Batch> {
     )
 }
 
+/// Filesets of what was imported from the path before, and another version.
+fn before() -> impl Strategy<Value = (Vec<OmeroId>, Option<Version>)> {
+    let version = (any::<u64>(), any::<u64>()).prop_map(|(modify_time, size)| Version { modify_time, size });
+    (vec(id(), 0..3), option::of(version))
+}
+
 fn outcome() -> impl Strategy<Value = FileOutcome> {
     prop_oneof![
-        (id(), vec(id(), 0..4), vec(id(), 0..2), any::<bool>(), any::<bool>()).prop_map(
-            |(fileset, mut images, mut plates, is_member, adopted)| {
+        (id(), vec(id(), 0..4), vec(id(), 0..2), any::<bool>(), any::<bool>(), before()).prop_map(
+            |(fileset, mut images, mut plates, is_member, adopted, (previous, version))| {
                 if is_member {
                     images.clear();
                     plates.clear();
                 }
-                FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted })
+                FileOutcome::Imported(Imported {
+                    fileset,
+                    images,
+                    plates,
+                    is_member,
+                    adopted,
+                    previous,
+                    version,
+                })
             }
         ),
         any::<String>().prop_map(FileOutcome::Failed),
