@@ -145,13 +145,12 @@ impl Ignore {
         let user = client(context)?;
         let (mut ignored, mut unchanged) = (0_u64, Vec::new());
         subject.each(context, self.recursive, &mut |Thing { path, kind, record, .. }| {
-            match answer_to(context, &record, Wish::LeaveAlone) {
-                Err(why) => unchanged.push((path, why)),
-                Ok(()) => {
-                    let new = record.left_alone(names, &user, &self.reason);
-                    catalog.replace(kind, &path, &record.triples, &new)?;
-                    ignored += 1;
-                }
+            if let Err(why) = answer_to(context, &record, Wish::LeaveAlone) {
+                unchanged.push((path, why));
+            } else {
+                let new = record.left_alone(names, &user, &self.reason);
+                catalog.replace(kind, &path, &record.triples, &new)?;
+                ignored += 1;
             }
             Ok(())
         })?;

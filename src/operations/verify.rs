@@ -99,7 +99,7 @@ fn other_version(names: &Attributes, thing: &Thing) -> Option<String> {
         return Some("the record names no version".to_owned());
     }
     // What is written now has been left as it was so far.
-    let facts = Facts { written: false, ignored: false, ..Facts::of(&recorded, &replicas, false) };
+    let facts = Facts { written: false, ignored: false, ..Facts::of(&recorded, replicas, false) };
     let what = match decide(&facts, OnOverwrite::Report, 0) {
         Decision::Rest(_) | Decision::Confirm => return None,
         Decision::Say(_, Why::NoGood) => "no replica is good",

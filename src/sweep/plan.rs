@@ -207,7 +207,7 @@ impl<'a> Decider<'a> {
             Subject::DataObject(id) => Some(id),
             Subject::Collection(_) => None,
         };
-        let facts = survey.facts(self.config, scope, data, &recorded, &replicas);
+        let facts = survey.facts(self.config, scope, data, &recorded, replicas);
         let tag = data.and_then(|id| survey.tagged.get(&id));
         let rules = scope.rules_of(tag);
         let (replica, verdict) = match decide(&facts, rules.on_overwrite, survey.now) {
@@ -320,11 +320,11 @@ impl<'a> Decider<'a> {
                     continue;
                 }
                 Settlement::Rest(rest) => return Ok(Err(rest)),
-                Settlement::Postpone => Verdict::Postpone(reason_of(&mapping, |(why, _)| why)),
+                Settlement::Postpone => Verdict::Postpone(reason_of(mapping.as_ref(), |(why, _)| why)),
                 Settlement::Say(state, why) => {
                     let reason = match (&seen, why) {
-                        (_, Why::Mapping) => reason_of(&mapping, |(why, _)| why),
-                        (_, Why::Target) => reason_of(&targets, |why| why),
+                        (_, Why::Mapping) => reason_of(mapping.as_ref(), |(why, _)| why),
+                        (_, Why::Target) => reason_of(targets.as_ref(), |why| why),
                         (Seen::BadName(why) | Seen::Nowhere(why), _) => why.clone(),
                         (Seen::At(..) | Seen::AfterCopy(_), _) => String::new(),
                     };
@@ -481,12 +481,8 @@ fn entry(state: State, why: Why, reason: &str) -> Entry {
     }
 }
 
-fn reason_of<T, E>(answer: &Option<Result<T, E>>, why: fn(&E) -> &String) -> String {
-    answer
-        .as_ref()
-        .and_then(|answer| answer.as_ref().err())
-        .map(|error| why(error).clone())
-        .unwrap_or_default()
+fn reason_of<T, E>(answer: Option<&Result<T, E>>, why: fn(&E) -> &String) -> String {
+    answer.and_then(|answer| answer.as_ref().err()).map(|error| why(error).clone()).unwrap_or_default()
 }
 
 fn version_of(replica: &Replica) -> Version {

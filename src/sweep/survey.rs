@@ -80,7 +80,7 @@ impl Survey {
         scope: &Scope,
         id: Option<DataId>,
         recorded: &Recorded,
-        replicas: &Replicas,
+        replicas: Replicas,
     ) -> Facts {
         let tag = id.and_then(|id| self.tagged.get(&id));
         let is_renewed = recorded.fileset.is_some_and(|fileset| self.renewed.contains(&fileset));
@@ -164,7 +164,7 @@ impl Reading<'_> {
                 survey.quiet.insert(*id, quiet);
             }
             match self.decided(&survey, *id, brief, known) {
-                Decision::Rest(_) => continue,
+                Decision::Rest(_) => {}
                 Decision::Wait(Wait::Until(next)) => {
                     survey.later.insert(*id);
                     let wait = Duration::from_secs(next.saturating_sub(self.now));
@@ -187,7 +187,7 @@ impl Reading<'_> {
     }
 
     fn decided(&self, survey: &Survey, id: DataId, brief: &Brief, known: &Recorded) -> Decision {
-        let facts = survey.facts(self.config, self.scope, Some(id), known, &brief.replicas);
+        let facts = survey.facts(self.config, self.scope, Some(id), known, brief.replicas);
         decide(&facts, self.scope.rules_of(survey.tagged.get(&id)).on_overwrite, self.now)
     }
 
@@ -249,7 +249,7 @@ impl Reading<'_> {
         let mut renewed = BTreeSet::new();
         for (id, brief) in briefs {
             let Some(known) = known.get(id) else { continue };
-            let facts = survey.facts(self.config, self.scope, Some(*id), known, &brief.replicas);
+            let facts = survey.facts(self.config, self.scope, Some(*id), known, brief.replicas);
             match renews(&facts, self.scope.rules_of(survey.tagged.get(id)).on_overwrite) {
                 Renews::Nothing => {}
                 Renews::Fileset => renewed.extend(known.fileset),
@@ -272,7 +272,7 @@ impl Reading<'_> {
         if !self.is_ahead(brief) || waits.is_some_and(|r| self.now.saturating_sub(r.since) >= max_wait) {
             return 0;
         }
-        let facts = survey.facts(self.config, self.scope, Some(id), known, &brief.replicas);
+        let facts = survey.facts(self.config, self.scope, Some(id), known, brief.replicas);
         let rule = self.scope.rules_of(survey.tagged.get(&id)).on_overwrite;
         match (decide(&Facts { quiet: Quiet::Ahead, ..facts }, rule, self.now), facts.bytes) {
             (Decision::Say(State::Pending, Why::Ahead), _) => quiet,

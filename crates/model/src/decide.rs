@@ -124,7 +124,7 @@ impl Facts {
     }
 
     /// The same of a record and of the replicas it is about.
-    pub fn of(recorded: &Recorded, replicas: &Replicas, agents: bool) -> Self {
+    pub fn of(recorded: &Recorded, replicas: Replicas, agents: bool) -> Self {
         let bytes = replicas.bytes(Some(recorded));
         Self { bytes, written: replicas.written, ..Self::of_record(recorded, agents) }
     }
@@ -296,8 +296,8 @@ pub fn decide(facts: &Facts, on_overwrite: OnOverwrite, now: UnixTime) -> Decisi
         (Imported | Stale(_), NoGood)                                             => Say(State::Stale, Why::NoGood),
         (Imported | Stale(_), Unreadable)                                         => Say(State::Stale, Why::Unreadable),
         (Imported | Stale(_), Empty)                                              => Say(State::Stale, Why::Empty),
-        (Imported, Other)                      if reports && !renewed             => Say(State::Stale, Why::Changed),
-        (Stale(_), Other | SameBytes)          if reports && !renewed             => Say(State::Stale, Why::Changed),
+        (Imported | Stale(_), Other | SameBytes)
+                                               if reports && !renewed             => Say(State::Stale, Why::Changed),
         // What stands in the way of an import.
         (_, _)                                 if watched == Watched::Unclear     => Say(State::Skipped, Why::Tag),
         (_, _)                                 if quiet == Quiet::InSet           => Say(State::Pending, Why::Set),
@@ -455,7 +455,9 @@ impl Recorded {
     /// From a whole record.
     pub fn of(names: &Attributes, record: &Record) -> Self {
         let mut recorded = Self::default();
-        record.triples.iter().for_each(|triple| recorded.add(names, triple));
+        for triple in &record.triples {
+            recorded.add(names, triple);
+        }
         recorded
     }
 
@@ -534,7 +536,9 @@ impl Replicas {
     /// All those of one data object.
     pub fn of(recorded: &Recorded, replicas: &[Replica]) -> Self {
         let mut all = Self::default();
-        replicas.iter().for_each(|replica| all.add(replica, Some(recorded)));
+        for replica in replicas {
+            all.add(replica, Some(recorded));
+        }
         all
     }
 
@@ -564,7 +568,7 @@ impl Replicas {
     }
 
     /// What they say. `recorded`: of the same record as before.
-    pub fn bytes(&self, recorded: Option<&Recorded>) -> Bytes {
+    pub fn bytes(self, recorded: Option<&Recorded>) -> Bytes {
         match self {
             Self { good: false, unreadable: true, .. } => Bytes::Unreadable,
             Self { good: false, unreadable: false, .. } => Bytes::NoGood,

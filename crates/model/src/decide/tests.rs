@@ -116,8 +116,11 @@ fn what_is_in_omero_is_never_forgotten_and_only_told_as_stale_or_imported_anew()
             return;
         }
         match decide(&facts, rule, NOW) {
-            Decision::Rest(_) | Decision::Wait(_) | Decision::Confirm | Decision::Wanted { anew: true } => {}
-            Decision::Say(State::Stale, _) => {}
+            Decision::Rest(_)
+            | Decision::Wait(_)
+            | Decision::Confirm
+            | Decision::Wanted { anew: true }
+            | Decision::Say(State::Stale, _) => {}
             // It is to be imported anew, and that cannot be done now: the fileset is one of a version before.
             Decision::Say(State::Skipped | State::Pending, _) => {
                 assert!(
