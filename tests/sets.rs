@@ -81,6 +81,145 @@ fn a_set_put_in_bulk_is_one_fileset_and_a_late_sidecar_is_recorded_and_not_impor
     assert_eq!(zone.omero.count("filesets"), 1);
 }
 
+/// A plate on the client's disk whose images lie in a collection below that of its key file.
+fn plate_with_subdirectory(zone: &TestZone) -> String {
+    let directory = zone.path("plate");
+    fs::create_dir_all(directory.join("sub")).unwrap();
+    fs::write(directory.join("x.plate-test"), "name P\nwell A1 sub/a1.tif\nwell A2 sub/a2.tif\n").unwrap();
+    for name in ["a1.tif", "a2.tif", "unrelated.tif"] {
+        let path = directory.join("sub").join(name);
+        zone.omero.admin(&["make", "tiff", path.to_str().unwrap()]);
+    }
+    directory.to_str().unwrap().to_owned()
+}
+
+/// One fileset of the plate, which its key file bears, and one of the file beside its images.
+fn assert_one_plate(zone: &TestZone) {
+    zone.wait_for(&at("plate/x.plate-test"), "imported");
+    for name in ["a1.tif", "a2.tif", "unrelated.tif"] {
+        zone.wait_for(&at(&format!("plate/sub/{name}")), "imported");
+    }
+    zone.wait_until_nothing_is_due();
+    let fileset = zone.value(&at("plate/x.plate-test"), "fileset");
+    assert!(fileset.is_some());
+    for name in ["a1.tif", "a2.tif"] {
+        let path = at(&format!("plate/sub/{name}"));
+        assert_eq!(
+            (zone.value(&path, "member_of"), zone.value(&path, "fileset")),
+            (fileset.clone(), None),
+            "{name}"
+        );
+        assert_eq!(zone.value(&path, "awaits"), None);
+    }
+    assert_ne!(zone.value(&at("plate/sub/unrelated.tif"), "fileset"), fileset);
+    assert_eq!(zone.value(&at("plate/x.plate-test"), "awaits"), None);
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (2, vec![]));
+}
+
+#[test]
+fn a_set_whose_files_lie_in_collections_below_its_key_is_one_fileset() {
+    let zone = TestZone::new();
+    let plate = plate_with_subdirectory(&zone);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", "-r", &plate, &at("plate")]);
+    assert_one_plate(&zone);
+}
+
+#[test]
+fn a_key_waits_for_files_of_its_set_that_come_later_and_says_for_which() {
+    let zone = TestZone::new();
+    let plate = plate_with_subdirectory(&zone);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["mkdir", &at("plate")]);
+    zone.does("alice", &["mkdir", &at("plate/sub")]);
+    let put = |name: &str| {
+        zone.does("alice", &["put", &format!("{plate}/{name}"), &at(&format!("plate/{name}"))]);
+    };
+    put("x.plate-test");
+    zone.wait_until("the key waits", |z| {
+        let reason = z.value(&at("plate/x.plate-test"), "reason").unwrap_or_default();
+        reason.contains(&at("plate/sub/a1.tif")) && reason.contains("not there yet")
+    });
+    assert!(zone.value(&at("plate/x.plate-test"), "awaits").is_some());
+    put("sub/a1.tif");
+    zone.wait_until("the key waits for the other", |z| {
+        z.value(&at("plate/x.plate-test"), "reason").unwrap_or_default().contains(&at("plate/sub/a2.tif"))
+    });
+    assert_eq!(zone.omero.count("filesets"), 0, "its member is not imported by itself");
+    put("sub/a2.tif");
+    put("sub/unrelated.tif");
+    assert_one_plate(&zone);
+}
+
+#[test]
+fn a_key_that_comes_after_its_members_says_which_filesets_are_in_its_way_and_following_that_ends_clean() {
+    let zone = TestZone::new();
+    let plate = plate_with_subdirectory(&zone);
+    let _delay = zone.delay_server();
+    zone.does("alice", &["mkdir", &at("plate")]);
+    zone.does("alice", &["put", "-r", &format!("{plate}/sub"), &at("plate/sub")]);
+    let member = |name: &str| at(&format!("plate/sub/{name}"));
+    for name in ["a1.tif", "a2.tif", "unrelated.tif"] {
+        zone.wait_for(&member(name), "imported");
+    }
+    let key = at("plate/x.plate-test");
+    zone.does("alice", &["put", &format!("{plate}/x.plate-test"), &key]);
+    zone.wait_until("it is late", |z| z.value(&key, "state").as_deref() == Some("stale"));
+    let reason = zone.value(&key, "reason").unwrap();
+    for name in ["a1.tif", "a2.tif"] {
+        let fileset = zone.value(&member(name), "fileset").unwrap();
+        assert!(reason.contains(&fileset), "{reason} does not name {fileset}");
+        zone.omero.act("alice", &["delete", "-q", &format!("Fileset:{fileset}")]);
+    }
+    let retry = json!({"operation": "retry", "path": key}).to_string();
+    zone.does("alice", &["rule", "-r", INSTANCE, &retry]);
+    zone.wait_until("it is imported", |z| z.value(&key, "state").as_deref() == Some("imported"));
+    zone.wait_until("its members say so", |z| {
+        ["a1.tif", "a2.tif"].iter().all(|n| z.value(&member(n), "member_of") == z.value(&key, "fileset"))
+    });
+    assert_one_plate(&zone);
+}
+
+#[test]
+fn a_set_that_uses_data_its_owner_may_not_read_is_refused_with_its_name_and_nothing_of_it_is_in_omero() {
+    let zone = TestZone::new();
+    let secret = zone.image("secret_1.tif");
+    zone.does("alice", &["mkdir", &at("private")]);
+    for name in ["secret_1.tif", "secret_2.tif"] {
+        zone.does("alice", &["put", &secret, &at(&format!("private/{name}"))]);
+    }
+    let vault = zone.path("zone/Vault/home/alice/private");
+    for (name, line) in [
+        ("x.pattern", format!("{}/secret_<1-2>.tif", vault.display())),
+        ("y.pattern", "../alice/private/secret_<1-2>.tif".to_owned()),
+        ("z.pattern", format!("{}/nothing_<1-2>.tif", zone.dir().display())),
+        ("p.pattern", "/etc/pass<w-w>d".to_owned()),
+    ] {
+        fs::write(zone.path(name), line).unwrap();
+        zone.does(
+            "carol",
+            &["put", zone.path(name).to_str().unwrap(), &format!("/tempZone/home/carol/{name}")],
+        );
+    }
+    let _delay = zone.delay_server();
+    for name in ["x.pattern", "y.pattern"] {
+        let path = format!("/tempZone/home/carol/{name}");
+        zone.wait_for(&path, "failed");
+        let reason = zone.value(&path, "reason").unwrap();
+        let is_found = name == "x.pattern";
+        assert!(
+            !is_found || reason.contains("secret_1.tif") && reason.contains("carol#tempZone may not read"),
+            "{reason}"
+        );
+    }
+    zone.wait_for(&at("private/secret_1.tif"), "imported");
+    zone.wait_for(&at("private/secret_2.tif"), "imported");
+    let shown = zone.omero.show();
+    let owners =
+        shown["filesets"].as_array().unwrap().iter().map(|f| f["owner"].as_str().unwrap().to_owned());
+    assert_eq!(owners.collect::<Vec<_>>(), ["alice", "alice"]);
+}
+
 #[test]
 fn an_ome_zarr_is_one_fileset_with_its_record_on_the_collection() {
     let zone = TestZone::new();

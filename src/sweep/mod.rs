@@ -9,6 +9,7 @@ mod collect;
 mod explain;
 pub mod lock;
 mod look;
+mod members;
 mod notice;
 mod plan;
 mod run;
@@ -67,6 +68,8 @@ pub struct Report {
     pub gone: usize,
     /// When the collection is looked at again; `None` if it is done.
     pub again_in: Option<Duration>,
+    /// Nothing was done, because its files may belong to sets of other collections.
+    pub is_held: bool,
 }
 
 impl Report {
@@ -103,7 +106,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { imported, failed, skipped, pending, stale, gone, again_in: _ } = self;
+        let Self { imported, failed, skipped, pending, stale, gone, again_in: _, is_held: _ } = self;
         write!(
             f,
             "imported={imported} failed={failed} skipped={skipped} pending={pending} stale={stale} gone={gone}"
@@ -339,7 +342,10 @@ impl Sweeper<'_> {
             Err(_) => Some(Duration::from_secs(60)),
         };
         if again_in.is_some() {
-            self.catalog.set_mark(collection, &names.due, due::LATER)?;
+            // What lies below waits for what waits itself.
+            let is_held = swept.as_ref().is_ok_and(|report| report.is_held);
+            let mark = if is_held { due::NEW } else { due::LATER };
+            self.catalog.set_mark(collection, &names.due, mark)?;
         }
         hold.lock.borrow().release(self.catalog)?;
         let now = self.clock.now();
@@ -436,7 +442,15 @@ impl Sweeper<'_> {
         if let Some(wait) = survey.again_in {
             report.again(wait);
         }
-        let mut run = Run::new(self, id, collection, hold, report, survey.may_join);
+        if !survey.todo.is_empty()
+            && let Some(wait) = self.waits_for_sets(id, collection, &scope, survey.age)?
+        {
+            report.is_held = true;
+            report.again(wait);
+            return Ok(());
+        }
+        let quiet = scope.rules.quiet_period;
+        let mut run = Run::new(self, id, collection, hold, report, survey.may_join, quiet);
         self.decide(id, collection, &scope, &survey, &mut |page| {
             page.into_iter().try_for_each(|planned| run.take(planned))?;
             if run.is_full() {
@@ -465,7 +479,8 @@ impl Sweeper<'_> {
                 Ok(())
             }
             UnitPlan::Settled(planned) => {
-                let mut run = Run::new(self, id, collection, hold, report, false);
+                let quiet = scope.rules.quiet_period;
+                let mut run = Run::new(self, id, collection, hold, report, false, quiet);
                 run.take(*planned)?;
                 run.import_all()
             }

@@ -103,7 +103,7 @@ impl Object {
         Replicas::of(&recorded, &self.replicas).bytes(Some(&recorded)) == Bytes::Recorded
     }
 
-    fn good(&self) -> impl Iterator<Item = &Replica> {
+    pub(super) fn good(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good && r.fault.is_none())
     }
 
@@ -485,7 +485,7 @@ fn reason_of<T, E>(answer: Option<&Result<T, E>>, why: fn(&E) -> &String) -> Str
     answer.and_then(|answer| answer.as_ref().err()).map(|error| why(error).clone()).unwrap_or_default()
 }
 
-fn version_of(replica: &Replica) -> Version {
+pub(super) fn version_of(replica: &Replica) -> Version {
     Version { modify_time: replica.modify_time, size: replica.size }
 }
 

@@ -1,5 +1,6 @@
 //! Writes records: what is said of a data object or directory, and when it is looked at again.
 
+use super::members::Sought;
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, UnixTime, Which};
 use irods_omero_importer::wire::Job;
@@ -8,8 +9,9 @@ use irods_omero_model::decide::Recorded;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{LogicalPath, OmeroId};
 use irods_omero_model::record::{
-    self, Cause, Details, Entry, JobName, Proof, Record, Retry, State, Triple, Version,
+    self, Awaited, Cause, Details, Entry, JobName, Proof, Record, Retry, State, Triple, Version,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The longest wait between two tries while OMERO is away.
@@ -120,7 +122,7 @@ impl<'a> Scribe<'a> {
             FileOutcome::NoTarget { target, reason } => {
                 self.say(this, &Entry::Refused { target, reason }, who)
             }
-            FileOutcome::Joined(fileset) => self.say(this, &Entry::Late(fileset), who),
+            FileOutcome::Joined(filesets) => self.say(this, &Entry::Late(filesets), who),
             FileOutcome::Unknown { reason, is_alone: true } if this.attempts >= UNKNOWN_TRIES => {
                 let tries = this.attempts;
                 let reason = format!(
@@ -131,14 +133,42 @@ impl<'a> Scribe<'a> {
             FileOutcome::Postponed(reason) | FileOutcome::Unknown { reason, .. } => {
                 self.postpone(this, Cause::Ours, &reason, who)
             }
-            FileOutcome::UsesUnknown { path } => {
+            FileOutcome::UsesUnknown { paths } => self.seek(this, &paths, who),
+            FileOutcome::NotUsed => Ok(()),
+        }
+    }
+
+    /// Looks for files that a set uses and the importer was not told of, and writes what is to become of the set.
+    fn seek(
+        &mut self,
+        this: &About,
+        paths: &[String],
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        let config = self.sweeper.config;
+        let known = this.record.awaits(&config.attributes);
+        let first = paths.first().map_or("", String::as_str);
+        match self.sweeper.look_for(this, paths)? {
+            Sought::Refused(why) => self.say(this, &Entry::Failed(Cause::Set, why), who),
+            Sought::There(awaits) if awaits.is_subset(&known) => {
                 let why = format!(
-                    "its set uses the file {path}, which is not known to be a complete data object that its owner may \
-                     read"
+                    "its set uses the file {first}, which is not at that place the data object that it is in iRODS, or \
+                     not for long enough"
                 );
                 self.postpone(this, Cause::Ours, &why, who)
             }
-            FileOutcome::NotUsed => Ok(()),
+            Sought::There(awaits) => {
+                let why = format!("its set uses more files, such as {first}: it is imported with them");
+                self.wait_for(this, &why, &awaits, Duration::from_secs(1), who)
+            }
+            Sought::Late(why, awaits) => {
+                let waited = Duration::from_secs(self.sweeper.clock.now().saturating_sub(this.since));
+                if waited >= config.max_wait {
+                    let why = format!("{why}; it was waited for for {}", in_words(waited));
+                    return self.say(this, &Entry::Failed(Cause::Set, why), who);
+                }
+                self.wait_for(this, &why, &awaits, config.retry_wait, who)
+            }
         }
     }
 
@@ -149,6 +179,24 @@ impl<'a> Scribe<'a> {
         let since = before.map_or(now, |retry| retry.since);
         let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since });
         self.write(this, &Entry::Pending(why), &Details { retry, ..Details::default() })?;
+        self.report.again(wait);
+        Ok(())
+    }
+
+    /// Writes that a set waits for other files, which lie in some collections.
+    pub fn wait_for(
+        &mut self,
+        this: &About,
+        why: &str,
+        awaits: &BTreeSet<Awaited>,
+        wait: Duration,
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        let now = self.sweeper.clock.now();
+        let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since: this.since });
+        let awaits: Vec<Awaited> = awaits.iter().copied().collect();
+        let details = Details { who, retry, awaits: &awaits, ..Details::default() };
+        self.write(this, &Entry::Pending(why.to_owned()), &details)?;
         self.report.again(wait);
         Ok(())
     }
@@ -184,7 +232,11 @@ impl<'a> Scribe<'a> {
         details: &Details<'_>,
     ) -> Result<Vec<Triple>, CatalogError> {
         let names = &self.sweeper.config.attributes;
+        // What a set was found to use is known until it is imported or given up.
+        let known: Vec<Awaited> = this.record.awaits(names).into_iter().collect();
+        let awaits = if details.awaits.is_empty() { &known } else { details.awaits };
         let details = Details {
+            awaits,
             attempts: this.attempts,
             version: Some(this.version),
             proof: this.proof.as_ref(),

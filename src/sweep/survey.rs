@@ -38,6 +38,8 @@ pub struct Survey {
     pub again_in: Option<Duration>,
     /// Whether new files may belong to images that are in OMERO already.
     pub may_join: bool,
+    /// How long ago the youngest data object to decide on was written, in seconds.
+    pub age: u64,
 }
 
 /// What the catalog says of a data object, in short.
@@ -70,6 +72,7 @@ impl Survey {
             tagged: HashMap::new(),
             again_in: None,
             may_join: false,
+            age: 0,
         }
     }
 
@@ -182,6 +185,8 @@ impl Reading<'_> {
         if is_waiting && survey.todo.is_empty() && survey.later.is_empty() {
             survey.again_in = None; // new data or the marker is an event, which brings a sweep of its own
         }
+        let youngest = briefs.iter().filter(|(id, _)| survey.todo.contains(id));
+        survey.age = youngest.map(|(_, brief)| self.age(brief)).min().unwrap_or(0);
         survey.waits_for = hold.reason;
         Ok(survey)
     }

@@ -275,6 +275,18 @@ impl Catalog for TestCatalog {
         let usual = || (path.parent().is_some()).then(id);
         Ok(other.map_or_else(usual, |id| CollectionId::parse(&id).ok()))
     }
+    fn objects_at(&self, physical: &[u8]) -> Result<Vec<(DataId, CollectionId)>, CatalogError> {
+        self.step()?;
+        let others: Vec<u64> = self.others.borrow().keys().copied().collect();
+        let all = others.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
+        let there = |r: &Replica| r.physical_path == physical;
+        Ok(all
+            .flat_map(|id| self.within(id).into_iter().filter(there).map(move |r| (r.data_id, id)))
+            .collect())
+    }
+    fn may_read(&self, user: &IrodsUser, _: DataId, _: CollectionId) -> Result<bool, CatalogError> {
+        Ok(user.name() == "everybody")
+    }
     fn object_path(&self, data_id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
         self.step()?;
         let others: Vec<u64> = self.others.borrow().keys().copied().collect();
@@ -598,7 +610,7 @@ impl Importer for TestImporter {
                 continue;
             }
             if let Some(fileset) = self.late.borrow().get(path).filter(|_| batch.may_join) {
-                outcomes.push(FileOutcome::Joined(*fileset));
+                outcomes.push(FileOutcome::Joined(vec![*fileset]));
                 continue;
             }
             let key = sets.get(path).unwrap_or(path).as_str();

@@ -94,7 +94,7 @@ impl Fileset {
         let is_whole = self.paths().iter().eq(files.keys());
         let marks = |mark: &String| {
             let of = files.iter().filter(|(path, _)| self.has(path)).map(|(_, known)| allowed.about(*known));
-            let bearer = allowed.about(crate::forecast::Known::File(set.bearer));
+            let bearer = allowed.about(set.bearer);
             of.chain([bearer]).any(|(subject, version, _)| mark_of(subject, version) == *mark)
         };
         match &self.mark {

@@ -423,12 +423,18 @@ pub struct Outcome {
     /// Whether the fileset was there before the import.
     #[serde(default)]
     pub adopted: bool,
-    /// The file that its set uses and that is neither among the files nor among those that may be used.
+    /// A file that its set uses and that is neither among the files nor among those that may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The target that OMERO refused, of one that failed for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// More filesets that a file would belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_filesets: Vec<OmeroId>,
+    /// More such files, each in a directory of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_paths: Vec<String>,
     /// Whether one that is unknown was imported alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_alone: bool,
@@ -492,6 +498,8 @@ impl Outcome {
             adopted: false,
             path: None,
             target: None,
+            more_paths: Vec::new(),
+            more_filesets: Vec::new(),
             is_alone: false,
             previous: Vec::new(),
             version: None,
@@ -522,13 +530,19 @@ impl Outcome {
                 Self { reason: Some(reason.clone()), target: Some(target.clone()), ..nothing(Became::Failed) }
             }
             FileOutcome::Postponed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Postponed) },
-            FileOutcome::Joined(fileset) => Self { fileset: Some(*fileset), ..nothing(Became::Joined) },
+            FileOutcome::Joined(filesets) => Self {
+                fileset: filesets.first().copied(),
+                more_filesets: filesets.iter().skip(1).copied().collect(),
+                ..nothing(Became::Joined)
+            },
             FileOutcome::Unknown { reason, is_alone } => {
                 Self { reason: Some(reason.clone()), is_alone: *is_alone, ..nothing(Became::Unknown) }
             }
-            FileOutcome::UsesUnknown { path } => {
-                Self { path: Some(path.clone()), ..nothing(Became::UsesUnknown) }
-            }
+            FileOutcome::UsesUnknown { paths } => Self {
+                path: paths.first().cloned(),
+                more_paths: paths.iter().skip(1).cloned().collect(),
+                ..nothing(Became::UsesUnknown)
+            },
             FileOutcome::NotUsed => nothing(Became::NotUsed),
         }
     }
@@ -551,9 +565,13 @@ impl Outcome {
                 None => FileOutcome::Failed(reason),
             },
             Became::Postponed => FileOutcome::Postponed(reason),
-            Became::Joined => FileOutcome::Joined(self.fileset?),
+            Became::Joined => {
+                FileOutcome::Joined([self.fileset?].into_iter().chain(self.more_filesets).collect())
+            }
             Became::Unknown => FileOutcome::Unknown { reason, is_alone: self.is_alone },
-            Became::UsesUnknown => FileOutcome::UsesUnknown { path: self.path? },
+            Became::UsesUnknown => {
+                FileOutcome::UsesUnknown { paths: [self.path?].into_iter().chain(self.more_paths).collect() }
+            }
             Became::NotUsed => FileOutcome::NotUsed,
         })
     }

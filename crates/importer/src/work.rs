@@ -420,7 +420,7 @@ impl<'a> Work<'a> {
                 && is_file
                 && entry.is_some_and(|entry| self.is_other(&fileset, &entry, known));
             if is_other {
-                self.settle(known, FileOutcome::Joined(id));
+                self.settle(known, FileOutcome::Joined(vec![id]));
             } else {
                 shown.push(known);
             }
@@ -568,7 +568,7 @@ impl<'a> Work<'a> {
                 Err(refused) => {
                     log::warn!("act=forecast key={key:?} refused={refused:?}");
                     let outcome = match refused {
-                        NotAllowed::Stranger(path) => FileOutcome::UsesUnknown { path },
+                        NotAllowed::Strangers(paths) => FileOutcome::UsesUnknown { paths },
                         NotAllowed::Late(why) => FileOutcome::Postponed(why),
                         NotAllowed::Wrong(why) => FileOutcome::Failed(why),
                     };
@@ -666,7 +666,7 @@ impl<'a> Work<'a> {
     /// What a file comes to that needs another one. Only of one below the opened directories the catalog can be asked.
     fn uses(&self, path: String) -> FileOutcome {
         if self.roots.iter().any(|root| std::path::Path::new(&path).starts_with(root)) {
-            FileOutcome::UsesUnknown { path }
+            FileOutcome::UsesUnknown { paths: vec![path] }
         } else {
             FileOutcome::Unknown { reason: format!("the importer cannot read {path}"), is_alone: true }
         }
@@ -693,29 +693,16 @@ impl<'a> Work<'a> {
             };
             if let Some((id, fileset)) = by(Standing::Same) {
                 let files = members(&set);
-                self.keep(*id, fileset.clone(), Known::File(set.bearer), files, true);
+                self.keep(*id, fileset.clone(), set.bearer, files, true);
                 continue;
             }
-            if let Some((id, fileset)) = by(Standing::Part) {
-                let (id, fileset) = (*id, fileset.clone());
-                for file in members(&set) {
-                    let joined = match file {
-                        Known::File(i) if !self.is_in(&fileset, i) => FileOutcome::Joined(id),
-                        Known::File(_) | Known::Usable(_) => continue,
-                    };
-                    self.settle(file, joined);
-                }
-                let inside: Vec<Known> = members(&set)
-                    .into_iter()
-                    .filter(|f| matches!(f, Known::File(i) if self.is_in(&fileset, *i)))
-                    .collect();
-                let (mark, allowed) = (fileset.mark.clone(), &self.allowed);
-                let bears = |known: &&Known| {
-                    let (subject, version, _) = allowed.about(**known);
-                    Some(mark_of(subject, version)) == mark
-                };
-                let bearer = members(&set).iter().find(bears).copied().unwrap_or(Known::Usable(usize::MAX));
-                self.keep(id, fileset, bearer, inside, true);
+            let parts: Vec<(OmeroId, Fileset)> = found
+                .iter()
+                .filter(|(_, fileset)| fileset.standing(&set, &self.allowed) == Standing::Part)
+                .map(|(id, fileset)| (*id, fileset.clone()))
+                .collect();
+            if !parts.is_empty() {
+                self.keep_parts(&set, parts);
                 continue;
             }
             let unfinished: Vec<_> = found
@@ -725,6 +712,14 @@ impl<'a> Work<'a> {
             let bound = self.importer.unfinished_wait();
             if unfinished.iter().any(|(_, fileset)| self.is_in_the_making(fileset)) {
                 self.settle_all(set.files(), &FileOutcome::Postponed(finishing(bound)));
+                continue;
+            }
+            if matches!(set.bearer, Known::Usable(_)) {
+                let why = format!(
+                    "it belongs to the set of {}, which is not in OMERO: it is imported with that file",
+                    set.key
+                );
+                self.settle_all(set.files(), &FileOutcome::Postponed(why));
                 continue;
             }
             leftovers.extend(unfinished.iter().map(|(id, _)| **id));
@@ -748,6 +743,25 @@ impl<'a> Work<'a> {
         self.retire(&left.iter().flat_map(members).collect());
         self.retire_whole(&left);
         Ok(left)
+    }
+
+    /// Notes that some files of a set are in OMERO without the others: those have come too late.
+    fn keep_parts(&mut self, set: &Set, parts: Vec<(OmeroId, Fileset)>) {
+        let files: Vec<usize> = set.files().into_iter().collect();
+        let ids: Vec<OmeroId> = parts.iter().map(|(id, _)| *id).collect();
+        let is_late = |i: &&usize| !parts.iter().any(|(_, fileset)| self.is_in(fileset, **i));
+        let late: Vec<usize> = files.iter().filter(is_late).copied().collect();
+        self.settle_all(late, &FileOutcome::Joined(ids));
+        for (id, fileset) in parts {
+            let inside: Vec<Known> =
+                files.iter().filter(|i| self.is_in(&fileset, **i)).map(|i| Known::File(*i)).collect();
+            let bears = |known: &&Known| {
+                let (subject, version, _) = self.allowed.about(**known);
+                Some(mark_of(subject, version)) == fileset.mark
+            };
+            let bearer = members(set).iter().find(bears).copied().unwrap_or(Known::Usable(usize::MAX));
+            self.keep(id, fileset, bearer, inside, true);
+        }
     }
 
     /// Whether OMERO may still be at work on a fileset.
@@ -966,9 +980,9 @@ impl<'a> Work<'a> {
                     fileset.has(&client_path::of(self.allowed.path(*known)))
                         || !matches!(known, Known::File(_))
                 })
-                .chain([Known::File(set.bearer)])
+                .chain([set.bearer])
                 .collect();
-            self.keep(**id, (*fileset).clone(), Known::File(set.bearer), files, false);
+            self.keep(**id, (*fileset).clone(), set.bearer, files, false);
             return None;
         }
         let verdict = outcome::missing(done, causes, &set.key, is_alone);
@@ -1054,9 +1068,8 @@ impl<'a> Work<'a> {
 
 /// The files of a set.
 fn members(set: &Set) -> Vec<Known> {
-    let bearer = Known::File(set.bearer);
-    let others = set.members.iter().map(|(_, known, _)| *known).filter(|known| *known != bearer);
-    others.chain([bearer]).collect()
+    let others = set.members.iter().map(|(_, known, _)| *known).filter(|known| *known != set.bearer);
+    others.chain([set.bearer]).collect()
 }
 
 /// What is said of what OMERO may still be at work on.

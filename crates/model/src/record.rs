@@ -5,6 +5,7 @@ use crate::catalog::{Replica, ReplicaStatus};
 use crate::clock::UnixTime;
 use crate::identity::OmeroIdentity;
 use crate::names::{CollectionId, IrodsUser, OmeroId, OmeroName};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One AVU.
@@ -342,11 +343,18 @@ impl Record {
 
     /// The filesets of versions before for a record that is to name none: what it names now is one of them.
     pub fn filesets_before(&self, names: &Attributes) -> Vec<OmeroId> {
-        let mut all = self.previous(names);
-        all.extend(self.fileset(names));
+        let of = [&names.previous, &names.fileset, &names.member_of];
+        let named = self.triples.iter().filter(|t| of.contains(&&t.attribute));
+        let mut all: Vec<OmeroId> = named.filter_map(|t| OmeroId::parse(&t.value).ok()).collect();
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The other collections in which files of its set lie.
+    pub fn awaits(&self, names: &Attributes) -> BTreeSet<Awaited> {
+        let all = self.triples.iter().filter(|t| t.attribute == names.awaits);
+        all.filter_map(|t| Awaited::parse(&t.value)).collect()
     }
 
     /// The record of what somebody asked to be tried again: at once, and as if for the first time. What is in OMERO
@@ -380,6 +388,39 @@ impl Record {
             Triple::new(&names.ignored, by, ""),
         ])
         .collect()
+    }
+}
+
+/// A collection with files that the set of a key file in another one uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Awaited {
+    /// The collection.
+    pub collection: CollectionId,
+    /// Whether they become members of the set's fileset, so that they are not imported by themselves meanwhile. Else they
+    /// are only used: they are somebody else's, or lie outside of the watched collection.
+    pub claims: bool,
+}
+
+impl Awaited {
+    /// The value that says of a collection that its files are claimed.
+    pub fn claimed(collection: CollectionId) -> String {
+        collection.to_string()
+    }
+
+    /// From the value of the AVU.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, claims) = text.strip_prefix("read ").map_or((text, true), |id| (id, false));
+        Some(Self { collection: CollectionId::parse(id).ok()?, claims })
+    }
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.claims {
+            f.write_str(&Self::claimed(self.collection))
+        } else {
+            write!(f, "read {}", self.collection)
+        }
     }
 }
 
@@ -443,8 +484,8 @@ pub enum Entry {
     Skipped(Cause, String),
     /// Changed after the import, and what to do.
     Stale(Cause, String),
-    /// Belongs to a fileset that was imported without it.
-    Late(OmeroId),
+    /// Belongs to files that were imported without it, in these filesets.
+    Late(Vec<OmeroId>),
     /// Was not imported, and no longer is to be.
     Gone(String),
 }
@@ -474,10 +515,15 @@ impl Entry {
             | Self::Skipped(_, reason)
             | Self::Stale(_, reason)
             | Self::Gone(reason) => Some(sentence(reason)),
-            Self::Late(fileset) => Some(format!(
-                "the file belongs to the images of fileset {fileset}, which were imported before it came and do not \
-                 show it: to have all of it, delete that fileset in OMERO and ask for the import again"
-            )),
+            Self::Late(filesets) => {
+                let ids: Vec<String> = filesets.iter().map(ToString::to_string).collect();
+                let (these, ids) =
+                    (if ids.len() == 1 { "that fileset" } else { "those filesets" }, ids.join(", "));
+                Some(sentence(&format!(
+                    "the file belongs to the same images as what is in OMERO as fileset {ids}, which was imported before it \
+                     came and does not show it: to have all of it, delete {these} in OMERO and ask for the import again"
+                )))
+            }
         }
     }
 }
@@ -517,6 +563,8 @@ pub struct Details<'a> {
     pub previous: &'a [OmeroId],
     /// The job in which an agent imports it.
     pub job: Option<JobName<'a>>,
+    /// The other collections in which files of its set lie.
+    pub awaits: &'a [Awaited],
 }
 
 /// Names a job of an agent.
@@ -545,8 +593,11 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
         triples.push(Triple::new(&names.owner, &who.user, group));
     }
     match entry {
-        Entry::Imported(Imported { fileset, is_member: true, .. }) | Entry::Late(fileset) => {
+        Entry::Imported(Imported { fileset, is_member: true, .. }) => {
             triples.push(Triple::new(&names.member_of, fileset, server));
+        }
+        Entry::Late(filesets) => {
+            triples.extend(filesets.iter().map(|id| Triple::new(&names.member_of, id, server)));
         }
         Entry::Imported(imported) => {
             triples.push(Triple::new(&names.fileset, imported.fileset, server));
@@ -565,6 +616,7 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, entry.cause())));
     if matches!(entry, Entry::Pending(_) | Entry::Importing | Entry::Waiting(_)) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
+        triples.extend(details.awaits.iter().map(|awaited| Triple::new(&names.awaits, awaited, "")));
     }
     if let (Entry::Importing | Entry::Waiting(_), Some(job)) = (entry, details.job) {
         triples.push(Triple::new(&names.job, job.key, job.agent));
@@ -696,9 +748,9 @@ mod tests {
         let again = Record { triples: waits.asked_again(&names, "alice asked") };
         assert_eq!((again.state(&names), again.attempts(&names)), (Some(State::Pending), 0));
         assert_eq!((again.retry(&names), again.version(&names)), (None, Some(version)));
-        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let late = Record { triples: triples(&names, &Entry::Late(vec![id("5"), id("6")]), &details) };
         let again = Record { triples: late.asked_again(&names, "alice asked") };
-        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5")]));
+        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5"), id("6")]));
         assert!(again.triples.contains(&Triple::new(&names.previous, "5", "o")));
     }
 
@@ -707,7 +759,7 @@ mod tests {
         let names = Attributes::default();
         let by = IrodsUser::parse("alice#z").unwrap();
         let details = Details { server: "o", ..Details::default() };
-        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let late = Record { triples: triples(&names, &Entry::Late(vec![id("5")]), &details) };
         let alone = Record { triples: late.left_alone(&names, &by, "out of focus") };
         assert_eq!((alone.state(&names), alone.ignored_by(&names)), (Some(State::Skipped), Some("alice#z")));
         assert_eq!(alone.reason(&names), Some("ignored by alice#z: out of focus"));
@@ -727,6 +779,22 @@ mod tests {
         assert_eq!(importing.job(&names), job);
         let pending = Record { triples: triples(&names, &Entry::Pending("x".to_owned()), &details) };
         assert_eq!(pending.job(&names), None);
+    }
+
+    #[test]
+    fn what_is_not_imported_yet_says_where_the_rest_of_its_set_lies() {
+        let names = Attributes::default();
+        let collection = CollectionId::parse("10023").unwrap();
+        let awaits = [Awaited { collection, claims: true }, Awaited { collection, claims: false }];
+        let details = Details { awaits: &awaits, ..Details::default() };
+        for entry in [Entry::Pending("x".to_owned()), Entry::Importing] {
+            let record = Record { triples: triples(&names, &entry, &details) };
+            assert_eq!(record.awaits(&names), BTreeSet::from(awaits));
+            assert!(record.triples.iter().any(|t| t.value == Awaited::claimed(collection)));
+        }
+        let failed = Record { triples: triples(&names, &Entry::Failed("x".to_owned()), &details) };
+        assert_eq!(failed.awaits(&names), BTreeSet::new());
+        assert_eq!(Awaited::parse("write 10023"), None);
     }
 
     #[test]

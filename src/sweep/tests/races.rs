@@ -360,6 +360,12 @@ impl Locks for Process<'_> {
 }
 
 impl Catalog for Process<'_> {
+    fn objects_at(&self, physical: &[u8]) -> Result<Vec<(DataId, CollectionId)>, CatalogError> {
+        self.call()?.objects_at(physical)
+    }
+    fn may_read(&self, user: &IrodsUser, id: DataId, at: CollectionId) -> Result<bool, CatalogError> {
+        self.call()?.may_read(user, id, at)
+    }
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
         self.call()?.collection_path(id)
     }

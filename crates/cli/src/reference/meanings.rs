@@ -191,6 +191,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("previous", "with `state`", "id in OMERO", "the OMERO server", "the fileset of a version before, or of other data that was at this path before"),
     ("ignored", "with `state`", "`name#zone`", "", "who asked that the data is left alone"),
     ("job", "with the state `importing`", "key of the job", "the agent's name", "the job in which an agent imports it"),
+    ("awaits", "while its set is not imported", "collection id, after `read ` where only used", "", "its set uses files of this other collection, whose data waits for it"),
     ("due", "collection", "`new` of an event; `later` of a sweep", "", "something in the collection is to be looked at"),
     ("due_tree", "collection", "`new`; `spreading` and how far it has come", "", "the same, for the collection and all below it"),
     ("sweeping", "collection", "", "", "lock of a version before this one; it is removed where it is found"),

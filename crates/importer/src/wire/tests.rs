@@ -105,10 +105,10 @@ fn outcome() -> impl Strategy<Value = FileOutcome> {
         (any::<String>(), any::<String>())
             .prop_map(|(target, reason)| FileOutcome::NoTarget { target, reason }),
         any::<String>().prop_map(FileOutcome::Postponed),
-        id().prop_map(FileOutcome::Joined),
+        prop::collection::vec(id(), 1..4).prop_map(FileOutcome::Joined),
         (any::<String>(), any::<bool>())
             .prop_map(|(reason, is_alone)| FileOutcome::Unknown { reason, is_alone }),
-        any::<String>().prop_map(|path| FileOutcome::UsesUnknown { path }),
+        prop::collection::vec(any::<String>(), 1..4).prop_map(|paths| FileOutcome::UsesUnknown { paths }),
         Just(FileOutcome::NotUsed),
     ]
 }
