@@ -344,8 +344,8 @@ impl Record {
     /// The filesets of versions before for a record that is to name none: what it names now is one of them.
     pub fn filesets_before(&self, names: &Attributes) -> Vec<OmeroId> {
         let of = [&names.previous, &names.fileset, &names.member_of];
-        let named = self.triples.iter().filter(|t| of.contains(&&t.attribute));
-        let mut all: Vec<OmeroId> = named.filter_map(|t| OmeroId::parse(&t.value).ok()).collect();
+        let triples = self.triples.iter().filter(|t| of.contains(&&t.attribute));
+        let mut all: Vec<OmeroId> = triples.filter_map(|t| OmeroId::parse(&t.value).ok()).collect();
         all.sort();
         all.dedup();
         all
@@ -792,7 +792,8 @@ mod tests {
             assert_eq!(record.awaits(&names), BTreeSet::from(awaits));
             assert!(record.triples.iter().any(|t| t.value == Awaited::claimed(collection)));
         }
-        let failed = Record { triples: triples(&names, &Entry::Failed("x".to_owned()), &details) };
+        let failed =
+            Record { triples: triples(&names, &Entry::Failed(Cause::Set, "x".to_owned()), &details) };
         assert_eq!(failed.awaits(&names), BTreeSet::new());
         assert_eq!(Awaited::parse("write 10023"), None);
     }
