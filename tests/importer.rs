@@ -39,6 +39,13 @@ fn world() -> World {
     World { vault, omero, importer, _dir: dir }
 }
 
+/// Puts other bytes at a path, as a new file.
+fn replace(path: &Path, more: &str) {
+    let bytes = [fs::read(path).unwrap(), more.as_bytes().to_vec()].concat();
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
 impl World {
     fn image(&self, name: &str) -> PathBuf {
         let path = self.vault.join(name);
@@ -111,13 +118,6 @@ impl World {
         }
         links.sort();
         links
-    }
-
-    /// Puts other bytes at a path, as a new file.
-    fn replace(&self, path: &Path, more: &str) {
-        let bytes = [fs::read(path).unwrap(), more.as_bytes().to_vec()].concat();
-        fs::remove_file(path).unwrap();
-        fs::write(path, bytes).unwrap();
     }
 
     /// Sets a fault of the stand-in.
@@ -264,7 +264,7 @@ fn data_replaced_at_its_path_names_the_old_fileset_whose_link_shows_nothing_then
     let path = w.image("a.tif");
     let mut batch = batch_of("alice", std::slice::from_ref(&path));
     let old = imported(&w.run(&batch).unwrap()[0]).fileset;
-    w.replace(&path, "more");
+    replace(&path, "more");
     batch.files[0] = file(200, &path);
     let new = w.run(&batch).unwrap();
     assert_eq!(imported(&new[0]).previous, [old]);
@@ -279,7 +279,7 @@ fn data_replaced_at_its_path_names_the_old_fileset_whose_link_shows_nothing_then
     // A third one, and a look at what is there: each old one is named, and the cut link is left as it is.
     let again = w.run(&batch).unwrap();
     assert_eq!((imported(&again[0]).adopted, &imported(&again[0]).previous), (true, &vec![old]));
-    w.replace(&path, "still more");
+    replace(&path, "still more");
     batch.files[0] = file(300, &path);
     let third = w.run(&batch).unwrap();
     assert_eq!(imported(&third[0]).previous, [old, imported(&new[0]).fileset]);
@@ -292,7 +292,7 @@ fn data_replaced_at_its_path_names_the_old_fileset_whose_link_shows_nothing_then
 fn the_same_size_does_not_hide_that_the_bytes_are_others() {
     let w = world();
     let path = w.image("a.tif");
-    w.replace(&path, "one");
+    replace(&path, "one");
     let mut batch = batch_of("alice", std::slice::from_ref(&path));
     let old = imported(&w.run(&batch).unwrap()[0]).fileset;
     let bytes = fs::read(&path).unwrap();
@@ -310,7 +310,7 @@ fn the_same_bytes_under_a_new_data_id_name_the_old_fileset_and_leave_its_link() 
     let path = w.image("a.tif");
     let mut batch = batch_of("alice", std::slice::from_ref(&path));
     let old = imported(&w.run(&batch).unwrap()[0]).fileset;
-    w.replace(&path, "");
+    replace(&path, "");
     batch.files[0] = file(200, &path);
     assert_eq!(imported(&w.run(&batch).unwrap()[0]).previous, [old]);
     assert_eq!(w.links(), [path.to_str().unwrap(), path.to_str().unwrap()]);
@@ -364,7 +364,7 @@ fn a_member_that_was_replaced_is_not_taken_for_what_its_set_shows() {
     let key = w.pattern("x.pattern", "a<1-2>.tif");
     let batch = batch_of("alice", &[key.clone(), a1.clone(), a2.clone()]);
     let set = imported(&w.run(&batch).unwrap()[0]).fileset;
-    w.replace(&a2, "more");
+    replace(&a2, "more");
     let mut late = batch_of("alice", std::slice::from_ref(&a2));
     late.files[0].subject = data("200");
     late.may_use = vec![usable(1, &key), usable(2, &a1)];
@@ -384,7 +384,7 @@ fn a_set_that_was_replaced_as_a_whole_names_the_old_one() {
     let paths = [key, a1, a2];
     let old = imported(&w.run(&batch_of("alice", &paths)).unwrap()[0]).fileset;
     for path in &paths[1..] {
-        w.replace(path, "more");
+        replace(path, "more");
     }
     let mut batch = batch_of("alice", &paths);
     for (file, id) in batch.files.iter_mut().zip(["201", "202", "203"]) {
@@ -417,7 +417,7 @@ fn what_somebody_imported_by_hand_is_neither_adopted_nor_touched_when_the_data_i
     let w = world();
     let path = w.image("a.tif");
     w.import_by_hand(&path, "");
-    w.replace(&path, "more");
+    replace(&path, "more");
     let batch = batch_of("alice", std::slice::from_ref(&path));
     let outcomes = w.run(&batch).unwrap();
     assert_eq!((imported(&outcomes[0]).adopted, imported(&outcomes[0]).previous.len()), (false, 0));

@@ -221,6 +221,88 @@ fn a_set_that_uses_data_its_owner_may_not_read_is_refused_with_its_name_and_noth
 }
 
 #[test]
+fn a_set_may_use_what_its_owner_may_read_and_that_stays_its_owners_data() {
+    let zone = TestZone::new();
+    let plate = plate_with_subdirectory(&zone);
+    let there = |name: &str| format!("/tempZone/home/carol/plate/{name}");
+    zone.does("carol", &["mkdir", "-p", &there("sub")]);
+    zone.does("carol", &["chmod", "write", "alice", &there("sub")]);
+    for name in ["sub/a1.tif", "sub/a2.tif"] {
+        zone.does("alice", &["put", &format!("{plate}/{name}"), &there(name)]);
+        zone.does("alice", &["chmod", "read", "carol", &there(name)]);
+    }
+    let key = there("x.plate-test");
+    zone.does("carol", &["put", &format!("{plate}/x.plate-test"), &key]);
+    let _delay = zone.delay_server();
+    zone.wait_for(&key, "imported");
+    for name in ["sub/a1.tif", "sub/a2.tif"] {
+        zone.wait_for(&there(name), "imported");
+        assert_ne!(zone.value(&there(name), "fileset"), zone.value(&key, "fileset"), "alice's own");
+        assert_eq!(zone.value(&there(name), "member_of"), None);
+    }
+    zone.wait_until_nothing_is_due();
+    let shown = zone.omero.show();
+    let mut owners: Vec<&str> =
+        shown["filesets"].as_array().unwrap().iter().map(|f| f["owner"].as_str().unwrap()).collect();
+    owners.sort_unstable();
+    assert_eq!((owners, zone.errors()), (vec!["alice", "alice", "carol"], vec![]));
+}
+
+#[test]
+fn what_is_not_watched_is_used_by_a_set_and_gets_no_record() {
+    let zone = TestZone::new();
+    let plate = plate_with_subdirectory(&zone);
+    zone.does("alice", &["mkdir", "-p", &at("plate/sub")]);
+    zone.does("alice", &["meta", "add", "-C", &at("plate/sub"), "irods::omero::import", "off"]);
+    let files = ["sub/a1.tif", "sub/a2.tif", "x.plate-test"];
+    for name in files {
+        zone.does("alice", &["put", &format!("{plate}/{name}"), &at(&format!("plate/{name}"))]);
+    }
+    let _delay = zone.delay_server();
+    zone.wait_for(&at("plate/x.plate-test"), "imported");
+    zone.wait_until_nothing_is_due();
+    for name in &files[..2] {
+        assert_eq!(zone.avus("-d", &at(&format!("plate/{name}"))), [], "{name}");
+    }
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (1, vec![]));
+}
+
+#[test]
+fn a_file_of_two_sets_is_in_both_and_names_one() {
+    let zone = TestZone::new();
+    let plate = plate_with_subdirectory(&zone);
+    fs::copy(format!("{plate}/x.plate-test"), format!("{plate}/y.plate-test")).unwrap();
+    let _delay = zone.delay_server();
+    zone.does("alice", &["put", "-r", &plate, &at("plate")]);
+    let [x, y] = ["x", "y"].map(|key| at(&format!("plate/{key}.plate-test")));
+    zone.wait_for(&x, "imported");
+    zone.wait_for(&y, "imported");
+    zone.wait_for(&at("plate/sub/unrelated.tif"), "imported");
+    zone.wait_until_nothing_is_due();
+    let keys = [x, y].map(|key| zone.value(&key, "fileset").unwrap());
+    assert_ne!(keys[0], keys[1]);
+    assert!(keys.contains(&zone.value(&at("plate/sub/a1.tif"), "member_of").unwrap()));
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (3, vec![]));
+}
+
+#[test]
+fn a_set_one_of_whose_files_has_left_is_given_up_after_its_time_and_the_others_go_by_themselves() {
+    let zone = TestZone::with(|c| c["max_wait_in_seconds"] = json!(4));
+    let plate = plate_with_subdirectory(&zone);
+    let _delay = zone.delay_server();
+    fs::remove_file(format!("{plate}/sub/a2.tif")).unwrap();
+    zone.does("alice", &["put", "-r", &plate, &at("plate")]);
+    zone.wait_for(&at("plate/x.plate-test"), "failed");
+    let reason = zone.value(&at("plate/x.plate-test"), "reason").unwrap();
+    assert!(reason.contains(&at("plate/sub/a2.tif")) && reason.contains("waited for"), "{reason}");
+    for name in ["a1.tif", "unrelated.tif"] {
+        zone.wait_for(&at(&format!("plate/sub/{name}")), "imported");
+    }
+    zone.wait_until_nothing_is_due();
+    assert_eq!((zone.omero.count("filesets"), zone.errors()), (2, vec![]));
+}
+
+#[test]
 fn an_ome_zarr_is_one_fileset_with_its_record_on_the_collection() {
     let zone = TestZone::new();
     let local = zone.path("x.ome.zarr");
