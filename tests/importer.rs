@@ -191,6 +191,7 @@ fn imported(outcome: &FileOutcome) -> &irods_omero_model::record::Imported {
 fn reason(outcome: &FileOutcome) -> &str {
     match outcome {
         FileOutcome::Failed(reason)
+        | FileOutcome::NoTarget { reason, .. }
         | FileOutcome::Postponed(reason)
         | FileOutcome::Unknown { reason, .. } => reason,
         other @ (FileOutcome::Imported(_)
