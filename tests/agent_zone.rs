@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU16, Ordering};
 use support::tls::Authority;
 use support::zone::TestZone;
 
@@ -81,11 +82,24 @@ fn toml(value: &Value) -> String {
     }
 }
 
+/// A port that nobody has, and that no client of another test is given while an agent that was killed is away.
+fn lasting_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Clients are given those from 32768 on.
+    let first = u16::try_from(std::process::id() % 10_000).unwrap() + 20_000;
+    loop {
+        let port = first + GIVEN.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Site {
     fn new(way: Way) -> Self {
         leave_root();
         let omero = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = lasting_port();
         let mut listen = format!("127.0.0.1:{port}");
         let zone = TestZone::with_dir(|dir, c| {
             let agent = match way {

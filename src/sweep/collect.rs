@@ -17,7 +17,7 @@ use irods_omero_importer::wire::{Job, JobState, Key};
 use irods_omero_importer::{FileOutcome, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
-use irods_omero_model::record::{Entry, JobName, Record, State};
+use irods_omero_model::record::{Cause, Entry, JobName, Record, State};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -578,7 +578,7 @@ impl Sweeper<'_> {
         };
         let who = about.record.owner(names);
         // A directory's bytes are not read here: its sweep, which costs as much, tells.
-        let has_changed = object.is_none_or(|o| !o.has_good(version));
+        let has_changed = object.is_none_or(|o| !o.is_recorded(names, &about.record));
         Some(Waiting { about, who, since: retry.map_or(0, |r| r.next), has_changed })
     }
 
@@ -601,16 +601,16 @@ impl Sweeper<'_> {
             Standing::Open => Ok(()),
             Standing::Waits(waits) => scribe.wait(about, waits, who, job),
             Standing::Works => scribe.resume(about, who, job),
-            Standing::Lost(why) => scribe.postpone(about, why, who),
+            Standing::Lost(why) => scribe.postpone(about, Cause::Ours, why, who),
             Standing::Ended(ended) => match ended.state {
                 JobState::Refused => {
                     let why = ended.reason.clone().unwrap_or_default();
-                    scribe.say(about, &Entry::Skipped(why), who)
+                    scribe.say(about, &Entry::Skipped(Cause::Mapping, why), who)
                 }
                 JobState::Cancelled => {
                     let why = ended.reason.as_deref().unwrap_or("no reason was given");
                     let reason = format!("the import was cancelled at the agent '{}': {why}", job.agent);
-                    scribe.say(about, &Entry::Failed(reason), who)
+                    scribe.say(about, &Entry::Failed(Cause::Ours, reason), who)
                 }
                 JobState::Done | JobState::Queued | JobState::Running | JobState::Waiting => {
                     let outcome = outcomes.get(&about.subject).cloned().unwrap_or_else(|| {

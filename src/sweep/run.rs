@@ -11,7 +11,7 @@ use irods_omero_importer::wire::Submit;
 use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, LogicalPath};
-use irods_omero_model::record::{self, Awaited, Entry, JobName, Proof, State, Triple};
+use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Proof, State, Triple};
 use irods_omero_model::target::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -86,15 +86,16 @@ impl<'a> Run<'a> {
         let Planned { subject, path, version, proof, record, attempts, verdict } = planned;
         let now = self.sweeper.clock.now();
         let since = record.retry(names).filter(|_| attempts > 0).map_or(now, |r| r.since);
-        let previous = record.previous(names);
+        let previous = record.filesets_before(names);
         let mut this =
             About { subject, path, record, version, proof, attempts, since, mapped_by: None, previous };
         match verdict {
             Verdict::Say(entry) => self.scribe.say(&this, &entry, None)?,
             Verdict::Touched => self.scribe.touch(&this)?,
+            Verdict::Await { wait, why } => self.scribe.wait_for_quiet(&this, wait, why)?,
             Verdict::Postpone(why) => {
                 this.attempts += 1;
-                self.scribe.postpone(&this, &why, None)?;
+                self.scribe.postpone(&this, Cause::Mapping, &why, None)?;
             }
             Verdict::Stage(resource) => {
                 self.stages = true;
@@ -231,7 +232,7 @@ impl<'a> Run<'a> {
             }),
             Err(ImporterError::Refused(reason)) => batch.files.iter().try_for_each(|file| {
                 let this = self.about.remove(&file.subject);
-                let skipped = Entry::Skipped(reason.clone());
+                let skipped = Entry::Skipped(Cause::Mapping, reason.clone());
                 this.map_or(Ok(()), |this| self.scribe.say(&this, &skipped, Some(&batch.identity)))
             }),
         }

@@ -568,6 +568,8 @@ struct TestImporter {
     batches: RefCell<Vec<Batch>>,
     answer: RefCell<Option<ImporterError>>,
     unknown_format: Cell<bool>,
+    /// The target that OMERO refuses.
+    refused: RefCell<Option<String>>,
     /// Paths that belong to what is there already.
     late: RefCell<HashMap<String, OmeroId>>,
     filesets: Cell<u64>,
@@ -598,6 +600,11 @@ impl Importer for TestImporter {
         let mut outcomes = Vec::new();
         for file in &batch.files {
             let path = &file.importer_path;
+            let target = batch.target.with_plates(batch.plate_target.as_ref());
+            if self.refused.borrow().as_ref() == Some(&target) {
+                outcomes.push(FileOutcome::NoTarget { target, reason: "there is no such target".to_owned() });
+                continue;
+            }
             if self.unknown_format.get() {
                 outcomes.push(FileOutcome::Failed("no reader".to_owned()));
                 continue;
@@ -780,11 +787,43 @@ fn what_is_quiet_itself_goes_when_the_collection_never_settles() {
 }
 
 #[test]
-fn a_time_in_the_far_future_holds_nothing_up() {
+fn a_time_that_is_ahead_of_our_clock_waits_for_the_quiet_period_from_when_it_is_first_seen() {
     let w = world();
     w.put(1, "a.tif", "alice");
-    w.catalog.replicas.borrow_mut()[0].modify_time = NOW + 1_000_000;
-    assert_eq!(w.sweep().unwrap().imported, 1);
+    w.put(2, "b.tif", "alice");
+    let ahead = |by: u64| w.catalog.replicas.borrow_mut()[0].modify_time = NOW + by;
+    ahead(1_000_000);
+    w.wait(QUIET);
+    // Neither is it taken to be complete, nor what lies beside it.
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.pending, report.again_in), (0, 1, Some(Duration::from_secs(QUIET))));
+    assert!(w.catalog.value("a.tif", "::reason").unwrap().contains("ahead of this server's clock"));
+    // An event, too early.
+    w.wait(QUIET - 1);
+    assert_eq!(w.sweep().unwrap().imported, 0);
+    // It is written again, by the same wrong clock: its wait begins anew.
+    ahead(1_000_010);
+    w.wait(1);
+    assert_eq!(w.sweep().unwrap().imported, 0);
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 2);
+    assert_eq!(w.sweep().unwrap(), Report::default());
+}
+
+#[test]
+fn data_that_is_written_over_and_over_by_a_clock_ahead_of_ours_waits_no_longer_than_max_wait() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    let most = w.config.max_wait.as_secs() / QUIET + 2;
+    let rounds = (0..most).take_while(|round| {
+        w.catalog.replicas.borrow_mut()[0].modify_time = NOW + 1_000_000 + round;
+        let imported = w.sweep().unwrap().imported;
+        w.wait(QUIET);
+        imported == 0
+    });
+    let waited = rounds.count() as u64 * QUIET;
+    let max_wait = w.config.max_wait.as_secs();
+    assert!((max_wait..max_wait + 2 * QUIET).contains(&waited), "{waited}");
 }
 
 #[test]
@@ -1268,6 +1307,7 @@ fn decided(w: &World) -> Vec<Planned> {
 }
 
 mod agents;
+mod deciding;
 mod hostile;
 mod identities;
 mod leaving;

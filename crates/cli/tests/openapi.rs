@@ -86,6 +86,7 @@ fn what_is_answered_has_the_keys_described() {
             version: Some(Version { modify_time: 1, size: 2 }),
         })),
         outcome_of(FileOutcome::Joined(["5", "6"].map(|id| OmeroId::parse(id).unwrap()).to_vec())),
+        outcome_of(FileOutcome::NoTarget { target: "Dataset:id:1".to_owned(), reason: "why".to_owned() }),
         outcome_of(FileOutcome::UsesUnknown { paths: vec!["/v/c".to_owned(), "/v/d/e".to_owned()] }),
         outcome_of(FileOutcome::Unknown { reason: "why".to_owned(), is_alone: true }),
     ];

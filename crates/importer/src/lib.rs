@@ -154,6 +154,13 @@ pub enum FileOutcome {
     Imported(Imported),
     /// It cannot be imported as it is; a sentence for the person whose data it is.
     Failed(String),
+    /// OMERO refused the target; to be tried again with another.
+    NoTarget {
+        /// The target, see [`irods_omero_model::target::Target::with_plates`].
+        target: String,
+        /// Why, in a sentence.
+        reason: String,
+    },
     /// It was not imported for a reason that will pass.
     Postponed(String),
     /// It belongs to files that were imported without it: in these filesets, one or more.

@@ -426,6 +426,9 @@ pub struct Outcome {
     /// A file that its set uses and that is neither among the files nor among those that may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The target that OMERO refused, of one that failed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// More filesets that a file would belong to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_filesets: Vec<OmeroId>,
@@ -465,7 +468,7 @@ fn is_false(value: &bool) -> bool {
 pub enum Became {
     /// [`FileOutcome::Imported`]
     Imported,
-    /// [`FileOutcome::Failed`]
+    /// [`FileOutcome::Failed`] and [`FileOutcome::NoTarget`]
     Failed,
     /// [`FileOutcome::Postponed`]
     Postponed,
@@ -494,6 +497,7 @@ impl Outcome {
             is_member: false,
             adopted: false,
             path: None,
+            target: None,
             more_paths: Vec::new(),
             more_filesets: Vec::new(),
             is_alone: false,
@@ -522,6 +526,9 @@ impl Outcome {
                 ..nothing(Became::Imported)
             },
             FileOutcome::Failed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Failed) },
+            FileOutcome::NoTarget { target, reason } => {
+                Self { reason: Some(reason.clone()), target: Some(target.clone()), ..nothing(Became::Failed) }
+            }
             FileOutcome::Postponed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Postponed) },
             FileOutcome::Joined(filesets) => Self {
                 fileset: filesets.first().copied(),
@@ -553,7 +560,10 @@ impl Outcome {
                 previous: self.previous,
                 version: self.version.map(|ImportedVersion(version)| version),
             }),
-            Became::Failed => FileOutcome::Failed(reason),
+            Became::Failed => match self.target {
+                Some(target) => FileOutcome::NoTarget { target, reason },
+                None => FileOutcome::Failed(reason),
+            },
             Became::Postponed => FileOutcome::Postponed(reason),
             Became::Joined => {
                 FileOutcome::Joined([self.fileset?].into_iter().chain(self.more_filesets).collect())

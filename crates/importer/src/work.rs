@@ -475,12 +475,18 @@ impl<'a> Work<'a> {
             Ok(target) => self.import_all(sets, target.as_deref()),
             Err(NoContainer::Importer(error)) => Err(error),
             Err(NoContainer::Refused(why)) => {
+                let refused = FileOutcome::NoTarget { target: self.target(), reason: why };
                 for set in sets {
-                    self.settle_all(set.files(), &FileOutcome::Failed(why.clone()));
+                    self.settle_all(set.files(), &refused);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// The batch's target, as a text by which another is told from it.
+    fn target(&self) -> String {
+        self.batch.target.with_plates(self.batch.plate_target.as_ref())
     }
 
     /// Looks at the files that have no outcome yet: why those are not imported that will not be.
@@ -762,7 +768,7 @@ impl<'a> Work<'a> {
     fn is_in_the_making(&self, fileset: &Fileset) -> bool {
         let bound = self.importer.unfinished_wait().as_secs();
         let is_young = fileset.created.is_none_or(|at| self.now.saturating_sub(at) < bound);
-        fileset.mark.is_none() && fileset.images.is_empty() && is_young
+        fileset.mark.is_none() && fileset.images.is_empty() && is_young && !fileset.is_given_up
     }
 
     /// Whether a file of the batch is in a fileset.
@@ -1051,8 +1057,9 @@ impl<'a> Work<'a> {
             Ok(()) => Ok(()),
             Err(NoContainer::Importer(error)) => Err(error),
             Err(NoContainer::Refused(why)) => {
+                let refused = FileOutcome::NoTarget { target: self.target(), reason: why };
                 let imported = self.outcomes.values_mut().filter(|o| matches!(o, FileOutcome::Imported(_)));
-                imported.for_each(|outcome| *outcome = FileOutcome::Failed(why.clone()));
+                imported.for_each(|outcome| outcome.clone_from(&refused));
                 Ok(())
             }
         }

@@ -76,6 +76,81 @@ impl State {
     }
 }
 
+/// Why data failed, was skipped or is stale, as a word: what has to change before it is looked at again.
+///
+/// It stands in the units of the reason. Records of versions before this one have none, and are final until the bytes
+/// change or somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// The bytes: OMERO makes no images of them, or they are others than were imported.
+    Bytes,
+    /// The name: the importer cannot take a path such as this.
+    Name,
+    /// What the catalog holds of the data: no good replica, or a row that cannot be read.
+    Catalog,
+    /// Where it lies: OMERO cannot see it there.
+    Place,
+    /// Where the images would go.
+    Target,
+    /// Its owner has no OMERO user.
+    Mapping,
+    /// A tag that cannot be followed.
+    Tag,
+    /// The set it belongs to is in OMERO without it.
+    Set,
+    /// A person's wish.
+    Asked,
+    /// Nothing of the data's own: OMERO's fault or ours, for too long.
+    Ours,
+}
+
+impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 10] = [
+        Self::Bytes,
+        Self::Name,
+        Self::Catalog,
+        Self::Place,
+        Self::Target,
+        Self::Mapping,
+        Self::Tag,
+        Self::Set,
+        Self::Asked,
+        Self::Ours,
+    ];
+
+    /// The word in the AVU.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Name => "name",
+            Self::Catalog => "catalog",
+            Self::Place => "place",
+            Self::Target => "target",
+            Self::Mapping => "mapping",
+            Self::Tag => "tag",
+            Self::Set => "set",
+            Self::Asked => "asked",
+            Self::Ours => "ours",
+        }
+    }
+
+    /// From the units of the AVU: its first word. A number may stand behind it, see [`Record::refused_target`].
+    pub fn parse(units: &str) -> Option<Self> {
+        let word = units.split(' ').next().unwrap_or_default();
+        Self::ALL.into_iter().find(|c| c.as_str() == word)
+    }
+}
+
+/// Names a target in a few characters, to tell later whether it is still the same.
+fn print_of(target: &str) -> String {
+    // FNV-1a: nobody gains by two targets of one print, and the print must be the same in every version.
+    let hash = target.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
 /// Which state of the bytes was imported: modify time and size of the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version {
@@ -157,7 +232,7 @@ impl Proof {
             Self::Checksum(checksum) => replica.checksum.as_ref() == Some(checksum),
             Self::Replica { .. } => !replicas.iter().any(|r| self.is_in(r)),
         };
-        let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
+        let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good && r.fault.is_none());
         good.filter(|r| r.size == size).find(holds)
     }
 }
@@ -209,18 +284,22 @@ impl Record {
         self.value(&names.version).and_then(|t| Proof::parse(&t.units))
     }
 
-    /// The replica that has the bytes of that version, whatever its time, of all those of the data object.
-    pub fn replica_of_same_bytes<'r>(
-        &self,
-        names: &Attributes,
-        replicas: &'r [Replica],
-    ) -> Option<&'r Replica> {
-        self.proof(names)?.find(self.version(names)?.size, replicas)
-    }
-
     /// The reason of the state.
     pub fn reason(&self, names: &Attributes) -> Option<&str> {
         self.value(&names.reason).map(|t| t.value.as_str())
+    }
+
+    /// Why it failed, as a word.
+    pub fn cause(&self, names: &Attributes) -> Option<Cause> {
+        self.value(&names.reason).and_then(|t| Cause::parse(&t.units))
+    }
+
+    /// Whether this is the target that OMERO refused for this data; `false` too where that is not known.
+    pub fn refused_target(&self, names: &Attributes, target: &str) -> bool {
+        let reason = self.value(&names.reason);
+        reason.and_then(|t| t.units.split_once(' ')).is_some_and(|(word, print)| {
+            Cause::parse(word) == Some(Cause::Target) && print == print_of(target)
+        })
     }
 
     /// When the import is tried next.
@@ -262,6 +341,16 @@ impl Record {
         previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
     }
 
+    /// The filesets of versions before for a record that is to name none: what it names now is one of them.
+    pub fn filesets_before(&self, names: &Attributes) -> Vec<OmeroId> {
+        let of = [&names.previous, &names.fileset, &names.member_of];
+        let triples = self.triples.iter().filter(|t| of.contains(&&t.attribute));
+        let mut all: Vec<OmeroId> = triples.filter_map(|t| OmeroId::parse(&t.value).ok()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// The other collections in which files of its set lie.
     pub fn awaits(&self, names: &Attributes) -> BTreeSet<Awaited> {
         let all = self.triples.iter().filter(|t| t.attribute == names.awaits);
@@ -295,7 +384,7 @@ impl Record {
         let reason = format!("ignored by {by}: {reason}");
         kept.chain([
             Triple::new(&names.state, State::Skipped.as_str(), 0),
-            Triple::new(&names.reason, sentence(&reason), ""),
+            Triple::new(&names.reason, sentence(&reason), Cause::Asked.as_str()),
             Triple::new(&names.ignored, by, ""),
         ])
         .collect()
@@ -383,11 +472,18 @@ pub enum Entry {
     /// Waits, and why.
     Pending(String),
     /// Given up, and why.
-    Failed(String),
+    Failed(Cause, String),
+    /// Given up because OMERO refused the target, and why.
+    Refused {
+        /// The target.
+        target: String,
+        /// Why.
+        reason: String,
+    },
     /// Left alone, and why.
-    Skipped(String),
+    Skipped(Cause, String),
     /// Changed after the import, and what to do.
-    Stale(String),
+    Stale(Cause, String),
     /// Belongs to files that were imported without it, in these filesets.
     Late(Vec<OmeroId>),
     /// Was not imported, and no longer is to be.
@@ -401,9 +497,9 @@ impl Entry {
             Self::Importing | Self::Waiting(_) => State::Importing,
             Self::Imported(_) => State::Imported,
             Self::Pending(_) => State::Pending,
-            Self::Failed(_) => State::Failed,
-            Self::Skipped(_) => State::Skipped,
-            Self::Stale(_) | Self::Late(_) => State::Stale,
+            Self::Failed(..) | Self::Refused { .. } => State::Failed,
+            Self::Skipped(..) => State::Skipped,
+            Self::Stale(..) | Self::Late(_) => State::Stale,
             Self::Gone(_) => State::Gone,
         }
     }
@@ -414,9 +510,10 @@ impl Entry {
             Self::Importing | Self::Imported(_) => None,
             Self::Waiting(reason)
             | Self::Pending(reason)
-            | Self::Failed(reason)
-            | Self::Skipped(reason)
-            | Self::Stale(reason)
+            | Self::Failed(_, reason)
+            | Self::Refused { reason, .. }
+            | Self::Skipped(_, reason)
+            | Self::Stale(_, reason)
             | Self::Gone(reason) => Some(sentence(reason)),
             Self::Late(filesets) => {
                 let ids: Vec<String> = filesets.iter().map(ToString::to_string).collect();
@@ -426,6 +523,22 @@ impl Entry {
                     "the file belongs to the same images as what is in OMERO as fileset {ids}, which was imported before it \
                      came and does not show it: to have all of it, delete {these} in OMERO and ask for the import again"
                 )))
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The units of the reason: the cause as a word, of a target that OMERO refused with the print of that.
+    fn cause(&self) -> String {
+        match self {
+            Self::Failed(cause, _) | Self::Skipped(cause, _) | Self::Stale(cause, _) => {
+                cause.as_str().to_owned()
+            }
+            Self::Refused { target, .. } => format!("{} {}", Cause::Target.as_str(), print_of(target)),
+            Self::Late(_) => Cause::Set.as_str().to_owned(),
+            Self::Importing | Self::Imported(_) | Self::Waiting(_) | Self::Pending(_) | Self::Gone(_) => {
+                String::new()
             }
         }
     }
@@ -494,12 +607,13 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
         Entry::Importing
         | Entry::Waiting(_)
         | Entry::Pending(_)
-        | Entry::Failed(_)
-        | Entry::Skipped(_)
-        | Entry::Stale(_)
+        | Entry::Failed(..)
+        | Entry::Refused { .. }
+        | Entry::Skipped(..)
+        | Entry::Stale(..)
         | Entry::Gone(_) => {}
     }
-    triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
+    triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, entry.cause())));
     if matches!(entry, Entry::Pending(_) | Entry::Importing | Entry::Waiting(_)) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
         triples.extend(details.awaits.iter().map(|awaited| Triple::new(&names.awaits, awaited, "")));
@@ -618,7 +732,8 @@ mod tests {
         let details = Details { attempts: 3, retry, ..Details::default() };
         let pending = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
         assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
-        let failed = Record { triples: triples(&names, &Entry::Failed("no".to_owned()), &details) };
+        let failed =
+            Record { triples: triples(&names, &Entry::Failed(Cause::Bytes, "no".to_owned()), &details) };
         assert_eq!(failed.retry(&names), None);
     }
 
@@ -677,7 +792,8 @@ mod tests {
             assert_eq!(record.awaits(&names), BTreeSet::from(awaits));
             assert!(record.triples.iter().any(|t| t.value == Awaited::claimed(collection)));
         }
-        let failed = Record { triples: triples(&names, &Entry::Failed("x".to_owned()), &details) };
+        let failed =
+            Record { triples: triples(&names, &Entry::Failed(Cause::Set, "x".to_owned()), &details) };
         assert_eq!(failed.awaits(&names), BTreeSet::new());
         assert_eq!(Awaited::parse("write 10023"), None);
     }
@@ -688,6 +804,30 @@ mod tests {
         assert_eq!(sentence(""), "no reason was given");
         let long = sentence(&"ä".repeat(5_000));
         assert!(long.len() <= MAX_VALUE_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn what_failed_says_what_for_in_a_word_that_reads_back() {
+        let names = Attributes::default();
+        let read = |entry: &Entry| Record { triples: triples(&names, entry, &Details::default()) };
+        for cause in Cause::ALL {
+            assert_eq!(Cause::parse(cause.as_str()), Some(cause));
+            let why = || "why".to_owned();
+            for entry in
+                [Entry::Failed(cause, why()), Entry::Skipped(cause, why()), Entry::Stale(cause, why())]
+            {
+                assert_eq!(read(&entry).cause(&names), Some(cause), "{entry:?}");
+            }
+        }
+        for old in ["", "x", "7"] {
+            assert_eq!(Cause::parse(old), None, "{old}");
+        }
+        let long = format!("Dataset:name:{}", "x".repeat(500));
+        let refused = read(&Entry::Refused { target: long.clone(), reason: "no".to_owned() });
+        assert_eq!(refused.cause(&names), Some(Cause::Target));
+        assert!(refused.refused_target(&names, &long) && !refused.refused_target(&names, "Dataset:id:1"));
+        assert!(refused.triples.iter().all(|t| t.units.len() <= 250), "longer than the column");
+        assert!(!read(&Entry::Failed(Cause::Target, "no".to_owned())).refused_target(&names, &long));
     }
 
     #[test]

@@ -558,6 +558,8 @@ fn client(zone: &Zone, me: usize, skew: i64, acts: &mut Dice) {
             zone.wait(me, Until::Time(zone.clock.now() + acts.roll(20)));
             let catalog = zone.catalog.lock().unwrap();
             catalog.replicas.borrow_mut().retain(|r| r.name != name.as_bytes());
+            // A data object takes its AVUs with it (`removeMetaMapAndAvu` of the server's database plugin).
+            catalog.avus.borrow_mut().remove(format!("{COLLECTION}/{name}").as_bytes());
         }
     }
 }

@@ -102,6 +102,8 @@ fn outcome() -> impl Strategy<Value = FileOutcome> {
             }
         ),
         any::<String>().prop_map(FileOutcome::Failed),
+        (any::<String>(), any::<String>())
+            .prop_map(|(target, reason)| FileOutcome::NoTarget { target, reason }),
         any::<String>().prop_map(FileOutcome::Postponed),
         prop::collection::vec(id(), 1..4).prop_map(FileOutcome::Joined),
         (any::<String>(), any::<bool>())
