@@ -959,6 +959,29 @@ fn what_the_server_goes_on_with_is_waited_for_and_adopted() {
     wait_until("the server is done", || w.omero.count("images") == 1);
     assert!(imported(&w.run(&batch).unwrap()[0]).adopted);
     assert_eq!((w.omero.count("filesets"), w.map_annotations()), (1, 1));
+    assert_eq!(w.omero.sessions(), [String::new(); 0], "the session that was left for the server is ended");
+}
+
+#[test]
+fn an_import_whose_session_was_ended_is_not_waited_for() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let until = w.vault.parent().unwrap().join("go on");
+    w.fault(&["gate", "--where", "server-import", "--until", until.to_str().unwrap()]);
+    let point = "while-server-imports";
+    w.fault(&["kill", "--command", "import", "--where", point, "--signal", "9", "--times", "1"]);
+    let first = w.run(&batch).unwrap();
+    assert!(reason(&first[0]).contains("may still be finishing"), "{first:?}");
+    assert_eq!(w.omero.sessions(), ["alice"], "OMERO would give up what it does in it");
+    // As an administrator does, or OMERO when it is started anew.
+    w.omero.admin(&["session", "expire", "--all"]);
+    w.omero.admin(&["fault", "clear"]);
+    let second = w.run(&batch).unwrap();
+    assert!(!imported(&second[0]).adopted);
+    fs::write(&until, "").unwrap();
+    assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1));
+    assert_eq!(w.omero.sessions(), [String::new(); 0]);
+    assert_eq!(fs::read_dir(&w.omero.work).unwrap().count(), 0, "the session's directory is removed");
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Fileset {
     pub created: Option<UnixTime>,
     /// Whether all its files have come: only then OMERO goes on with it when its importer is no more.
     pub is_uploaded: bool,
+    /// Whether its session is closed, so that OMERO has given it up.
+    pub is_given_up: bool,
 }
 
 /// What a fileset is to a set of files that is to be imported.
@@ -75,6 +77,7 @@ impl Fileset {
             pairs: pairs.unwrap_or_default(),
             created: Some(told.created),
             is_uploaded: told.uploaded,
+            is_given_up: !told.open,
         }
     }
 

@@ -768,7 +768,7 @@ impl<'a> Work<'a> {
     fn is_in_the_making(&self, fileset: &Fileset) -> bool {
         let bound = self.importer.unfinished_wait().as_secs();
         let is_young = fileset.created.is_none_or(|at| self.now.saturating_sub(at) < bound);
-        fileset.mark.is_none() && fileset.images.is_empty() && is_young
+        fileset.mark.is_none() && fileset.images.is_empty() && is_young && !fileset.is_given_up
     }
 
     /// Whether a file of the batch is in a fileset.
