@@ -750,22 +750,23 @@ class Worker:
             # OMERO shows the key of a session, and finds nothing by it (seen on 5.6.12).
             rows = query.rows(
                 "select f.id, e.time, s.uuid from Fileset f join f.details.creationEvent e join e.session s "
-                "where f.details.owner.id = :me and not exists (select i.id from Image i where i.fileset.id = f.id)",
-                me=session.user_id())
+                "where f.details.owner.id = :me and f.images is empty", me=session.user_id())
+            ours = {fileset: int(made) for fileset, made, key in rows if key == session.key}
+            if not ours:
+                return False
             since = server_time(client, deadline) - spare * 1000
-            return bool(self.uploaded(query, [fileset for fileset, made, key in rows
-                                              if key == session.key and int(made) > since]))
+            return bool(self.uploaded(query, [fileset for fileset, made in ours.items() if made > since]))
 
         try:
             return session.run(deadline, work)
-        except Failed as e:
-            if e.kind == "session_expired":
-                return False
-            raise
         except Exception as e:
-            if translated(e).kind == "session_expired" or type(e).__name__ == "ObjectNotExistException":
-                return False
-            raise
+            failed = translated(e)
+            if failed.kind == "connection":
+                raise failed
+            # It is ended then: a session that nobody needs must not stay.
+            if failed.kind != "session_expired":
+                complain("logout: %s" % failed.message)
+            return False
 
     def session(self, params):
         key = params.text("session")

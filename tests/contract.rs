@@ -262,7 +262,8 @@ fn world_that_imports() -> World {
         [56, 2, "tmp/irods-omero-contract/it's 'b' é #1 $objPath %s.tif", 204, null, null],
         [57, 3, "tmp/irods-omero-contract/-dash/--help.tif", 204, "ab12", "SHA1-160"],
     ]);
-    let about = json!([[55, "alice", 3, TIME], [56, "alice", 3, TIME], [57, "alice", 3, TIME]]);
+    let about =
+        json!([[55, "alice", 3, TIME, null], [56, "alice", 3, TIME, null], [57, "alice", 3, TIME, null]]);
     let path = |n: usize| ["a.tif", "it's 'b' é #1 $objPath %s.tif", "-dash/--help.tif"][n];
     let of_fileset = |n: usize| {
         let file = json!([[
@@ -497,7 +498,7 @@ fn a_directory_is_forecast_and_imported_to_its_depth_and_put_where_its_kind_belo
             ("fe.clientPath in (:paths)", Some(true), json!([[55, 1, stored, 204, null, null]])),
             ("select fe.fileset.id, count(fe.id)", Some(true), json!([[55, 1]])),
             ("substring(fe.clientPath, 1, 32) = :start", Some(true), json!([[55]])),
-            ("from Fileset f join f.details.owner o", Some(true), json!([[55, "alice", 3, TIME]])),
+            ("from Fileset f join f.details.owner o", Some(true), json!([[55, "alice", 3, TIME, null]])),
             ("from Image i", Some(true), json!([[55, 101]])),
             ("from Dataset c where c.name = :name", Some(true), json!([[7, 2, -120, "alice"]])),
             ("select c.details.group.id from Dataset c", Some(true), json!([[3]])),

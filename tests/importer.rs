@@ -959,7 +959,7 @@ fn what_the_server_goes_on_with_is_waited_for_and_adopted() {
     wait_until("the server is done", || w.omero.count("images") == 1);
     assert!(imported(&w.run(&batch).unwrap()[0]).adopted);
     assert_eq!((w.omero.count("filesets"), w.map_annotations()), (1, 1));
-    assert_eq!(w.omero.sessions(), [String::new(); 0], "the session that was left for the server is ended");
+    assert!(w.omero.sessions().is_empty(), "the session that was left for the server is ended");
 }
 
 #[test]
@@ -980,7 +980,7 @@ fn an_import_whose_session_was_ended_is_not_waited_for() {
     assert!(!imported(&second[0]).adopted);
     fs::write(&until, "").unwrap();
     assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1));
-    assert_eq!(w.omero.sessions(), [String::new(); 0]);
+    assert!(w.omero.sessions().is_empty());
     assert_eq!(fs::read_dir(&w.omero.work).unwrap().count(), 0, "the session's directory is removed");
 }
 

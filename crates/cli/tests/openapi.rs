@@ -5,7 +5,6 @@
 use irods_omero_agent::api::{OPENAPI, ROUTES};
 use irods_omero_importer::FileOutcome;
 use irods_omero_importer::wire::{Changes, Job, JobState, Outcome, Progress, Refusal, Submit};
-use irods_omero_model::names::OmeroId;
 use irods_omero_model::record::{Imported, Version};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -75,18 +74,20 @@ fn what_is_answered_has_the_keys_described() {
     let submitted = Submit::read(submit().to_string().as_bytes()).unwrap();
     let outcome_of = |outcome| Outcome::of(submitted.files[0].subject, &outcome);
     let outcome = outcome_of(FileOutcome::Failed("why".to_owned()));
+    let id = |id: &str| irods_omero_model::names::OmeroId::parse(id).unwrap();
+    let imported = Imported {
+        fileset: id("5"),
+        images: vec![],
+        plates: vec![],
+        is_member: false,
+        adopted: true,
+        previous: vec![id("4")],
+        version: Some(Version { modify_time: 1, size: 2 }),
+    };
     let others = [
-        outcome_of(FileOutcome::Imported(Imported {
-            fileset: OmeroId::parse("5").unwrap(),
-            images: vec![],
-            plates: vec![],
-            is_member: false,
-            adopted: true,
-            previous: vec![OmeroId::parse("4").unwrap()],
-            version: Some(Version { modify_time: 1, size: 2 }),
-        })),
-        outcome_of(FileOutcome::Joined(["5", "6"].map(|id| OmeroId::parse(id).unwrap()).to_vec())),
+        outcome_of(FileOutcome::Imported(imported)),
         outcome_of(FileOutcome::NoTarget { target: "Dataset:id:1".to_owned(), reason: "why".to_owned() }),
+        outcome_of(FileOutcome::Joined(["5", "6"].map(id).to_vec())),
         outcome_of(FileOutcome::UsesUnknown { paths: vec!["/v/c".to_owned(), "/v/d/e".to_owned()] }),
         outcome_of(FileOutcome::Unknown { reason: "why".to_owned(), is_alone: true }),
     ];

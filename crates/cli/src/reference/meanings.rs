@@ -179,7 +179,7 @@ pub type Attribute = (&'static str, &'static str, &'static str, &'static str, &'
 pub const ATTRIBUTES: &[Attribute] = &[
     ("import", "collection, data object", "`on`, `off`, or a target", "options, such as `quiet=60`", "the tag: whether and how data here and below is imported"),
     ("state", "data object; collection of a directory format", "`pending`, `importing`, `imported`, `failed`, `skipped`, `stale` or `gone`", "number of the attempt", "what became of the data"),
-    ("reason", "with `state`", "a sentence", "", "why, when it is not `imported`"),
+    ("reason", "with `state`", "a sentence", "the cause as a word, of what failed, was skipped or is stale", "why, when it is not `imported`"),
     ("fileset", "with `state`", "id in OMERO", "the OMERO server", "the fileset"),
     ("image", "with `state`", "id in OMERO", "the OMERO server", "an image; one AVU each"),
     ("plate", "with `state`", "id in OMERO", "the OMERO server", "a plate; one AVU each"),
