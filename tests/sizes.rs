@@ -252,6 +252,10 @@ fn a_regular_look_and_a_sweep_cost_by_what_has_changed() {
         told(what, &cost, took);
         cost.0
     };
+    // As far round as where the records are.
+    let reached = 10_000_000 + collections * files / 4;
+    let progress = json!({"changes": {"since": 1_600_000_000, "began": 1_600_000_000, "reached": reached}, "records": reached});
+    zone.does("rods", &["meta", "add", "-C", "/tempZone", "irods::omero::noticed", &progress.to_string()]);
     measure("the first look", SWEEP_ALL);
     let idle = measure("a look after which nothing has changed", SWEEP_ALL);
     let image = zone.image("a.tif");
