@@ -203,6 +203,8 @@ fn imported(file: &File) -> FileOutcome {
         plates: vec![],
         is_member: false,
         adopted: false,
+        previous: vec![],
+        version: None,
     })
 }
 

@@ -295,3 +295,28 @@ fn an_agent_that_lost_its_file_finds_in_omero_what_it_imported() {
         "it was found lost"
     );
 }
+
+#[test]
+fn a_set_whose_files_lie_in_collections_below_its_key_is_one_fileset() {
+    let mut site = Site::new(Way::Socket);
+    site.start_agent();
+    let local = site.zone.path("plate");
+    fs::create_dir_all(local.join("sub")).unwrap();
+    fs::write(local.join("x.plate-test"), "name P\nwell A1 sub/a1.tif\nwell A2 sub/a2.tif\n").unwrap();
+    for name in ["a1.tif", "a2.tif", "unrelated.tif"] {
+        site.zone.omero.admin(&["make", "tiff", local.join("sub").join(name).to_str().unwrap()]);
+    }
+    let at = |name: &str| format!("/tempZone/home/alice/plate/{name}");
+    let _delay = site.zone.delay_server();
+    site.zone.does("alice", &["put", "-r", local.to_str().unwrap(), "/tempZone/home/alice/plate"]);
+    for name in ["x.plate-test", "sub/a1.tif", "sub/a2.tif", "sub/unrelated.tif"] {
+        site.zone.wait_for(&at(name), "imported");
+    }
+    site.zone.wait_until_nothing_is_due();
+    let fileset = site.zone.value(&at("x.plate-test"), "fileset");
+    assert!(fileset.is_some());
+    for name in ["sub/a1.tif", "sub/a2.tif"] {
+        assert_eq!(site.zone.value(&at(name), "member_of"), fileset, "{name}");
+    }
+    assert_eq!((site.zone.omero.count("filesets"), site.zone.errors()), (2, vec![]));
+}

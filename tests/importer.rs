@@ -7,7 +7,10 @@ mod support;
 
 use irods_omero_config::Config;
 use irods_omero_importer::command::CommandImporter;
-use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, UsableFile};
+use irods_omero_importer::process::Nobody;
+use irods_omero_importer::{
+    Batch, BatchFile, FileOutcome, Importer, ImporterError, Observer, Subject, UsableFile,
+};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_omero_model::record::Version;
@@ -16,6 +19,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::omero::TestOmero;
 use tempfile::TempDir;
 
@@ -33,6 +37,13 @@ fn world() -> World {
     let omero = TestOmero::new(dir.path());
     let importer = omero.importer_json();
     World { vault, omero, importer, _dir: dir }
+}
+
+/// Puts other bytes at a path, as a new file.
+fn replace(path: &Path, more: &str) {
+    let bytes = [fs::read(path).unwrap(), more.as_bytes().to_vec()].concat();
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
 }
 
 impl World {
@@ -57,11 +68,56 @@ impl World {
     }
 
     fn run(&self, batch: &Batch) -> Result<Vec<FileOutcome>, ImporterError> {
+        self.run_observed(batch, &Nobody)
+    }
+
+    fn run_observed(
+        &self,
+        batch: &Batch,
+        observer: &dyn Observer,
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
         let config =
             Config::parse(&json!({"omero": self.omero.server_json(), "importer": self.importer})).unwrap();
         let omero = config.omero.unwrap();
         let roots = [self.vault.clone()];
-        CommandImporter::new(&omero).within(&roots).import(batch, now(), &mut || {})
+        CommandImporter::new(&omero).within(&roots).observed(observer).import(batch, now(), &mut || {})
+    }
+
+    /// Imports a file as alice without us, killed at a point; without one to the end.
+    fn import_by_hand(&self, path: &Path, killed: &str) {
+        if !killed.is_empty() {
+            self.fault(&["kill", "--command", "import", "--where", killed, "--signal", "9", "--times", "1"]);
+        }
+        let sessions = self.vault.parent().unwrap().join("sessions by hand");
+        let omero = |words: &[&str]| {
+            let mut command = Command::new(&self.omero.command);
+            command.args(words).envs(self.omero.environment()).env("OMERO_SESSIONDIR", &sessions);
+            command.env("OMERO_PASSWORD", "secret of the importer").env("LC_ALL", "C.UTF-8");
+            command.output().unwrap()
+        };
+        let server = ["-s", "omero.example.org", "-p", "4064", "-u", "alice"];
+        omero(&[&["login", "-q", "-C", "--sudo", "importer"][..], &server].concat());
+        let (jars, logback) = (self.omero.jars.to_str().unwrap(), self.omero.logback.to_str().unwrap());
+        let options = ["--clientdir", jars, "--logback", logback, "--transfer", "ln_s", "--skip=upgrade"];
+        omero(&[&["import", "-q"][..], &server, &options, &[path.to_str().unwrap()]].concat());
+        assert!(self.omero.count("filesets") > 0, "it has begun");
+    }
+
+    /// The links of OMERO's repository: where they lead.
+    fn links(&self) -> Vec<String> {
+        let (mut directories, mut links) = (vec![self.omero.store.join("ManagedRepository")], Vec::new());
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).unwrap().flatten() {
+                let kind = entry.file_type().unwrap();
+                if kind.is_symlink() {
+                    links.push(fs::read_link(entry.path()).unwrap().to_str().unwrap().to_owned());
+                } else if kind.is_dir() {
+                    directories.push(entry.path());
+                }
+            }
+        }
+        links.sort();
+        links
     }
 
     /// Sets a fault of the stand-in.
@@ -135,6 +191,7 @@ fn imported(outcome: &FileOutcome) -> &irods_omero_model::record::Imported {
 fn reason(outcome: &FileOutcome) -> &str {
     match outcome {
         FileOutcome::Failed(reason)
+        | FileOutcome::NoTarget { reason, .. }
         | FileOutcome::Postponed(reason)
         | FileOutcome::Unknown { reason, .. } => reason,
         other @ (FileOutcome::Imported(_)
@@ -195,6 +252,176 @@ fn images_of_an_earlier_data_object_of_the_same_path_are_not_adopted() {
     let second = w.run(&batch).unwrap();
     assert!(!imported(&second[0]).adopted);
     assert_eq!(w.omero.count("filesets"), 2);
+}
+
+fn data(id: &str) -> Subject {
+    Subject::DataObject(DataId::parse(id).unwrap())
+}
+
+#[test]
+fn data_replaced_at_its_path_names_the_old_fileset_whose_link_shows_nothing_then() {
+    let w = world();
+    let path = w.image("a.tif");
+    let mut batch = batch_of("alice", std::slice::from_ref(&path));
+    let old = imported(&w.run(&batch).unwrap()[0]).fileset;
+    replace(&path, "more");
+    batch.files[0] = file(200, &path);
+    let new = w.run(&batch).unwrap();
+    assert_eq!(imported(&new[0]).previous, [old]);
+    assert!(!imported(&new[0]).adopted);
+    let nowhere = format!("/irods-data-replaced/by-data-id-200{}", path.display());
+    let here = path.to_str().unwrap().to_owned();
+    let mut expected = vec![nowhere.clone(), here.clone()];
+    expected.sort();
+    assert_eq!(w.links(), expected);
+    let shown = w.omero.show()["filesets"].to_string();
+    assert!(shown.contains("iRODS replaced by") && shown.contains("data object 200"), "{shown}");
+    // A third one, and a look at what is there: each old one is named, and the cut link is left as it is.
+    let again = w.run(&batch).unwrap();
+    assert_eq!((imported(&again[0]).adopted, &imported(&again[0]).previous), (true, &vec![old]));
+    replace(&path, "still more");
+    batch.files[0] = file(300, &path);
+    let third = w.run(&batch).unwrap();
+    assert_eq!(imported(&third[0]).previous, [old, imported(&new[0]).fileset]);
+    let mut expected = vec![nowhere, format!("/irods-data-replaced/by-data-id-300{here}"), here];
+    expected.sort();
+    assert_eq!(w.links(), expected);
+}
+
+#[test]
+fn the_same_size_does_not_hide_that_the_bytes_are_others() {
+    let w = world();
+    let path = w.image("a.tif");
+    replace(&path, "one");
+    let mut batch = batch_of("alice", std::slice::from_ref(&path));
+    let old = imported(&w.run(&batch).unwrap()[0]).fileset;
+    let bytes = fs::read(&path).unwrap();
+    let other: Vec<u8> = [&bytes[..bytes.len() - 3], b"two"].concat();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, other).unwrap();
+    batch.files[0] = file(200, &path);
+    assert_eq!(imported(&w.run(&batch).unwrap()[0]).previous, [old]);
+    assert!(w.links().iter().any(|to| to.starts_with("/irods-data-replaced/")), "{:?}", w.links());
+}
+
+#[test]
+fn the_same_bytes_under_a_new_data_id_name_the_old_fileset_and_leave_its_link() {
+    let w = world();
+    let path = w.image("a.tif");
+    let mut batch = batch_of("alice", std::slice::from_ref(&path));
+    let old = imported(&w.run(&batch).unwrap()[0]).fileset;
+    replace(&path, "");
+    batch.files[0] = file(200, &path);
+    assert_eq!(imported(&w.run(&batch).unwrap()[0]).previous, [old]);
+    assert_eq!(w.links(), [path.to_str().unwrap(), path.to_str().unwrap()]);
+}
+
+#[test]
+fn a_link_of_an_old_version_that_is_imported_anew_shows_nothing_then() {
+    let w = world();
+    let path = w.image("a.tif");
+    let mut batch = batch_of("alice", std::slice::from_ref(&path));
+    let old = imported(&w.run(&batch).unwrap()[0]).fileset;
+    fs::write(&path, [fs::read(&path).unwrap(), b"more".to_vec()].concat()).unwrap();
+    batch.files[0] = BatchFile { previous: vec![old], ..file(1, &path) };
+    let new = w.run(&batch).unwrap();
+    assert_ne!(imported(&new[0]).fileset, old);
+    assert!(
+        w.links().iter().any(|to| to.starts_with("/irods-data-replaced/by-data-id-1/")),
+        "{:?}",
+        w.links()
+    );
+}
+
+#[test]
+fn an_import_of_another_version_that_no_record_tells_of_is_taken_as_of_that_version() {
+    let w = world();
+    let path = w.image("a.tif");
+    let mut batch = batch_of("alice", std::slice::from_ref(&path));
+    let before = batch.files[0].version;
+    let old = imported(&w.run(&batch).unwrap()[0]).fileset;
+    fs::write(&path, [fs::read(&path).unwrap(), b"more".to_vec()].concat()).unwrap();
+    batch.files[0] = file(1, &path);
+    let outcomes = w.run(&batch).unwrap();
+    let found = imported(&outcomes[0]);
+    assert_eq!((found.fileset, found.version, found.adopted), (old, Some(before), true));
+    assert_eq!(w.omero.count("filesets"), 1);
+    assert_eq!(w.links(), [path.to_str().unwrap()], "its record decides what is done with it");
+    // Only its time is another: it is what it was.
+    let other = w.image("b.tif");
+    let mut batch = batch_of("alice", std::slice::from_ref(&other));
+    batch.files[0].subject = data("2");
+    w.run(&batch).unwrap();
+    batch.files[0].version.modify_time += 100;
+    let same = w.run(&batch).unwrap();
+    assert_eq!((imported(&same[0]).adopted, imported(&same[0]).version), (true, None));
+}
+
+#[test]
+fn a_member_that_was_replaced_is_not_taken_for_what_its_set_shows() {
+    let w = world();
+    let [a1, a2] = ["a1.tif", "a2.tif"].map(|name| w.image(name));
+    let key = w.pattern("x.pattern", "a<1-2>.tif");
+    let batch = batch_of("alice", &[key.clone(), a1.clone(), a2.clone()]);
+    let set = imported(&w.run(&batch).unwrap()[0]).fileset;
+    replace(&a2, "more");
+    let mut late = batch_of("alice", std::slice::from_ref(&a2));
+    late.files[0].subject = data("200");
+    late.may_use = vec![usable(1, &key), usable(2, &a1)];
+    let outcomes = w.run(&late).unwrap();
+    assert_eq!(outcomes[0], FileOutcome::Joined(vec![set]));
+    let cut: Vec<String> =
+        w.links().into_iter().filter(|to| to.starts_with("/irods-data-replaced/")).collect();
+    assert_eq!(cut, [format!("/irods-data-replaced/by-data-id-200{}", a2.display())]);
+    assert_eq!(w.omero.count("filesets"), 1);
+}
+
+#[test]
+fn a_set_that_was_replaced_as_a_whole_names_the_old_one() {
+    let w = world();
+    let [a1, a2] = ["a1.tif", "a2.tif"].map(|name| w.image(name));
+    let key = w.pattern("x.pattern", "a<1-2>.tif");
+    let paths = [key, a1, a2];
+    let old = imported(&w.run(&batch_of("alice", &paths)).unwrap()[0]).fileset;
+    for path in &paths[1..] {
+        replace(path, "more");
+    }
+    let mut batch = batch_of("alice", &paths);
+    for (file, id) in batch.files.iter_mut().zip(["201", "202", "203"]) {
+        file.subject = data(id);
+    }
+    for outcome in w.run(&batch).unwrap() {
+        assert_eq!(imported(&outcome).previous, [old]);
+        assert_ne!(imported(&outcome).fileset, old);
+    }
+    assert_eq!(w.links().iter().filter(|to| to.starts_with("/irods-data-replaced/")).count(), 2);
+}
+
+#[test]
+fn a_file_in_two_sets_is_old_in_neither() {
+    let w = world();
+    let [a1, a2, a3] = ["a1.tif", "a2.tif", "a3.tif"].map(|name| w.image(name));
+    let (x, y) = (w.pattern("x.pattern", "a<1-2>.tif"), w.pattern("y.pattern", "a<2-3>.tif"));
+    let (mut one, mut two) = (batch_of("alice", &[x, a1]), batch_of("alice", &[y, a3]));
+    two.files[0].subject = data("21");
+    two.files[1].subject = data("22");
+    (one.may_use, two.may_use) = (vec![usable(30, &a2)], vec![usable(30, &a2)]);
+    imported(&w.run(&one).unwrap()[0]);
+    let second = w.run(&two).unwrap();
+    assert!(imported(&second[0]).previous.is_empty(), "{second:?}");
+    assert!(!w.links().iter().any(|to| to.starts_with("/irods-data-replaced/")), "{:?}", w.links());
+}
+
+#[test]
+fn what_somebody_imported_by_hand_is_neither_adopted_nor_touched_when_the_data_is_another() {
+    let w = world();
+    let path = w.image("a.tif");
+    w.import_by_hand(&path, "");
+    replace(&path, "more");
+    let batch = batch_of("alice", std::slice::from_ref(&path));
+    let outcomes = w.run(&batch).unwrap();
+    assert_eq!((imported(&outcomes[0]).adopted, imported(&outcomes[0]).previous.len()), (false, 0));
+    assert_eq!(w.links(), [path.to_str().unwrap(), path.to_str().unwrap()]);
 }
 
 #[test]
@@ -423,30 +650,67 @@ fn an_import_cut_off_after_the_images_were_made_is_adopted() {
 }
 
 #[test]
-fn what_a_failed_import_left_behind_is_not_taken_for_images() {
+fn what_an_import_left_that_was_cut_off_in_its_upload_is_removed_at_once() {
     let w = world();
     let batch = batch_of("alice", &[w.image("a.tif")]);
-    w.omero.admin(&[
-        "fault",
-        "set",
-        "kill",
-        "--command",
-        "import",
-        "--where",
-        "after-fileset",
-        "--signal",
-        "9",
-        "--times",
-        "1",
-    ]);
+    let kill = ["kill", "--command", "import", "--where", "after-fileset", "--signal", "9", "--times", "1"];
+    w.fault(&kill);
     let first = w.run(&batch).unwrap();
-    assert!(reason(&first[0]).contains("may still be finishing"), "{first:?}");
-    let second = w.run(&batch).unwrap();
-    assert!(reason(&second[0]).contains("may still be finishing"), "it is waited for: {second:?}");
+    assert!(matches!(&first[0], FileOutcome::Unknown { .. }), "{first:?}");
+    assert_eq!(w.omero.count("filesets"), 0, "its importer is no more, so nothing will come of it");
+    imported(&w.run(&batch).unwrap()[0]);
+    assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1));
+}
+
+#[test]
+fn what_somebody_elses_import_has_begun_is_waited_for_and_then_removed_only_without_images() {
+    let w = world();
+    let path = w.image("a.tif");
+    let batch = batch_of("alice", std::slice::from_ref(&path));
+    w.import_by_hand(&path, "after-fileset");
+    for _ in 0..2 {
+        let outcomes = w.run(&batch).unwrap();
+        assert!(reason(&outcomes[0]).contains("may still be finishing"), "{outcomes:?}");
+    }
     let mut w = w;
     w.importer["unfinished_wait_in_seconds"] = json!(0);
     imported(&w.run(&batch).unwrap()[0]);
     assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1), "what was left is removed");
+    let asked = fs::read_to_string(w.omero.store.join("worker.jsonl")).unwrap();
+    let requests = asked.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let removals: Vec<Value> = requests.filter(|r| r["method"] == "delete").collect();
+    assert!(!removals.is_empty());
+    for removal in removals {
+        assert_eq!(removal["params"]["with_images"], false, "images that came meanwhile are kept");
+    }
+}
+
+/// Ends an import when a file is there.
+#[derive(Debug)]
+struct EndsWhen(PathBuf);
+
+impl Observer for EndsWhen {
+    fn stderr(&self, _: &[u8]) {}
+
+    fn stop(&self) -> bool {
+        self.0.exists()
+    }
+}
+
+#[test]
+fn an_import_that_is_ended_in_its_upload_leaves_nothing_and_can_be_asked_for_again_at_once() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let until = w.vault.parent().unwrap().join("go on");
+    let word = until.to_str().unwrap();
+    w.fault(&["gate", "--command", "import", "--where", "after-fileset", "--until", word]);
+    let reached = PathBuf::from(format!("{}.reached", until.display()));
+    let ended = w.run_observed(&batch, &EndsWhen(reached)).unwrap_err();
+    assert!(ended.to_string().contains("ended"), "{ended}");
+    assert_eq!(w.omero.count("filesets"), 0);
+    w.omero.admin(&["fault", "clear"]);
+    imported(&w.run(&batch).unwrap()[0]);
+    assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1));
 }
 
 #[test]
@@ -486,8 +750,9 @@ fn a_set_that_uses_what_the_catalog_was_not_asked_for_leaves_nothing_in_omero() 
     for (name, line) in [("x.pattern", line), ("up.pattern", up)] {
         let pattern = w.pattern(name, &line);
         let outcomes = w.run(&batch_of("carol", &[pattern])).unwrap();
-        let FileOutcome::UsesUnknown { path } = &outcomes[0] else { panic!("{name}: {outcomes:?}") };
-        assert!(path.ends_with("alice/secret_1.tif"), "{path}");
+        let FileOutcome::UsesUnknown { paths } = &outcomes[0] else { panic!("{name}: {outcomes:?}") };
+        assert_eq!(paths.len(), 1, "of each directory one: {paths:?}");
+        assert!(paths[0].ends_with("alice/secret_1.tif"), "{paths:?}");
         assert_eq!(w.omero.count("filesets"), 0, "{name}");
         assert!(!w.omero.show().to_string().contains("secret_"), "{name}: no OriginalFile");
     }
@@ -694,6 +959,29 @@ fn what_the_server_goes_on_with_is_waited_for_and_adopted() {
     wait_until("the server is done", || w.omero.count("images") == 1);
     assert!(imported(&w.run(&batch).unwrap()[0]).adopted);
     assert_eq!((w.omero.count("filesets"), w.map_annotations()), (1, 1));
+    assert_eq!(w.omero.sessions(), [String::new(); 0], "the session that was left for the server is ended");
+}
+
+#[test]
+fn an_import_whose_session_was_ended_is_not_waited_for() {
+    let w = world();
+    let batch = batch_of("alice", &[w.image("a.tif")]);
+    let until = w.vault.parent().unwrap().join("go on");
+    w.fault(&["gate", "--where", "server-import", "--until", until.to_str().unwrap()]);
+    let point = "while-server-imports";
+    w.fault(&["kill", "--command", "import", "--where", point, "--signal", "9", "--times", "1"]);
+    let first = w.run(&batch).unwrap();
+    assert!(reason(&first[0]).contains("may still be finishing"), "{first:?}");
+    assert_eq!(w.omero.sessions(), ["alice"], "OMERO would give up what it does in it");
+    // As an administrator does, or OMERO when it is started anew.
+    w.omero.admin(&["session", "expire", "--all"]);
+    w.omero.admin(&["fault", "clear"]);
+    let second = w.run(&batch).unwrap();
+    assert!(!imported(&second[0]).adopted);
+    fs::write(&until, "").unwrap();
+    assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1));
+    assert_eq!(w.omero.sessions(), [String::new(); 0]);
+    assert_eq!(fs::read_dir(&w.omero.work).unwrap().count(), 0, "the session's directory is removed");
 }
 
 #[test]

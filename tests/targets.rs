@@ -74,7 +74,7 @@ impl World {
     fn refused(&self, user: &str, target: &str, plates: Option<&str>, path: PathBuf) -> String {
         let outcomes = self.run(&batch(user, target, plates, &[path])).unwrap();
         match outcomes.as_slice() {
-            [FileOutcome::Failed(reason), ..] => reason.clone(),
+            [FileOutcome::NoTarget { reason, .. }, ..] => reason.clone(),
             other => panic!("{other:?}"),
         }
     }

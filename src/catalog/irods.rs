@@ -5,8 +5,8 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Changed, Holder, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica,
-    ReplicaStatus, Sight, TreeReplica, UnixTime, UserTag, Which,
+    Catalog, CatalogError, Changed, Holder, Inquiry, Item, Jobs, Kind, Level, LockRow, Locks, Metadata,
+    QueuedJob, Replica, ReplicaStatus, Sight, TreeReplica, UnixTime, UserTag, Which,
 };
 use crate::ffi::{Account, Entity, Session};
 use irods_omero_model::attributes::Attributes;
@@ -681,6 +681,25 @@ impl Catalog for IrodsCatalog<'_> {
             }
         })?;
         wrong.map_or(Ok(()), |detail| Err(unreadable("rsGenQuery", &subject, &detail)))
+    }
+
+    fn objects_at(&self, physical_path: &[u8]) -> Result<Vec<(DataId, CollectionId)>, CatalogError> {
+        let subject = String::from_utf8_lossy(physical_path).into_owned();
+        let query =
+            [b"select distinct DATA_ID, COLL_ID where DATA_PATH = ".as_slice(), &quoted(physical_path)];
+        let parsed = |row: Vec<String>| {
+            let [id, collection] = row.try_into().ok()?;
+            Some((DataId::parse(&id).ok()?, CollectionId::parse(&collection).ok()?))
+        };
+        let rows = self.rows(&query.concat(), &subject)?;
+        rows.into_iter()
+            .map(|row| parsed(row).ok_or_else(|| unreadable("rs_genquery2", &subject, "not two ids")))
+            .collect()
+    }
+
+    fn may_read(&self, user: &IrodsUser, id: DataId, collection: CollectionId) -> Result<bool, CatalogError> {
+        let level = self.permission(user, Item::DataObject(id, collection))?;
+        Ok(level.is_some_and(|level| level >= Level::READ))
     }
 
     fn object_avus(

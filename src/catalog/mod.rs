@@ -169,6 +169,12 @@ pub trait Catalog: Metadata + Locks {
         visit: &mut dyn FnMut(Replica),
     ) -> Result<(), CatalogError>;
 
+    /// The data objects with a replica at a physical path, on whatever resource, each with its collection.
+    fn objects_at(&self, physical_path: &[u8]) -> Result<Vec<(DataId, CollectionId)>, CatalogError>;
+
+    /// Whether a user may read a data object, by name or through a group.
+    fn may_read(&self, user: &IrodsUser, id: DataId, collection: CollectionId) -> Result<bool, CatalogError>;
+
     /// Calls `visit` for every AVU of some attributes on the data objects directly in a collection, read in pages.
     fn object_avus(
         &self,

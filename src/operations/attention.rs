@@ -5,9 +5,10 @@ use super::{Context, OperationError, Request};
 use crate::catalog::{Item, Level};
 use crate::due;
 use crate::watch;
+use irods_omero_model::decide::{Decision, Facts, Recorded, Rest, Wish, decide};
 use irods_omero_model::names::{IrodsUser, LogicalPath};
-use irods_omero_model::record::{State, Triple};
-use irods_omero_model::watch::{Tag, agreed, is_trash};
+use irods_omero_model::record::{Record, Triple};
+use irods_omero_model::watch::{OnOverwrite, Tag, agreed, is_trash};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -108,17 +109,17 @@ impl Retry {
         let reason = format!("is tried again: {user} asked for it");
         let (mut retried, mut unchanged) = (0_u64, Vec::new());
         subject.each(context, self.recursive, &mut |Thing { path, kind, record, .. }| {
-            match record.state(names) {
-                Some(State::Failed | State::Skipped | State::Stale | State::Pending | State::Gone) => {
+            match answer_to(context, &record, Wish::TryAgain) {
+                Ok(()) => {
                     catalog.replace(kind, &path, &record.triples, &record.asked_again(names, &reason))?;
                     retried += 1;
                 }
-                state @ (Some(State::Imported | State::Importing) | None) => unchanged.push((path, state)),
+                Err(why) => unchanged.push((path, why)),
             }
             Ok(())
         })?;
-        if let ([(path, state)], Item::DataObject(..)) = (unchanged.as_slice(), subject.item) {
-            return Err(nothing_to_do(path, *state, "try again"));
+        if let ([(path, why)], Item::DataObject(..)) = (unchanged.as_slice(), subject.item) {
+            return Err(nothing_to_do(path, *why, "try again"));
         }
         if retried > 0 {
             let tree = self.recursive && !subject.is_unit && subject.item == Item::Collection(id);
@@ -144,18 +145,17 @@ impl Ignore {
         let user = client(context)?;
         let (mut ignored, mut unchanged) = (0_u64, Vec::new());
         subject.each(context, self.recursive, &mut |Thing { path, kind, record, .. }| {
-            match record.state(names) {
-                state @ Some(State::Imported | State::Importing) => unchanged.push((path, state)),
-                Some(State::Failed | State::Skipped | State::Stale | State::Pending | State::Gone) | None => {
-                    let new = record.left_alone(names, &user, &self.reason);
-                    catalog.replace(kind, &path, &record.triples, &new)?;
-                    ignored += 1;
-                }
+            if let Err(why) = answer_to(context, &record, Wish::LeaveAlone) {
+                unchanged.push((path, why));
+            } else {
+                let new = record.left_alone(names, &user, &self.reason);
+                catalog.replace(kind, &path, &record.triples, &new)?;
+                ignored += 1;
             }
             Ok(())
         })?;
-        if let ([(path, state)], Item::DataObject(..)) = (unchanged.as_slice(), subject.item) {
-            return Err(nothing_to_do(path, *state, "ignore"));
+        if let ([(path, why)], Item::DataObject(..)) = (unchanged.as_slice(), subject.item) {
+            return Err(nothing_to_do(path, *why, "ignore"));
         }
         Ok(about(&subject, json!({"ignored": ignored, "unchanged": unchanged.len()})))
     }
@@ -171,13 +171,25 @@ fn about(subject: &Subject, mut answer: Value) -> Value {
     answer
 }
 
-fn nothing_to_do(path: &LogicalPath, state: Option<State>, act: &str) -> OperationError {
-    let why = match state {
-        Some(State::Importing) => "its import is at work",
-        Some(_) => "its images are in OMERO",
-        None => "it has no record yet: ask for its import",
-    };
-    OperationError::Impossible(format!("there is nothing to {act} at {path}: {why}"))
+/// Whether a wish is followed; else why not.
+fn answer_to(context: &Context<'_>, record: &Record, wish: Wish) -> Result<(), Rest> {
+    let config = context.config;
+    let recorded = Recorded::of(&config.attributes, record);
+    let facts = Facts { wish: Some(wish), ..Facts::of_record(&recorded, config.agents.is_some()) };
+    // A wish is answered by the record alone: neither the rules nor the time matter.
+    match decide(&facts, OnOverwrite::Report, 0) {
+        Decision::Rest(why) => Err(why),
+        Decision::Reopen
+        | Decision::LeaveAlone
+        | Decision::Wait(_)
+        | Decision::Say(..)
+        | Decision::Confirm
+        | Decision::Wanted { .. } => Ok(()),
+    }
+}
+
+fn nothing_to_do(path: &LogicalPath, why: Rest, act: &str) -> OperationError {
+    OperationError::Impossible(format!("there is nothing to {act} at {path}: {}", why.sentence()))
 }
 
 fn place(subject: &Subject) -> Result<(LogicalPath, irods_omero_model::names::CollectionId), OperationError> {

@@ -6,7 +6,7 @@ use super::{Context, OperationError};
 use crate::catalog::{Item, Level};
 use irods_omero_model::attributes::Attributes;
 use irods_omero_model::names::LogicalPath;
-use irods_omero_model::record::{Proof, Record, State, Triple};
+use irods_omero_model::record::{Cause, Proof, Record, State, Triple};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -64,6 +64,7 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
         "state": record.state(names).map(State::as_str),
         "attempts": record.attempts(names),
         "reason": record.reason(names),
+        "cause": record.cause(names).map(Cause::as_str),
         "fileset": one(&names.fileset),
         "images": values(&names.image),
         "plates": values(&names.plate),

@@ -3,10 +3,12 @@
 
 use super::subject::{Subject, Thing};
 use super::{Context, OperationError};
-use crate::catalog::{Kind, Level, Replica, ReplicaStatus};
+use crate::catalog::{Kind, Level};
 use irods_omero_model::attributes::Attributes;
+use irods_omero_model::decide::{Decision, Facts, Recorded, Replicas, Why, decide};
 use irods_omero_model::names::{LogicalPath, OmeroId};
-use irods_omero_model::record::{Record, State, Version};
+use irods_omero_model::record::{Record, State};
+use irods_omero_model::watch::OnOverwrite;
 use serde_json::{Value, json};
 
 /// How many disagreements are listed.
@@ -66,6 +68,14 @@ fn disagreements(names: &Attributes, thing: &Thing) -> Vec<String> {
         }
         several => found.push(format!("the record names several filesets: {}", several.join(", "))),
     }
+    // Our record is written only when the new data is in OMERO, so what is named there is of other bytes.
+    found.extend(record.previous(names).into_iter().map(|old| {
+        format!(
+            "fileset {old} in OMERO is of other data, or of another version, that was at this path before: delete it in \
+             OMERO if nobody needs it, and have an administrator remove {} {old} here",
+            names.previous
+        )
+    }));
     // The version of a directory is that of all its files together, which the sweep compares.
     if thing.kind == Kind::DataObject {
         found.extend(other_version(names, thing));
@@ -81,15 +91,25 @@ fn filesets<'r>(names: &Attributes, record: &'r Record) -> Vec<&'r str> {
         .collect()
 }
 
+/// What the sweep would say of the data, if it is not that its images are in OMERO.
 fn other_version(names: &Attributes, thing: &Thing) -> Option<String> {
-    let Some(recorded) = thing.record.version(names) else {
+    let recorded = Recorded::of(names, &thing.record);
+    let replicas = Replicas::of(&recorded, &thing.replicas);
+    if recorded.version.is_none() {
         return Some("the record names no version".to_owned());
-    };
-    let mut good = thing.replicas.iter().filter(|r| r.status == ReplicaStatus::Good).peekable();
-    if good.peek().is_none() {
-        return Some("no replica is good".to_owned());
     }
-    let is_same = |r: &Replica| Version { modify_time: r.modify_time, size: r.size } == recorded;
-    let is_proved = || thing.record.replica_of_same_bytes(names, &thing.replicas).is_some();
-    (!good.any(is_same) && !is_proved()).then(|| "the data changed in iRODS after it was imported".to_owned())
+    // What is written now has been left as it was so far.
+    let facts = Facts { written: false, ignored: false, ..Facts::of(&recorded, replicas, false) };
+    let what = match decide(&facts, OnOverwrite::Report, 0) {
+        Decision::Rest(_) | Decision::Confirm => return None,
+        Decision::Say(_, Why::NoGood) => "no replica is good",
+        Decision::Say(_, Why::Unreadable) => "the catalog's entry cannot be read",
+        Decision::Say(_, Why::Empty) => "the data object is empty",
+        Decision::Say(..)
+        | Decision::Wait(_)
+        | Decision::Wanted { .. }
+        | Decision::Reopen
+        | Decision::LeaveAlone => "the data changed in iRODS after it was imported",
+    };
+    Some(what.to_owned())
 }

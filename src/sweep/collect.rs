@@ -16,8 +16,8 @@ use irods_omero_importer::agents::{Agent, AgentError, Agents};
 use irods_omero_importer::wire::{Job, JobState, Key};
 use irods_omero_importer::{FileOutcome, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
-use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
-use irods_omero_model::record::{Entry, JobName, Record, State};
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
+use irods_omero_model::record::{Cause, Entry, JobName, Record, State};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -372,6 +372,45 @@ impl Sweeper<'_> {
         self.write_down(&place, &name, &Standing::of(job, self.clock.now()), report).map(drop)
     }
 
+    /// Writes down which files a job has used that it was not asked to import.
+    fn take_in_members(
+        &self,
+        place: &Place,
+        name: &(String, String),
+        job: &Job,
+        outcomes: &HashMap<Subject, FileOutcome>,
+        report: &mut Report,
+    ) -> Result<(), CatalogError> {
+        let given: BTreeSet<DataId> = place.objects.get(name).into_iter().flatten().copied().collect();
+        let used = outcomes.iter().filter_map(|(subject, outcome)| match (subject, outcome) {
+            (Subject::DataObject(id), FileOutcome::Imported(what)) if what.is_member => Some((*id, what)),
+            _ => None,
+        });
+        let used: Vec<_> = used.filter(|(id, _)| !given.contains(id)).collect();
+        let (Some(first), false) = (given.first(), used.is_empty()) else { return Ok(()) };
+        // The batch was one OMERO user's, and mostly one owner's.
+        let ids: Vec<DataId> = given.iter().copied().take(PAGE).collect();
+        let mut owners = BTreeSet::new();
+        self.catalog.replicas(
+            place.id,
+            Which::Between(*first, *given.last().unwrap_or(first)),
+            &mut |r| {
+                if ids.contains(&r.data_id) {
+                    owners.extend(IrodsUser::new(&r.owner_name, &r.owner_zone).ok());
+                }
+            },
+        )?;
+        let read = plan::read(self.config, self.catalog, place.id, &[*first])?;
+        let who = read.values().next().and_then(|(_, record)| record.owner(&self.config.attributes));
+        let server = self.importing.as_ref().map(Importing::server).filter(|server| !server.is_empty());
+        let mut scribe = Scribe::new(self, server.unwrap_or(&job.server), report);
+        for (id, what) in used {
+            let used = (None, job.submitted.unwrap_or(0));
+            self.record_member(&mut scribe, id, what.clone(), used, &owners, who.as_ref())?;
+        }
+        Ok(())
+    }
+
     /// Looks through all records that name a job. Gives whether that is enough for a while.
     fn check(
         &self,
@@ -460,6 +499,11 @@ impl Sweeper<'_> {
         let mut here = Report::default();
         let (mut has_changed, mut all_settled) = (false, true);
         let outcomes = outcomes_of(standing);
+        if let Standing::Ended(ended) = standing
+            && ended.collection == place.id
+        {
+            self.take_in_members(place, name, ended, &outcomes, &mut here)?;
+        }
         let mut settle = |waiting: Waiting| {
             match standing {
                 // The sweep that gave it to the agent may still be on its way there.
@@ -534,7 +578,7 @@ impl Sweeper<'_> {
         };
         let who = about.record.owner(names);
         // A directory's bytes are not read here: its sweep, which costs as much, tells.
-        let has_changed = object.is_none_or(|o| !o.has_good(version));
+        let has_changed = object.is_none_or(|o| !o.is_recorded(names, &about.record));
         Some(Waiting { about, who, since: retry.map_or(0, |r| r.next), has_changed })
     }
 
@@ -557,16 +601,16 @@ impl Sweeper<'_> {
             Standing::Open => Ok(()),
             Standing::Waits(waits) => scribe.wait(about, waits, who, job),
             Standing::Works => scribe.resume(about, who, job),
-            Standing::Lost(why) => scribe.postpone(about, why, who),
+            Standing::Lost(why) => scribe.postpone(about, Cause::Ours, why, who),
             Standing::Ended(ended) => match ended.state {
                 JobState::Refused => {
                     let why = ended.reason.clone().unwrap_or_default();
-                    scribe.say(about, &Entry::Skipped(why), who)
+                    scribe.say(about, &Entry::Skipped(Cause::Mapping, why), who)
                 }
                 JobState::Cancelled => {
                     let why = ended.reason.as_deref().unwrap_or("no reason was given");
                     let reason = format!("the import was cancelled at the agent '{}': {why}", job.agent);
-                    scribe.say(about, &Entry::Failed(reason), who)
+                    scribe.say(about, &Entry::Failed(Cause::Ours, reason), who)
                 }
                 JobState::Done | JobState::Queued | JobState::Running | JobState::Waiting => {
                     let outcome = outcomes.get(&about.subject).cloned().unwrap_or_else(|| {

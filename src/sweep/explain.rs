@@ -2,7 +2,7 @@
 //! code that decides, and nothing is done.
 
 use super::watched::Scope;
-use super::{Decider, Planned, Survey, Sweeper, UnitPlan, Verdict};
+use super::{Decider, Plan, Survey, Sweeper, UnitPlan, Verdict};
 use crate::catalog::CatalogError;
 use crate::watch;
 use irods_omero_config::identity::{Asked, Mapping};
@@ -80,14 +80,10 @@ impl Sweeper<'_> {
             let why = survey.waits_for.clone().unwrap_or(until);
             return Ok(Explanation { outlook: Outlook::Waits(survey.again_in, why), steps });
         }
-        if !survey.todo.contains(&object) {
-            let why = "its import is at work, or its record is final: its bytes would have to change, or somebody to \
-                       ask for it";
-            return Ok(Explanation::nothing(steps, why.to_owned()));
-        }
         let place = Place { collection, root: scope.root };
-        let page = Decider::new(self.config, self.catalog, &scope, &survey, place).page(id, &[object])?;
-        Ok(Explanation { outlook: outlook(page.into_iter().next()), steps })
+        let mut decider = Decider::new(self.config, self.catalog, &scope, &survey, place);
+        let plan = decider.plans(id, &[object])?.into_iter().next();
+        Ok(Explanation { outlook: outlook_of_plan(plan), steps })
     }
 
     /// What would happen to a directory that is one image.
@@ -108,7 +104,7 @@ impl Sweeper<'_> {
             self.explain_identity(owner, Place { collection, root: scope.root }, &mut steps)?;
         }
         let outlook = match self.plan_unit(id, collection, &scope)? {
-            UnitPlan::Nothing => outlook(None),
+            UnitPlan::Nothing => outlook_of_plan(None),
             UnitPlan::Unsettled(wait, marker) => {
                 let why = marker.map_or_else(
                     || "until nothing in it changes any more".to_owned(),
@@ -116,7 +112,7 @@ impl Sweeper<'_> {
                 );
                 Outlook::Waits(Some(wait), why)
             }
-            UnitPlan::Settled(planned) => outlook(Some(*planned)),
+            UnitPlan::Settled(planned) => outlook_of(planned.verdict),
         };
         Ok(Explanation { outlook, steps })
     }
@@ -145,7 +141,7 @@ impl Sweeper<'_> {
         }
         let place = Place { collection, root: scope.root };
         self.explain_identity(owner, place, &mut steps)?;
-        let survey = Survey::default();
+        let survey = Survey::at(self.clock.now());
         let mut decider = Decider::new(self.config, self.catalog, &scope, &survey, place);
         steps.push("whether OMERO sees it depends on the resource it is put on".to_owned());
         let outlook = match decider.outlook(owner, self.clock.now())? {
@@ -219,11 +215,13 @@ fn tag_step(tag: Option<&Result<Tag, String>>) -> Option<String> {
     })
 }
 
-fn outlook(planned: Option<Planned>) -> Outlook {
-    planned.map_or_else(
-        || Outlook::Nothing("there is nothing new to say of it".to_owned()),
-        |planned| outlook_of(planned.verdict),
-    )
+fn outlook_of_plan(plan: Option<Plan>) -> Outlook {
+    match plan {
+        None => Outlook::Nothing("there is nothing new to say of it".to_owned()),
+        Some(Plan::Rest(rest)) => Outlook::Nothing(rest.sentence().to_owned()),
+        Some(Plan::Waits(_)) => Outlook::Waits(None, "until nothing in it changes any more".to_owned()),
+        Some(Plan::Do(planned)) => outlook_of(planned.verdict),
+    }
 }
 
 fn outlook_of(verdict: Verdict) -> Outlook {
@@ -231,6 +229,7 @@ fn outlook_of(verdict: Verdict) -> Outlook {
         Verdict::Say(entry) => Outlook::Record(entry.state(), entry.reason()),
         Verdict::Touched => Outlook::Record(State::Imported, None),
         Verdict::Stage(resource) => Outlook::Copy(resource),
+        Verdict::Await { wait, why } => Outlook::Waits(Some(wait), why),
         Verdict::Postpone(why) => Outlook::Record(State::Pending, Some(why)),
         Verdict::Import(import) => Outlook::Import {
             mapping: Box::new(import.mapping),

@@ -9,6 +9,7 @@ mod collect;
 mod explain;
 pub mod lock;
 mod look;
+mod members;
 mod notice;
 mod plan;
 mod run;
@@ -23,7 +24,7 @@ mod watched;
 
 pub use collect::Collected;
 pub use explain::{Explanation, Outlook};
-pub use plan::{Decider, Import, Object, Planned, Verdict};
+pub use plan::{Decider, Import, Object, Plan, Planned, Verdict};
 pub use survey::Survey;
 
 use crate::catalog::{Catalog, CatalogError, UnixTime, Which};
@@ -32,8 +33,9 @@ use crate::watch;
 use irods_omero_config::Config;
 use irods_omero_importer::{Importing, Subject};
 use irods_omero_model::clock::Clock;
+use irods_omero_model::decide::{Quiet, Recorded, Wait};
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
-use irods_omero_model::record::{self, Entry};
+use irods_omero_model::record::{self, Cause, Entry};
 use irods_omero_model::watch::{Marker, Place, Tag, Watching};
 use lock::{Lock, Taken};
 use look::Look;
@@ -66,6 +68,8 @@ pub struct Report {
     pub gone: usize,
     /// When the collection is looked at again; `None` if it is done.
     pub again_in: Option<Duration>,
+    /// Nothing was done, because its files may belong to sets of other collections.
+    pub is_held: bool,
 }
 
 impl Report {
@@ -90,10 +94,10 @@ impl Report {
     fn count(&mut self, entry: &Entry) {
         match entry {
             Entry::Imported(_) => self.imported += 1,
-            Entry::Failed(_) => self.failed += 1,
-            Entry::Skipped(_) => self.skipped += 1,
+            Entry::Failed(..) | Entry::Refused { .. } => self.failed += 1,
+            Entry::Skipped(..) => self.skipped += 1,
             Entry::Pending(_) => self.pending += 1,
-            Entry::Stale(_) | Entry::Late(_) => self.stale += 1,
+            Entry::Stale(..) | Entry::Late(_) => self.stale += 1,
             Entry::Gone(_) => self.gone += 1,
             Entry::Importing | Entry::Waiting(_) => {}
         }
@@ -102,7 +106,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { imported, failed, skipped, pending, stale, gone, again_in: _ } = self;
+        let Self { imported, failed, skipped, pending, stale, gone, again_in: _, is_held: _ } = self;
         write!(
             f,
             "imported={imported} failed={failed} skipped={skipped} pending={pending} stale={stale} gone={gone}"
@@ -344,7 +348,10 @@ impl Sweeper<'_> {
             Err(_) => Some(Duration::from_secs(60)),
         };
         if again_in.is_some() {
-            self.catalog.set_mark(collection, &names.due, due::LATER)?;
+            // What lies below waits for what waits itself.
+            let is_held = swept.as_ref().is_ok_and(|report| report.is_held);
+            let mark = if is_held { due::NEW } else { due::LATER };
+            self.catalog.set_mark(collection, &names.due, mark)?;
         }
         hold.lock.borrow().release(self.catalog)?;
         let now = self.clock.now();
@@ -444,7 +451,15 @@ impl Sweeper<'_> {
         if let Some(wait) = survey.again_in {
             report.again(wait);
         }
-        let mut run = Run::new(self, id, collection, hold, report, survey.may_join);
+        if !survey.todo.is_empty()
+            && let Some(wait) = self.waits_for_sets(id, collection, &scope, survey.age)?
+        {
+            report.is_held = true;
+            report.again(wait);
+            return Ok(());
+        }
+        let quiet = scope.rules.quiet_period;
+        let mut run = Run::new(self, id, collection, hold, report, survey.may_join, quiet);
         self.decide(id, collection, &scope, &survey, &mut |page| {
             page.into_iter().try_for_each(|planned| run.take(planned))?;
             if run.is_full() {
@@ -473,7 +488,8 @@ impl Sweeper<'_> {
                 Ok(())
             }
             UnitPlan::Settled(planned) => {
-                let mut run = Run::new(self, id, collection, hold, report, false);
+                let quiet = scope.rules.quiet_period;
+                let mut run = Run::new(self, id, collection, hold, report, false, quiet);
                 run.take(*planned)?;
                 run.import_all()
             }
@@ -499,33 +515,53 @@ impl Sweeper<'_> {
             return Ok(UnitPlan::Unsettled(wait, marker));
         }
         let record = self.catalog.collection_record(id)?;
-        if record.ignored_by(&self.config.attributes).is_some() {
-            return Ok(UnitPlan::Nothing);
-        }
-        let survey = Survey::default();
+        let survey = self.survey_of_unit(&unit, &record, scope);
         // It lies in the collection above it, as a file would, unless it is itself what is watched.
         let parent = collection.parent().filter(|p| p.elements().count() >= scope.root);
         let place = Place { collection: parent.as_ref().unwrap_or(collection), root: scope.root };
         let subject = Subject::Collection(id);
-        let planned = match unit.object {
-            Ok(object) => Decider::new(self.config, self.catalog, scope, &survey, place)
-                .planned(subject, collection, &object, record)?,
-            Err(why) => {
-                let version = record::Version { modify_time: unit.newest, size: 0 };
-                let said = record.reason(&self.config.attributes) == Some(record::sentence(&why).as_str());
-                let verdict = Verdict::Say(Entry::Failed(why));
-                (!said).then(|| Planned {
-                    subject,
-                    path: collection.clone(),
-                    version,
-                    proof: None,
-                    record,
-                    attempts: 0,
-                    verdict,
-                })
+        let why = match unit.object {
+            Ok(object) => {
+                let mut decider = Decider::new(self.config, self.catalog, scope, &survey, place);
+                return Ok(match decider.plan(subject, collection, &object, record)? {
+                    Plan::Rest(_) => UnitPlan::Nothing,
+                    Plan::Waits(Wait::Until(next)) => {
+                        UnitPlan::Unsettled(Duration::from_secs(next.saturating_sub(survey.now)), None)
+                    }
+                    Plan::Waits(Wait::Written | Wait::Quiet) => {
+                        UnitPlan::Unsettled(scope.rules.quiet_period, None)
+                    }
+                    Plan::Do(planned) => UnitPlan::Settled(planned),
+                });
             }
+            Err(why) => why,
         };
-        Ok(planned.map_or(UnitPlan::Nothing, |planned| UnitPlan::Settled(Box::new(planned))))
+        let said = record.reason(&self.config.attributes) == Some(record::sentence(&why).as_str());
+        if said || record.ignored_by(&self.config.attributes).is_some() {
+            return Ok(UnitPlan::Nothing);
+        }
+        Ok(UnitPlan::Settled(Box::new(Planned {
+            subject,
+            path: collection.clone(),
+            version: record::Version { modify_time: unit.newest, size: 0 },
+            proof: None,
+            record,
+            attempts: 0,
+            verdict: Verdict::Say(Entry::Failed(Cause::Place, why)),
+        })))
+    }
+
+    /// What is known of a directory that is one image, in place of a reading: whether its time is ahead of our clock.
+    fn survey_of_unit(&self, unit: &Unit, record: &record::Record, scope: &Scope) -> Survey {
+        let now = self.clock.now();
+        let mut survey = Survey::at(now);
+        let is_ahead = unit.newest > now.saturating_add(scope.rules.quiet_period.as_secs());
+        let waits = Recorded::of(&self.config.attributes, record).waits_for_clock();
+        let is_over = waits.is_some_and(|r| now.saturating_sub(r.since) >= self.config.max_wait.as_secs());
+        if is_ahead && !is_over && scope.rules.complete_marker.is_none() {
+            survey.directory = Quiet::Ahead;
+        }
+        survey
     }
 
     /// Whether the marker that a directory format waits for is there: an AVU on it or above it, or a file in it.

@@ -7,12 +7,18 @@ use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Wh
 use irods_omero_config::Config;
 use irods_omero_config::identity::{Asked, Mapping, NoIdentity};
 use irods_omero_importer::{Subject, check_path};
+use irods_omero_model::attributes::Attributes;
+use irods_omero_model::decide::{
+    Aim, Bytes, Decision, Facts, Mapped, Question, Recorded, Replicas, Rest, Settlement, Sight, Wait, Why,
+    decide, settle,
+};
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
-use irods_omero_model::record::{Entry, Proof, Record, State, Version};
+use irods_omero_model::record::{Cause, Entry, Proof, Record, State, Version};
 use irods_omero_model::target::{Filling, NoTarget, Target};
 use irods_omero_model::visibility::Location;
-use irods_omero_model::watch::{OnOverwrite, Place, Rules, Tag};
+use irods_omero_model::watch::{Place, Rules};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// What is to be done with a data object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +27,13 @@ pub enum Verdict {
     Say(Entry),
     /// Write that it was imported in this version too: its bytes are the same.
     Touched,
+    /// Write that it waits to see whether it changes.
+    Await {
+        /// For how long.
+        wait: Duration,
+        /// Why.
+        why: String,
+    },
     /// Copy it to this resource first.
     Stage(String),
     /// It could not be decided on for now; to be tried again.
@@ -65,6 +78,17 @@ pub struct Planned {
     pub verdict: Verdict,
 }
 
+/// What the decision about a data object, or a directory that is one image, came to.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// Nothing is done, or nothing new is said.
+    Rest(Rest),
+    /// It waits.
+    Waits(Wait),
+    /// This is done.
+    Do(Box<Planned>),
+}
+
 /// The replicas of one data object.
 #[derive(Debug, Default)]
 pub struct Object {
@@ -73,11 +97,13 @@ pub struct Object {
 }
 
 impl Object {
-    pub(super) fn has_good(&self, version: Version) -> bool {
-        self.good().any(|r| version_of(r) == version)
+    /// Whether a good replica is of the version that the record is about.
+    pub(super) fn is_recorded(&self, names: &Attributes, record: &Record) -> bool {
+        let recorded = Recorded::of(names, record);
+        Replicas::of(&recorded, &self.replicas).bytes(Some(&recorded)) == Bytes::Recorded
     }
 
-    fn good(&self) -> impl Iterator<Item = &Replica> {
+    pub(super) fn good(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.status == ReplicaStatus::Good && r.fault.is_none())
     }
 
@@ -87,6 +113,32 @@ impl Object {
         good.find_map(|r| r.fault.as_deref())
     }
 }
+
+/// Where OMERO sees data, with what is needed for the next step.
+enum Seen<'o> {
+    /// Under a path.
+    At(&'o Replica, String),
+    /// Under a path that the importer cannot take; a sentence says why.
+    BadName(String),
+    /// After a copy to a resource.
+    AfterCopy(String),
+    /// Nowhere; a sentence says why.
+    Nowhere(String),
+}
+
+impl Seen<'_> {
+    fn sight(&self) -> Sight {
+        match self {
+            Self::At(..) => Sight::Visible,
+            Self::BadName(_) => Sight::BadName,
+            Self::AfterCopy(_) => Sight::AfterCopy,
+            Self::Nowhere(_) => Sight::Nowhere,
+        }
+    }
+}
+
+/// The answers to the questions of [`settle`], with what is needed for the next step.
+type Targets = (Target, Option<Target>);
 
 /// What a person is told of data that changed after its import.
 const STALE: &str = "the data changed in iRODS after it was imported; the images in OMERO show the new bytes with \
@@ -103,22 +155,6 @@ pub struct Decider<'a> {
     avus: HashMap<String, Vec<String>>,
 }
 
-/// Why a data object is not imported now.
-enum Not {
-    /// Its record is to say so.
-    Say(Entry),
-    /// It cannot be decided for now.
-    WillPass(String),
-    /// The catalog failed.
-    Catalog(CatalogError),
-}
-
-impl From<CatalogError> for Not {
-    fn from(error: CatalogError) -> Self {
-        Self::Catalog(error)
-    }
-}
-
 impl<'a> Decider<'a> {
     /// A decider for the data in a place.
     pub(super) fn new(
@@ -131,165 +167,213 @@ impl<'a> Decider<'a> {
         Self { config, catalog, scope, survey, place, mappings: HashMap::new(), avus: HashMap::new() }
     }
 
-    /// The verdicts on some of the data objects the survey found, in the order of their ids. Those of which nothing
-    /// is to be said are left out.
+    /// What is to be done with some of the data objects the survey found, in the order of their ids. Those of which
+    /// nothing is to be said are left out.
     pub fn page(&mut self, id: CollectionId, ids: &[DataId]) -> Result<Vec<Planned>, CatalogError> {
-        let mut page = Vec::new();
+        let plans = self.plans(id, ids)?.into_iter();
+        let planned = plans.filter_map(|plan| match plan {
+            Plan::Do(planned) => Some(*planned),
+            Plan::Rest(_) | Plan::Waits(_) => None,
+        });
+        Ok(planned.collect())
+    }
+
+    /// The same with those of which nothing is to be said.
+    pub(super) fn plans(&mut self, id: CollectionId, ids: &[DataId]) -> Result<Vec<Plan>, CatalogError> {
+        let mut plans = Vec::new();
         for (id, (object, record)) in read(self.config, self.catalog, id, ids)? {
             let Some(name) = object.replicas.first().map(|r| &r.name) else { continue };
             let Ok(path) = self.place.collection.join(name) else { continue };
-            page.extend(self.planned(Subject::DataObject(id), &path, &object, record)?);
+            plans.push(self.plan(Subject::DataObject(id), &path, &object, record)?);
         }
-        Ok(page)
+        Ok(plans)
     }
 
-    /// The verdict on one data object or directory; `None` where there is nothing to do, or nothing new to say.
-    pub fn planned(
+    /// What is to be done with one data object or directory.
+    pub fn plan(
         &mut self,
         subject: Subject,
         path: &LogicalPath,
         object: &Object,
         record: Record,
-    ) -> Result<Option<Planned>, CatalogError> {
+    ) -> Result<Plan, CatalogError> {
         let Some(first) = object.good().next().or_else(|| object.replicas.first()) else {
-            return Ok(None);
+            return Ok(Plan::Rest(Rest::Empty));
         };
-        let names = &self.config.attributes;
-        let recorded = record.version(names);
-        let same = object.good().find(|r| recorded == Some(version_of(r)));
-        let attempts = if same.is_some() || recorded.is_none() { record.attempts(names) } else { 0 };
-        let planned = |replica: &Replica, record, attempts, verdict| Planned {
+        let recorded = Recorded::of(&self.config.attributes, &record);
+        let replicas = Replicas::of(&recorded, &object.replicas);
+        let (scope, survey) = (self.scope, self.survey);
+        let data = match subject {
+            Subject::DataObject(id) => Some(id),
+            Subject::Collection(_) => None,
+        };
+        let facts = survey.facts(self.config, scope, data, &recorded, replicas);
+        let tag = data.and_then(|id| survey.tagged.get(&id));
+        let rules = scope.rules_of(tag);
+        let (replica, verdict) = match decide(&facts, rules.on_overwrite, survey.now) {
+            Decision::Rest(rest) => return Ok(Plan::Rest(rest)),
+            Decision::Wait(wait) => return Ok(Plan::Waits(wait)),
+            // Nobody asks for that here.
+            Decision::Reopen | Decision::LeaveAlone => return Ok(Plan::Rest(Rest::AtWork)),
+            Decision::Confirm => {
+                let same = object.good().find(|r| recorded.version == Some(version_of(r)));
+                let same = same.or_else(|| recorded.find(&object.replicas));
+                (same, Verdict::Touched)
+            }
+            Decision::Say(State::Pending, Why::Ahead) => {
+                (None, Verdict::Await { wait: rules.quiet_period, why: AHEAD.to_owned() })
+            }
+            Decision::Say(state, why) => {
+                let tag = scope.why_unclear(tag).map(String::as_str);
+                (None, Verdict::Say(entry(state, why, &self.reason(why, object, tag))))
+            }
+            Decision::Wanted { .. } => match self.settled(subject, path, object, &record, &facts, &rules)? {
+                Ok(settled) => settled,
+                Err(rest) => return Ok(Plan::Rest(rest)),
+            },
+        };
+        let replica = replica.unwrap_or(first);
+        let is_counted = facts.bytes == Bytes::Recorded || recorded.version.is_none();
+        let planned = Planned {
             subject,
             path: path.clone(),
             version: version_of(replica),
-            proof: matches!(subject, Subject::DataObject(_)).then(|| Proof::of(replica)),
+            proof: data.map(|_| Proof::of(replica)),
+            attempts: if is_counted { recorded.attempts } else { 0 },
             record,
-            attempts,
             verdict,
         };
-        let found = match self.verdict(subject, path, object, &record, same.is_some()) {
-            Ok(Some((replica, verdict))) => planned(replica.unwrap_or(first), record, attempts, verdict),
-            Ok(None) => return Ok(None),
-            Err(Not::Say(entry)) => planned(first, record, attempts, Verdict::Say(entry)),
-            Err(Not::WillPass(why)) => planned(first, record, attempts, Verdict::Postpone(why)),
-            Err(Not::Catalog(error)) => return Err(error),
-        };
-        Ok((!says_so_already(self.config, &found)).then_some(found))
+        if says_so_already(self.config, &planned) {
+            return Ok(Plan::Rest(Rest::Failed));
+        }
+        Ok(Plan::Do(Box::new(planned)))
     }
 
-    fn verdict<'o>(
+    /// A reason in words, of what is said without a question to anybody.
+    fn reason(&self, why: Why, object: &Object, unclear: Option<&str>) -> String {
+        match why {
+            Why::Changed => STALE.to_owned(),
+            Why::Empty => {
+                "the data object is empty: there is nothing to import until it has bytes".to_owned()
+            }
+            Why::NoGood => "no replica of the data object is good: repair it in iRODS".to_owned(),
+            Why::Unreadable => format!(
+                "the catalog's entry cannot be read, {}: set it anew, for example with itouch",
+                object.fault().unwrap_or("which was another a moment ago")
+            ),
+            Why::Tag => unclear.unwrap_or_default().to_owned(),
+            Why::Set => self.survey.waits_for.clone().unwrap_or_default(),
+            Why::Ahead => AHEAD.to_owned(),
+            Why::Left | Why::Mapping | Why::Place | Why::Name | Why::Target => String::new(),
+        }
+    }
+
+    /// What becomes of data that is wanted: which replica goes to OMERO and how.
+    fn settled<'o>(
         &mut self,
         subject: Subject,
         path: &LogicalPath,
         object: &'o Object,
         record: &Record,
-        is_same: bool,
-    ) -> Result<Option<(Option<&'o Replica>, Verdict)>, Not> {
+        facts: &Facts,
+        rules: &Rules,
+    ) -> Result<Result<(Option<&'o Replica>, Verdict), Rest>, CatalogError> {
         let names = &self.config.attributes;
-        let (scope, survey) = (self.scope, self.survey);
-        let (tag, waits) = match subject {
-            Subject::DataObject(id) => (survey.tagged.get(&id), survey.waiting.contains(&id)),
-            Subject::Collection(_) => (None, false),
-        };
-        if record.ignored_by(names).is_some() {
-            return Ok(None);
-        }
-        let rules = scope.rules_of(tag);
-        let state = record.state(names);
-        if self.config.is_with_an_agent(record) {
-            return Ok(None);
-        }
-        let is_renewed = record.fileset(names).is_some_and(|f| survey.renewed.contains(&f));
-        let touched = record.replica_of_same_bytes(names, &object.replicas);
-        match state {
-            Some(State::Imported | State::Stale) if is_same => {
-                if !is_renewed {
-                    return Ok(None);
+        let Some(first) = object.good().next() else { return Ok(Err(Rest::Empty)) };
+        let owner = IrodsUser::new(&first.owner_name, &first.owner_zone);
+        let seen = self.seen(subject, path, object, first);
+        let replica = if let Seen::At(replica, _) = &seen { *replica } else { first };
+        let mut mapping: Option<Result<Mapping, (String, bool)>> = None;
+        let mut targets: Option<Result<Targets, String>> = None;
+        loop {
+            let mapped = mapping.as_ref().map(|mapping| match mapping {
+                Ok(_) => Mapped::Yes,
+                Err((_, will_pass)) => {
+                    if *will_pass {
+                        Mapped::NotNow
+                    } else {
+                        Mapped::No
+                    }
                 }
-            }
-            Some(State::Imported) if touched.is_some() && !is_renewed => {
-                return Ok(touched.map(|replica| (Some(replica), Verdict::Touched)));
-            }
-            Some(State::Imported | State::Stale) if rules.on_overwrite == OnOverwrite::Report => {
-                return Err(Not::Say(Entry::Stale(STALE.to_owned())));
-            }
-            Some(State::Failed) if is_same => return Ok(None),
-            Some(_) | None => {}
+            });
+            let is_refused = |(target, plates): &Targets| {
+                facts.bytes == Bytes::Recorded
+                    && record.refused_target(names, &target.with_plates(plates.as_ref()))
+            };
+            let aim = targets.as_ref().map(|targets| match targets {
+                Ok(targets) if is_refused(targets) => Aim::RefusedBefore,
+                Ok(_) => Aim::Known,
+                Err(_) => Aim::Unknown,
+            });
+            let verdict = match settle(mapped, seen.sight(), aim) {
+                Settlement::Ask(Question::Mapping) => {
+                    mapping = Some(match &owner {
+                        Ok(owner) => self.mapping(owner)?.map_err(|no| (no.to_string(), no.will_pass())),
+                        Err(error) => Err((error.to_string(), false)),
+                    });
+                    continue;
+                }
+                Settlement::Ask(Question::Target) => {
+                    if let Some(Ok(mapping)) = &mapping {
+                        targets = Some(self.targets(mapping, rules, replica.modify_time)?);
+                    }
+                    continue;
+                }
+                Settlement::Rest(rest) => return Ok(Err(rest)),
+                Settlement::Postpone => Verdict::Postpone(reason_of(mapping.as_ref(), |(why, _)| why)),
+                Settlement::Say(state, why) => {
+                    let reason = match (&seen, why) {
+                        (_, Why::Mapping) => reason_of(mapping.as_ref(), |(why, _)| why),
+                        (_, Why::Target) => reason_of(targets.as_ref(), |why| why),
+                        (Seen::BadName(why) | Seen::Nowhere(why), _) => why.clone(),
+                        (Seen::At(..) | Seen::AfterCopy(_), _) => String::new(),
+                    };
+                    Verdict::Say(entry(state, why, &reason))
+                }
+                Settlement::Copy | Settlement::Import => match (seen, mapping, targets, owner) {
+                    (Seen::AfterCopy(resource), ..) => Verdict::Stage(resource),
+                    (Seen::At(_, importer_path), Some(Ok(mapping)), Some(Ok(targets)), Ok(owner)) => {
+                        let ((target, plate_target), previous) = (targets, record.filesets_before(names));
+                        let import = Import { mapping, target, plate_target, importer_path, owner, previous };
+                        Verdict::Import(Box::new(import))
+                    }
+                    _ => return Ok(Err(Rest::Failed)),
+                },
+            };
+            return Ok(Ok((Some(replica), verdict)));
         }
-        let unclear = match tag {
-            Some(Err(why)) => Some(why),
-            Some(Ok(Tag::On(_))) => None,
-            Some(Ok(Tag::Off)) | None => scope.unclear.as_ref(),
-        };
-        if let Some(why) = unclear {
-            return Err(Not::Say(Entry::Skipped(why.clone())));
-        }
-        if let Some(why) = survey.waits_for.as_ref().filter(|_| waits) {
-            return Err(Not::Say(Entry::Pending(why.clone())));
-        }
-        let mut previous = record.previous(names);
-        if matches!(state, Some(State::Imported | State::Stale)) {
-            previous.extend(record.fileset(names));
-        }
-        previous.sort();
-        previous.dedup();
-        let import = self.import_of(subject, path, object, &rules, previous)?;
-        Ok(import.map(|(replica, verdict)| (Some(replica), verdict)))
     }
 
-    /// Which replica of a data object goes to OMERO and how; `None` for an empty one, the beginning of a file or a
-    /// marker, which is looked at again when it changes.
-    fn import_of<'o>(
-        &mut self,
+    /// Where OMERO sees the data.
+    fn seen<'o>(
+        &self,
         subject: Subject,
         path: &LogicalPath,
         object: &'o Object,
-        rules: &Rules,
-        previous: Vec<OmeroId>,
-    ) -> Result<Option<(&'o Replica, Verdict)>, Not> {
-        let config = self.config;
-        let skipped = |reason: String| Not::Say(Entry::Skipped(reason));
-        let Some(first) = object.good().next() else {
-            let reason = match object.fault() {
-                Some(fault) => format!(
-                    "the catalog's entry cannot be read, {fault}: set it anew, for example with itouch"
-                ),
-                None => "no replica of the data object is good: repair it in iRODS".to_owned(),
+        first: &'o Replica,
+    ) -> Seen<'o> {
+        let visibility = &self.config.visibility;
+        let in_vault =
+            object.good().find_map(|r| visibility.through_vault(&location_of(r)).map(|seen| (r, seen)));
+        let visible = in_vault.or_else(|| visibility.through_mount(path).map(|seen| (first, seen)));
+        if let Some((replica, seen)) = visible {
+            return match check_path(&seen) {
+                Ok(path) => Seen::At(replica, path.to_owned()),
+                Err(why) => Seen::BadName(why),
             };
-            return Err(Not::Say(Entry::Failed(reason)));
-        };
-        if first.size == 0 {
-            return Ok(None);
         }
-        let owner =
-            IrodsUser::new(&first.owner_name, &first.owner_zone).map_err(|e| skipped(e.to_string()))?;
-        let mapping = self.mapping(&owner)?.map_err(|no| {
-            let reason = no.to_string();
-            if no.will_pass() { Not::WillPass(reason) } else { skipped(reason) }
-        })?;
-        let in_vault = object
-            .good()
-            .find_map(|r| config.visibility.through_vault(&location_of(r)).map(|seen| (r, seen)));
-        let visible = in_vault.or_else(|| config.visibility.through_mount(path).map(|seen| (first, seen)));
-        let Some((replica, seen)) = visible else {
-            // A whole directory is not copied file by file.
-            if let (Some(resource), Subject::DataObject(_)) = (&config.visibility.stage_to, subject)
-                && !object.good().any(|r| location_of(r).is_on(resource))
-            {
-                self.targets(&mapping, rules, first.modify_time)?;
-                return Ok(Some((first, Verdict::Stage(resource.clone()))));
-            }
-            let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
-            return Err(skipped(format!(
-                "OMERO cannot see the data where it is ({}); it would see: {}",
-                resources.join(", "),
-                config.visibility.describe()
-            )));
-        };
-        let importer_path = check_path(&seen).map_err(|reason| Not::Say(Entry::Failed(reason)))?.to_owned();
-        let (target, plate_target) = self.targets(&mapping, rules, replica.modify_time)?;
-        let import = Import { mapping, target, plate_target, importer_path, owner, previous };
-        Ok(Some((replica, Verdict::Import(Box::new(import)))))
+        // A whole directory is not copied file by file.
+        if let (Some(resource), Subject::DataObject(_)) = (&visibility.stage_to, subject)
+            && !object.good().any(|r| location_of(r).is_on(resource))
+        {
+            return Seen::AfterCopy(resource.clone());
+        }
+        let resources: Vec<&str> = object.good().map(|r| r.hierarchy.as_str()).collect();
+        Seen::Nowhere(format!(
+            "OMERO cannot see the data where it is ({}); it would see: {}",
+            resources.join(", "),
+            visibility.describe()
+        ))
     }
 
     /// As whom and where to data of somebody would be imported that is not there yet; else what its record would say.
@@ -304,15 +388,13 @@ impl<'a> Decider<'a> {
         let mapping = match self.mapping(owner)? {
             Ok(mapping) => mapping,
             Err(no) if no.will_pass() => return Ok(Err(Verdict::Postpone(no.to_string()))),
-            Err(no) => return Ok(Err(Verdict::Say(Entry::Skipped(no.to_string())))),
+            Err(no) => return Ok(Err(Verdict::Say(Entry::Skipped(Cause::Mapping, no.to_string())))),
         };
         let rules = &self.scope.rules;
-        match self.targets(&mapping, rules, now) {
-            Ok((target, _)) => Ok(Ok((mapping, target))),
-            Err(Not::Say(entry)) => Ok(Err(Verdict::Say(entry))),
-            Err(Not::WillPass(why)) => Ok(Err(Verdict::Postpone(why))),
-            Err(Not::Catalog(error)) => Err(error),
-        }
+        Ok(match self.targets(&mapping, rules, now)? {
+            Ok((target, _)) => Ok((mapping, target)),
+            Err(why) => Err(Verdict::Say(Entry::Failed(Cause::Target, why))),
+        })
     }
 
     fn mapping(&mut self, owner: &IrodsUser) -> Result<Result<Mapping, NoIdentity>, CatalogError> {
@@ -326,13 +408,13 @@ impl<'a> Decider<'a> {
         Ok(mapping)
     }
 
-    /// Where the images go, and where a plate would.
+    /// Where the images go, and where a plate would; else a sentence says why that cannot be told.
     fn targets(
         &mut self,
         mapping: &Mapping,
         rules: &Rules,
         modify_time: UnixTime,
-    ) -> Result<(Target, Option<Target>), Not> {
+    ) -> Result<Result<Targets, String>, CatalogError> {
         let Self { catalog, place, avus, .. } = self;
         let mut avu = |name: &str| {
             if let Some(known) = avus.get(name) {
@@ -350,10 +432,11 @@ impl<'a> Decider<'a> {
             let plate_target = plates.map(|p| p.fill(&mut filling)).transpose()?;
             Ok((target, plate_target))
         });
-        filled.map_err(|no| match no {
-            NoTarget::Reason(reason) => Not::Say(Entry::Failed(reason)),
-            NoTarget::Catalog(error) => Not::Catalog(error),
-        })
+        match filled {
+            Ok(targets) => Ok(Ok(targets)),
+            Err(NoTarget::Reason(reason)) => Ok(Err(reason)),
+            Err(NoTarget::Catalog(error)) => Err(error),
+        }
     }
 }
 
@@ -382,7 +465,27 @@ pub(super) fn read(
     Ok(objects)
 }
 
-fn version_of(replica: &Replica) -> Version {
+/// What a person is told of data whose modify time says nothing about when it was written.
+const AHEAD: &str = "the modify time of the data is ahead of this server's clock, so it cannot be told whether it is \
+                     still being written: it is imported when it has stayed the same for the quiet period";
+
+/// What a record says.
+fn entry(state: State, why: Why, reason: &str) -> Entry {
+    let reason = reason.to_owned();
+    match (state, why.cause()) {
+        (State::Stale, Some(cause)) => Entry::Stale(cause, reason),
+        (State::Skipped, Some(cause)) => Entry::Skipped(cause, reason),
+        (State::Failed, Some(cause)) => Entry::Failed(cause, reason),
+        (State::Gone, _) => Entry::Gone(reason),
+        (_, _) => Entry::Pending(reason),
+    }
+}
+
+fn reason_of<T, E>(answer: Option<&Result<T, E>>, why: fn(&E) -> &String) -> String {
+    answer.and_then(|answer| answer.as_ref().err()).map(|error| why(error).clone()).unwrap_or_default()
+}
+
+pub(super) fn version_of(replica: &Replica) -> Version {
     Version { modify_time: replica.modify_time, size: replica.size }
 }
 
@@ -397,9 +500,13 @@ fn says_so_already(config: &Config, planned: &Planned) -> bool {
         Verdict::Say(entry) => {
             planned.record.state(names) == Some(entry.state())
                 && entry.reason().as_deref() == planned.record.reason(names)
-                && (matches!(entry, Entry::Stale(_))
+                && (matches!(entry, Entry::Stale(..))
                     || planned.record.version(names) == Some(planned.version))
         }
-        Verdict::Touched | Verdict::Stage(_) | Verdict::Postpone(_) | Verdict::Import(_) => false,
+        Verdict::Touched
+        | Verdict::Await { .. }
+        | Verdict::Stage(_)
+        | Verdict::Postpone(_)
+        | Verdict::Import(_) => false,
     }
 }

@@ -4,16 +4,16 @@
 use super::scribe::{About, Scribe, retry_wait};
 use super::usable::usable;
 use super::{Hold, Planned, Report, Sweeper, Verdict, stage};
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, UnixTime};
 use crate::due;
 use irods_omero_importer::agents::{AgentError, Agents};
 use irods_omero_importer::wire::Submit;
 use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, LogicalPath};
-use irods_omero_model::record::{self, Entry, JobName, Proof, State, Triple};
+use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Proof, State, Triple};
 use irods_omero_model::target::Target;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// What the files of one batch have in common.
@@ -34,6 +34,8 @@ pub(super) struct Run<'a> {
     stages: bool,
     batches: BTreeMap<Common, Vec<BatchFile>>,
     about: HashMap<Subject, About>,
+    /// Up to which time a file of another collection was written last that counts as complete.
+    settled: UnixTime,
 }
 
 impl<'a> Run<'a> {
@@ -44,13 +46,28 @@ impl<'a> Run<'a> {
         hold: &'a Hold,
         report: &'a mut Report,
         may_join: bool,
+        quiet: Duration,
     ) -> Self {
+        let settled = sweeper.clock.now().saturating_sub(quiet.as_secs());
         let room = sweeper.config.max_files_per_sweep;
         let (batches, about) = (BTreeMap::new(), HashMap::new());
         let server = sweeper.importing.as_ref().map_or("", Importing::server);
         let scribe = Scribe::new(sweeper, server, report);
         let (stages, submitted) = (false, false);
-        Self { sweeper, id, collection, hold, scribe, may_join, room, submitted, stages, batches, about }
+        Self {
+            sweeper,
+            id,
+            collection,
+            hold,
+            scribe,
+            may_join,
+            room,
+            submitted,
+            stages,
+            batches,
+            about,
+            settled,
+        }
     }
 
     /// Whether as much has been gathered as one sweep takes.
@@ -69,15 +86,16 @@ impl<'a> Run<'a> {
         let Planned { subject, path, version, proof, record, attempts, verdict } = planned;
         let now = self.sweeper.clock.now();
         let since = record.retry(names).filter(|_| attempts > 0).map_or(now, |r| r.since);
-        let previous = record.previous(names);
+        let previous = record.filesets_before(names);
         let mut this =
             About { subject, path, record, version, proof, attempts, since, mapped_by: None, previous };
         match verdict {
             Verdict::Say(entry) => self.scribe.say(&this, &entry, None)?,
             Verdict::Touched => self.scribe.touch(&this)?,
+            Verdict::Await { wait, why } => self.scribe.wait_for_quiet(&this, wait, why)?,
             Verdict::Postpone(why) => {
                 this.attempts += 1;
-                self.scribe.postpone(&this, &why, None)?;
+                self.scribe.postpone(&this, Cause::Mapping, &why, None)?;
             }
             Verdict::Stage(resource) => {
                 self.stages = true;
@@ -116,15 +134,54 @@ impl<'a> Run<'a> {
         if self.stages {
             due::ensure_stage(self.sweeper.catalog, self.id, self.sweeper.clock.now())?;
         }
-        let may_join = self.may_join;
         for ((identity, target, plate_target), files) in std::mem::take(&mut self.batches) {
+            let (files, elsewhere) = self.spread_sets(files, &identity)?;
+            if files.is_empty() {
+                continue;
+            }
+            let may_join = self.may_join || !elsewhere.is_empty();
             let may_use = Vec::new();
             let mut batch = Batch { identity, target, plate_target, may_join, files, may_use };
             let Sweeper { catalog, config, .. } = self.sweeper;
-            batch.may_use = usable(*catalog, config, (self.id, self.collection), &batch, may_join)?;
+            let mut collections = elsewhere;
+            collections.extend(self.may_join.then_some(self.id));
+            batch.may_use = usable(*catalog, config, &collections, &batch, self.settled)?;
             self.import(&batch)?;
         }
         if self.submitted { self.sweeper.ensure_collect() } else { Ok(()) }
+    }
+
+    /// The files that can be given to the importer now, and the other collections in which files of their sets lie. A set
+    /// of which some are in the hands of another sweep waits for the end of that.
+    fn spread_sets(
+        &mut self,
+        files: Vec<BatchFile>,
+        who: &OmeroIdentity,
+    ) -> Result<(Vec<BatchFile>, BTreeSet<CollectionId>), CatalogError> {
+        let names = &self.sweeper.config.attributes;
+        let awaits = |run: &Self, file: &BatchFile| {
+            run.about.get(&file.subject).map(|this| this.record.awaits(names)).unwrap_or_default()
+        };
+        let all: BTreeSet<Awaited> = files.iter().flat_map(|file| awaits(self, file)).collect();
+        let mut claimed: BTreeSet<CollectionId> =
+            all.iter().filter(|a| a.claims).map(|a| a.collection).collect();
+        claimed.remove(&self.id);
+        let busy = self.sweeper.busy_of(&claimed)?;
+        let (mut ready, mut collections) = (Vec::new(), BTreeSet::new());
+        for file in files {
+            let awaits = awaits(self, &file);
+            if awaits.iter().any(|a| busy.contains(&a.collection)) {
+                if let Some(this) = self.about.remove(&file.subject) {
+                    let why = "waits for the end of the import that is at work in another collection with files of its set";
+                    let wait = self.sweeper.config.retry_wait;
+                    self.scribe.wait_for(&this, why, &awaits, wait, Some(who))?;
+                }
+            } else {
+                collections.extend(awaits.iter().map(|a| a.collection));
+                ready.push(file);
+            }
+        }
+        Ok((ready, collections))
     }
 
     fn import(&mut self, batch: &Batch) -> Result<(), CatalogError> {
@@ -148,17 +205,34 @@ impl<'a> Run<'a> {
             },
         };
         match outcomes {
-            Ok(outcomes) => batch
-                .files
-                .iter()
-                .zip(outcomes)
-                .try_for_each(|(file, outcome)| self.settle(file, outcome, &batch.identity)),
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for (file, outcome) in batch.files.iter().zip(outcomes.by_ref()) {
+                    self.settle(file, outcome, &batch.identity)?;
+                }
+                let owners = batch.files.iter().map(|f| f.owner.clone()).collect();
+                // What lies in a directory that is an image is recorded on the directory.
+                let is_inside = |path: &str| {
+                    let mut directories = batch.files.iter().filter(|f| f.is_directory());
+                    directories.any(|d| std::path::Path::new(path).starts_with(&d.importer_path))
+                };
+                for (file, outcome) in batch.may_use.iter().zip(outcomes) {
+                    if is_inside(&file.importer_path) {
+                        continue;
+                    }
+                    if let (Subject::DataObject(id), FileOutcome::Imported(what)) = (file.subject, outcome) {
+                        let (used, who) = ((Some(file.version), 0), Some(&batch.identity));
+                        self.sweeper.record_member(&mut self.scribe, id, what, used, &owners, who)?;
+                    }
+                }
+                Ok(())
+            }
             Err(ImporterError::WillPass(reason)) => batch.files.iter().try_for_each(|file| {
                 self.settle(file, FileOutcome::Postponed(reason.clone()), &batch.identity)
             }),
             Err(ImporterError::Refused(reason)) => batch.files.iter().try_for_each(|file| {
                 let this = self.about.remove(&file.subject);
-                let skipped = Entry::Skipped(reason.clone());
+                let skipped = Entry::Skipped(Cause::Mapping, reason.clone());
                 this.map_or(Ok(()), |this| self.scribe.say(&this, &skipped, Some(&batch.identity)))
             }),
         }

@@ -1,12 +1,17 @@
 //! Writes records: what is said of a data object or directory, and when it is looked at again.
 
+use super::members::Sought;
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, UnixTime, Which};
 use irods_omero_importer::wire::Job;
 use irods_omero_importer::{FileOutcome, Subject};
+use irods_omero_model::decide::Recorded;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{LogicalPath, OmeroId};
-use irods_omero_model::record::{self, Details, Entry, JobName, Proof, Record, Retry, Triple, Version};
+use irods_omero_model::record::{
+    self, Awaited, Cause, Details, Entry, JobName, Proof, Record, Retry, State, Triple, Version,
+};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The longest wait between two tries while OMERO is away.
@@ -113,33 +118,95 @@ impl<'a> Scribe<'a> {
     ) -> Result<(), CatalogError> {
         match outcome {
             FileOutcome::Imported(what) => self.say(this, &Entry::Imported(what), who),
-            FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(reason), who),
-            FileOutcome::Joined(fileset) => self.say(this, &Entry::Late(fileset), who),
+            FileOutcome::Failed(reason) => self.say(this, &Entry::Failed(Cause::Bytes, reason), who),
+            FileOutcome::NoTarget { target, reason } => {
+                self.say(this, &Entry::Refused { target, reason }, who)
+            }
+            FileOutcome::Joined(filesets) => self.say(this, &Entry::Late(filesets), who),
             FileOutcome::Unknown { reason, is_alone: true } if this.attempts >= UNKNOWN_TRIES => {
                 let tries = this.attempts;
                 let reason = format!(
                     "the OMERO importer failed over this file in {tries} tries, at last with no other beside it: {reason}"
                 );
-                self.say(this, &Entry::Failed(reason), who)
+                self.say(this, &Entry::Failed(Cause::Ours, reason), who)
             }
             FileOutcome::Postponed(reason) | FileOutcome::Unknown { reason, .. } => {
-                self.postpone(this, &reason, who)
+                self.postpone(this, Cause::Ours, &reason, who)
             }
-            FileOutcome::UsesUnknown { path } => {
-                let why = format!(
-                    "its set uses the file {path}, which is not known to be a complete data object that its owner may \
-                     read"
-                );
-                self.postpone(this, &why, who)
-            }
+            FileOutcome::UsesUnknown { paths } => self.seek(this, &paths, who),
             FileOutcome::NotUsed => Ok(()),
         }
     }
 
-    /// Writes that an import could not be done for now and when it is tried again, or that it is given up.
+    /// Looks for files that a set uses and the importer was not told of, and writes what is to become of the set.
+    fn seek(
+        &mut self,
+        this: &About,
+        paths: &[String],
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        let config = self.sweeper.config;
+        let known = this.record.awaits(&config.attributes);
+        let first = paths.first().map_or("", String::as_str);
+        match self.sweeper.look_for(this, paths)? {
+            Sought::Refused(why) => self.say(this, &Entry::Failed(Cause::Set, why), who),
+            Sought::There(awaits) if awaits.is_subset(&known) => {
+                let why = format!(
+                    "its set uses the file {first}, which is not at that place the data object that it is in iRODS, or \
+                     not for long enough"
+                );
+                self.postpone(this, Cause::Ours, &why, who)
+            }
+            Sought::There(awaits) => {
+                let why = format!("its set uses more files, such as {first}: it is imported with them");
+                self.wait_for(this, &why, &awaits, Duration::from_secs(1), who)
+            }
+            Sought::Late(why, awaits) => {
+                let waited = Duration::from_secs(self.sweeper.clock.now().saturating_sub(this.since));
+                if waited >= config.max_wait {
+                    let why = format!("{why}; it was waited for for {}", in_words(waited));
+                    return self.say(this, &Entry::Failed(Cause::Set, why), who);
+                }
+                self.wait_for(this, &why, &awaits, config.retry_wait, who)
+            }
+        }
+    }
+
+    /// Writes that data waits to see whether it changes, and since when.
+    pub fn wait_for_quiet(&mut self, this: &About, wait: Duration, why: String) -> Result<(), CatalogError> {
+        let now = self.sweeper.clock.now();
+        let before = Recorded::of(&self.sweeper.config.attributes, &this.record).waits_for_clock();
+        let since = before.map_or(now, |retry| retry.since);
+        let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since });
+        self.write(this, &Entry::Pending(why), &Details { retry, ..Details::default() })?;
+        self.report.again(wait);
+        Ok(())
+    }
+
+    /// Writes that a set waits for other files, which lie in some collections.
+    pub fn wait_for(
+        &mut self,
+        this: &About,
+        why: &str,
+        awaits: &BTreeSet<Awaited>,
+        wait: Duration,
+        who: Option<&OmeroIdentity>,
+    ) -> Result<(), CatalogError> {
+        let now = self.sweeper.clock.now();
+        let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since: this.since });
+        let awaits: Vec<Awaited> = awaits.iter().copied().collect();
+        let details = Details { who, retry, awaits: &awaits, ..Details::default() };
+        self.write(this, &Entry::Pending(why.to_owned()), &details)?;
+        self.report.again(wait);
+        Ok(())
+    }
+
+    /// Writes that an import could not be done for now and when it is tried again, or that it is given up. `cause`: what
+    /// has to change before it is tried again then.
     pub fn postpone(
         &mut self,
         this: &About,
+        cause: Cause,
         why: &str,
         who: Option<&OmeroIdentity>,
     ) -> Result<(), CatalogError> {
@@ -148,7 +215,7 @@ impl<'a> Scribe<'a> {
         let age = Duration::from_secs(now.saturating_sub(this.since));
         if !config.retry_max_age.is_zero() && age >= config.retry_max_age && this.attempts > 1 {
             let reason = format!("given up after {} tries in {}: {why}", this.attempts, in_words(age));
-            return self.say(this, &Entry::Failed(reason), who);
+            return self.say(this, &Entry::Failed(cause, reason), who);
         }
         let wait = retry_wait(config.retry_wait, this.attempts);
         let retry = Some(Retry { next: now.saturating_add(wait.as_secs()), since: this.since });
@@ -165,7 +232,11 @@ impl<'a> Scribe<'a> {
         details: &Details<'_>,
     ) -> Result<Vec<Triple>, CatalogError> {
         let names = &self.sweeper.config.attributes;
+        // What a set was found to use is known until it is imported or given up.
+        let known: Vec<Awaited> = this.record.awaits(names).into_iter().collect();
+        let awaits = if details.awaits.is_empty() { &known } else { details.awaits };
         let details = Details {
+            awaits,
             attempts: this.attempts,
             version: Some(this.version),
             proof: this.proof.as_ref(),
@@ -176,7 +247,7 @@ impl<'a> Scribe<'a> {
         let mut triples = record::triples(names, entry, &details);
         // By which source, and for whom: a service account's data is somebody else's.
         triples.extend(this.mapped_by.clone());
-        if matches!(entry, Entry::Stale(_)) {
+        if matches!(entry, Entry::Stale(..)) {
             // The images in OMERO are still those of the old version: keep what names them.
             let replaced = [&names.state, &names.reason];
             triples.retain(|t| replaced.contains(&&t.attribute));
@@ -192,11 +263,13 @@ impl<'a> Scribe<'a> {
         Ok(triples)
     }
 
-    /// Writes that data was imported in this version too.
+    /// Writes that what is in OMERO is this version too.
     pub fn touch(&mut self, this: &About) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
         let mut triples = this.record.triples.clone();
-        triples.retain(|t| t.attribute != names.version);
+        let replaced = [&names.state, &names.reason, &names.version];
+        triples.retain(|t| !replaced.contains(&&t.attribute));
+        triples.push(Triple::new(&names.state, State::Imported.as_str(), this.record.attempts(names)));
         triples.push(record::version_triple(names, this.version, this.proof.as_ref()));
         self.replace(this, &triples).map(drop)
     }

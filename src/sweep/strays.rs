@@ -5,15 +5,13 @@ use super::look::Look;
 use super::{Report, Sweeper};
 use crate::catalog::{CatalogError, Kind, Which};
 use crate::due;
+use irods_omero_model::decide::{Decision, Facts, Recorded, Watched, decide};
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{self, Details, Entry, Record, State};
-use irods_omero_model::watch::is_trash;
+use irods_omero_model::watch::{OnOverwrite, is_trash};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
-
-/// The states of data that an import may still be expected for, or that it is said of what to do for one.
-const OPEN: [State; 4] = [State::Pending, State::Importing, State::Failed, State::Skipped];
 
 /// Which of the data objects in a collection are let go.
 pub(super) type IsLeft<'a> = &'a dyn Fn(DataId) -> bool;
@@ -147,10 +145,8 @@ impl Sweeper<'_> {
     /// Whether nothing has become of an import yet, and nobody is at work on it (what an agent has will be collected)
     /// or has asked that the data is left alone.
     fn is_open(&self, record: &Record) -> bool {
-        let names = &self.config.attributes;
-        record.state(names).is_some_and(|state| OPEN.contains(&state))
-            && !self.config.is_with_an_agent(record)
-            && record.ignored_by(names).is_none()
+        let recorded = Recorded::of(&self.config.attributes, record);
+        is_let_go(&recorded, self.config.agents.is_some())
     }
 
     fn write_gone(
@@ -170,5 +166,27 @@ impl Sweeper<'_> {
         self.catalog.replace(kind, path, &record.triples, &record::triples(names, &gone, &details))?;
         report.count(&gone);
         Ok(())
+    }
+}
+
+/// Whether the record of data that is no longer watched is to say that it is gone.
+fn is_let_go(recorded: &Recorded, agents: bool) -> bool {
+    let facts = Facts { watched: Watched::No, ..Facts::of_record(recorded, agents) };
+    // Neither the rules nor the time matter where nothing is watched.
+    matches!(decide(&facts, OnOverwrite::Report, 0), Decision::Say(State::Gone, _))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_import_may_still_be_expected_for_is_let_go_and_nothing_else() {
+        let open = [State::Pending, State::Importing, State::Failed, State::Skipped];
+        for state in State::ALL {
+            let recorded = Recorded { state: Some(state), ..Recorded::default() };
+            assert_eq!(is_let_go(&recorded, true), open.contains(&state), "{state:?}");
+        }
+        assert!(!is_let_go(&Recorded::default(), true));
     }
 }

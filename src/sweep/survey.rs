@@ -6,20 +6,26 @@
 use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
 use irods_omero_config::Config;
-use irods_omero_model::attributes::Attributes;
+use irods_omero_model::decide::{
+    Bytes, Decision, Facts, Quiet, Recorded, Renews, Replicas, Standing, Wait, Watched, Why, decide, renews,
+};
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath, OmeroId};
-use irods_omero_model::record::{Proof, Retry, State, Triple, Version};
-use irods_omero_model::watch::{Marker, OnOverwrite, Tag, agreed};
+use irods_omero_model::record::State;
+use irods_omero_model::watch::{Marker, Tag, agreed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// What a reading came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Survey {
     /// The data objects to decide on.
     pub todo: BTreeSet<DataId>,
-    /// Of those, the ones that are only to say what they wait for.
-    pub waiting: BTreeSet<DataId>,
+    /// Of those, the ones that are not complete and are only to say so.
+    pub quiet: BTreeMap<DataId, Quiet>,
+    /// The same of a directory that is one image.
+    pub directory: Quiet,
+    /// The time of the reading.
+    pub now: UnixTime,
     /// The data objects to decide on later: they change, or their collection does, or their next try is to come.
     pub later: BTreeSet<DataId>,
     /// What these wait for, as a sentence.
@@ -32,90 +38,61 @@ pub struct Survey {
     pub again_in: Option<Duration>,
     /// Whether new files may belong to images that are in OMERO already.
     pub may_join: bool,
-}
-
-/// What a record says, in short.
-#[derive(Default)]
-struct Known {
-    state: Option<State>,
-    version: Option<Version>,
-    proof: Option<Proof>,
-    retry: Option<Retry>,
-    fileset: Option<OmeroId>,
-    is_member: bool,
-    previous: Option<OmeroId>,
-    is_ignored: bool,
-    has_job: bool,
+    /// How long ago the youngest data object to decide on was written, in seconds.
+    pub age: u64,
 }
 
 /// What the catalog says of a data object, in short.
 #[derive(Default)]
-#[allow(clippy::struct_excessive_bools)] // each is seen for itself, none excludes another
 struct Brief {
     newest: UnixTime,
-    in_flux: bool,
-    /// A good replica is of the recorded version.
-    is_same: bool,
-    /// A good replica has the size of the recorded version, and its checksum if that is known.
-    is_alike: bool,
-    /// The replica that the record is about is there, however it is.
-    has_recorded: bool,
-}
-
-impl Known {
-    fn add(&mut self, names: &Attributes, triple: &Triple) {
-        let id = || OmeroId::parse(&triple.value).ok();
-        let attribute = triple.attribute.as_str();
-        if attribute == names.state {
-            self.state = State::parse(&triple.value);
-        } else if attribute == names.version {
-            self.version = Version::parse(&triple.value);
-            self.proof = Proof::parse(&triple.units);
-        } else if attribute == names.retry {
-            self.retry = Retry::of(triple);
-        } else if attribute == names.fileset {
-            self.fileset = id();
-        } else if attribute == names.member_of {
-            self.fileset = id();
-            self.is_member = true;
-        } else if attribute == names.previous {
-            self.previous = self.previous.max(id());
-        } else if attribute == names.ignored {
-            self.is_ignored = true;
-        } else if attribute == names.job {
-            self.has_job = true;
-        }
-    }
-
-    /// As [`Config::is_with_an_agent`].
-    fn is_with_an_agent(&self) -> bool {
-        self.has_job && self.state == Some(State::Importing)
-    }
+    replicas: Replicas,
+    /// How long its modify time, which is ahead of our clock, is waited for, in seconds.
+    wait_for_clock: u64,
 }
 
 impl Brief {
-    fn add(&mut self, replica: &Replica, known: Option<&Known>) {
+    fn add(&mut self, replica: &Replica, known: Option<&Recorded>) {
         self.newest = self.newest.max(replica.modify_time);
-        let proof = known.and_then(|k| k.proof.as_ref());
-        self.has_recorded |= proof.is_some_and(|p| p.is_in(replica));
-        self.in_flux |= matches!(replica.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked);
-        if replica.status != ReplicaStatus::Good {
-            return;
+        self.replicas.add(replica, known);
+    }
+}
+
+impl Survey {
+    /// Of nothing yet.
+    pub fn at(now: UnixTime) -> Self {
+        Self {
+            todo: BTreeSet::new(),
+            quiet: BTreeMap::new(),
+            directory: Quiet::Settled,
+            now,
+            later: BTreeSet::new(),
+            waits_for: None,
+            renewed: BTreeSet::new(),
+            tagged: HashMap::new(),
+            again_in: None,
+            may_join: false,
+            age: 0,
         }
-        let version = Version { modify_time: replica.modify_time, size: replica.size };
-        let recorded = known.and_then(|k| k.version);
-        self.is_same |= recorded == Some(version);
-        let is_proved = match proof {
-            Some(Proof::Checksum(checksum)) => replica.checksum.as_ref() == Some(checksum),
-            Some(Proof::Replica { .. }) => true,
-            None => false,
-        };
-        self.is_alike |= is_proved && recorded.is_some_and(|v| v.size == version.size);
     }
 
-    /// Whether a good replica has the bytes of the recorded version, whatever its time: see [`Proof::find`].
-    fn has_same_bytes(&self) -> bool {
-        self.is_alike && !self.has_recorded
+    /// What a decision about a data object depends on. `None` for a directory, which has no tag of its own.
+    pub(super) fn facts(
+        &self,
+        config: &Config,
+        scope: &Scope,
+        id: Option<DataId>,
+        recorded: &Recorded,
+        replicas: Replicas,
+    ) -> Facts {
+        let tag = id.and_then(|id| self.tagged.get(&id));
+        let is_renewed = recorded.fileset.is_some_and(|fileset| self.renewed.contains(&fileset));
+        Facts {
+            watched: if scope.why_unclear(tag).is_some() { Watched::Unclear } else { Watched::Yes },
+            renewed: is_renewed,
+            quiet: id.map_or(self.directory, |id| self.quiet.get(&id).copied().unwrap_or(Quiet::Settled)),
+            ..Facts::of(recorded, replicas, config.agents.is_some())
+        }
     }
 }
 
@@ -133,12 +110,12 @@ impl Reading<'_> {
     /// Reads the collection.
     ///
     /// It is settled when no replica is being written and nothing has changed for the quiet period, or as soon as
-    /// its marker is there and nothing is being written. A time in the future, by more than the quiet period, is a
-    /// wrong clock and holds nothing up. What has been quiet itself for `max_wait` goes even if the rest never
+    /// its marker is there and nothing is being written. A time that is ahead of ours by more than the quiet period tells
+    /// nothing: the data waits for as long from when we first see it. What has been quiet itself for `max_wait` goes even if the rest never
     /// settles, but for files that may belong together; what has been in flux for as long is the leftover of a
     /// client that died and is left out. Where a marker is asked for nothing goes without it.
     pub fn survey(&self) -> Result<Survey, CatalogError> {
-        let mut survey = Survey::default();
+        let mut survey = Survey::at(self.now);
         let known = self.known()?;
         let mut briefs: BTreeMap<DataId, Brief> = BTreeMap::new();
         let marker = self.scope.rules.complete_marker.as_ref();
@@ -171,54 +148,79 @@ impl Reading<'_> {
         }
         survey.may_join = set_of.is_some() && known.values().any(|k| k.fileset.is_some());
         survey.renewed = self.renewed(&survey, &briefs, &known);
+        let nothing = Recorded::default();
+        for (id, brief) in &mut briefs {
+            brief.wait_for_clock =
+                self.wait_for_clock(&survey, *id, brief, known.get(id).unwrap_or(&nothing));
+        }
         let mut hold = self.hold(&briefs, marker, is_marked, set_of.as_deref());
-        let waits_for_agent = set_of.is_some() && known.values().any(Known::is_with_an_agent);
+        let is_with_agent = |k: &Recorded| k.standing(self.config.agents.is_some()) == Standing::AtAgent;
+        let waits_for_agent = set_of.is_some() && known.values().any(is_with_agent);
         if waits_for_agent {
             hold.wait_for_agent(self.config.retry_wait);
         }
         survey.again_in = hold.unsettled;
         for (id, brief) in &briefs {
-            let known = known.get(id);
-            let fileset_is_renewed =
-                known.is_some_and(|k| k.fileset.is_some_and(|f| survey.renewed.contains(&f)));
-            if !(needs_work(brief, known) || fileset_is_renewed) {
-                continue;
+            let known = known.get(id).unwrap_or(&nothing);
+            let quiet = self.quiet(brief, known, &hold, marker.is_none());
+            if quiet != Quiet::Settled {
+                survey.quiet.insert(*id, quiet);
             }
-            if brief.in_flux {
-                survey.later.insert(*id);
-                continue;
-            }
-            if let Some(wait) = self.wait_of_retry(brief, known) {
-                survey.later.insert(*id);
-                survey.again_in = Some(survey.again_in.map_or(wait, |w| w.min(wait)));
-                continue;
-            }
-            let is_old = self.age(brief) >= self.config.max_wait.as_secs();
-            match (&hold.unsettled, &hold.reason) {
-                (None, _) => drop(survey.todo.insert(*id)),
-                (Some(_), None) if is_old => drop(survey.todo.insert(*id)),
-                (Some(_), Some(_)) if is_old => {
-                    survey.todo.insert(*id);
-                    survey.waiting.insert(*id);
+            match self.decided(&survey, *id, brief, known) {
+                Decision::Rest(_) => {}
+                Decision::Wait(Wait::Until(next)) => {
+                    survey.later.insert(*id);
+                    let wait = Duration::from_secs(next.saturating_sub(self.now));
+                    survey.again_in = Some(survey.again_in.map_or(wait, |w| w.min(wait)));
                 }
-                (Some(_), _) => drop(survey.later.insert(*id)),
+                Decision::Wait(Wait::Written | Wait::Quiet) => drop(survey.later.insert(*id)),
+                Decision::Say(..)
+                | Decision::Confirm
+                | Decision::Wanted { .. }
+                | Decision::Reopen
+                | Decision::LeaveAlone => drop(survey.todo.insert(*id)),
             }
         }
         let is_waiting = hold.is_for_a_marker || waits_for_agent;
-        if is_waiting && survey.todo.is_empty() && !Self::anything_to_do(&briefs, &known) {
+        if is_waiting && survey.todo.is_empty() && survey.later.is_empty() {
             survey.again_in = None; // new data or the marker is an event, which brings a sweep of its own
         }
+        let youngest = briefs.iter().filter(|(id, _)| survey.todo.contains(id));
+        survey.age = youngest.map(|(_, brief)| self.age(brief)).min().unwrap_or(0);
         survey.waits_for = hold.reason;
         Ok(survey)
     }
 
-    fn known(&self) -> Result<HashMap<DataId, Known>, CatalogError> {
+    fn decided(&self, survey: &Survey, id: DataId, brief: &Brief, known: &Recorded) -> Decision {
+        let facts = survey.facts(self.config, self.scope, Some(id), known, brief.replicas);
+        decide(&facts, self.scope.rules_of(survey.tagged.get(&id)).on_overwrite, self.now)
+    }
+
+    /// Whether a data object is complete, in a collection that is held by `hold`.
+    fn quiet(&self, brief: &Brief, known: &Recorded, hold: &Hold, by_time: bool) -> Quiet {
+        if by_time && brief.wait_for_clock > 0 {
+            return Quiet::Ahead;
+        }
+        let is_old = || {
+            let age = match known.waits_for_clock().filter(|_| self.is_ahead(brief)) {
+                Some(retry) => self.now.saturating_sub(retry.since),
+                None => self.age(brief),
+            };
+            age >= self.config.max_wait.as_secs()
+        };
+        match (&hold.unsettled, &hold.reason) {
+            (None, _) => Quiet::Settled,
+            (Some(_), None) if is_old() => Quiet::Settled,
+            (Some(_), Some(_)) if is_old() => Quiet::InSet,
+            (Some(_), _) => Quiet::Unsettled,
+        }
+    }
+
+    fn known(&self) -> Result<HashMap<DataId, Recorded>, CatalogError> {
         let names = &self.config.attributes;
-        let Attributes { state, version, retry, fileset, member_of, previous, ignored, job, .. } = names;
-        let wanted = [state, version, retry, fileset, member_of, previous, ignored, job];
-        let mut known: HashMap<DataId, Known> = HashMap::new();
+        let wanted = Recorded::attributes(names);
+        let mut known: HashMap<DataId, Recorded> = HashMap::new();
         // Where there are no agents any more nobody has a job.
-        let wanted = wanted.map(String::as_str);
         let wanted = if self.config.agents.is_some() { &wanted[..] } else { &wanted[..wanted.len() - 1] };
         self.catalog.object_avus(self.id, Which::All, wanted, &mut |id, triple| {
             known.entry(id).or_default().add(names, &triple);
@@ -241,37 +243,50 @@ impl Reading<'_> {
         agreed(&path, tags.iter().map(|(value, units)| (value.as_str(), units.as_str())))
     }
 
-    /// Whether anything would be done if it were settled.
-    fn anything_to_do(briefs: &BTreeMap<DataId, Brief>, known: &HashMap<DataId, Known>) -> bool {
-        briefs.iter().any(|(id, brief)| needs_work(brief, known.get(id)))
-    }
-
     /// The filesets of which a file has changed and which are to be imported anew: not only that file, because
     /// Bio-Formats makes images of them together. An import that was begun is such a one too.
     fn renewed(
         &self,
         survey: &Survey,
         briefs: &BTreeMap<DataId, Brief>,
-        known: &HashMap<DataId, Known>,
+        known: &HashMap<DataId, Recorded>,
     ) -> BTreeSet<OmeroId> {
         let mut renewed = BTreeSet::new();
         for (id, brief) in briefs {
             let Some(known) = known.get(id) else { continue };
-            match known.state {
-                Some(State::Imported | State::Stale) => {
-                    let changed = known.version.is_some() && !brief.is_same && !brief.has_same_bytes();
-                    if changed
-                        && self.scope.rules_of(survey.tagged.get(id)).on_overwrite == OnOverwrite::Reimport
-                    {
-                        renewed.extend(known.fileset);
-                    }
-                }
-                Some(State::Importing) if known.has_job => {}
-                Some(State::Pending | State::Importing) => renewed.extend(known.previous),
-                Some(State::Failed | State::Skipped | State::Gone) | None => {}
+            let facts = survey.facts(self.config, self.scope, Some(*id), known, brief.replicas);
+            match renews(&facts, self.scope.rules_of(survey.tagged.get(id)).on_overwrite) {
+                Renews::Nothing => {}
+                Renews::Fileset => renewed.extend(known.fileset),
+                Renews::Previous => renewed.extend(known.previous),
             }
         }
         renewed
+    }
+
+    /// Whether the modify time is of a clock that is ahead of ours.
+    fn is_ahead(&self, brief: &Brief) -> bool {
+        brief.newest > self.now.saturating_add(self.scope.rules.quiet_period.as_secs())
+    }
+
+    /// How long a modify time that is ahead of our clock keeps the collection from being settled, in seconds: the quiet
+    /// period, from when we first see this version, and for no longer than `max_wait`. Its record says since when.
+    fn wait_for_clock(&self, survey: &Survey, id: DataId, brief: &Brief, known: &Recorded) -> u64 {
+        let (quiet, max_wait) = (self.scope.rules.quiet_period.as_secs(), self.config.max_wait.as_secs());
+        let waits = known.waits_for_clock();
+        if !self.is_ahead(brief) || waits.is_some_and(|r| self.now.saturating_sub(r.since) >= max_wait) {
+            return 0;
+        }
+        let facts = survey.facts(self.config, self.scope, Some(id), known, brief.replicas);
+        let rule = self.scope.rules_of(survey.tagged.get(&id)).on_overwrite;
+        match (decide(&Facts { quiet: Quiet::Ahead, ..facts }, rule, self.now), facts.bytes) {
+            (Decision::Say(State::Pending, Why::Ahead), _) => quiet,
+            (Decision::Wait(Wait::Until(next)), _) if waits.is_some() => next.saturating_sub(self.now),
+            (_, Bytes::Recorded | Bytes::SameBytes) => 0,
+            // Nothing can be said of what is being written, so the bound is that of its time.
+            _ if brief.newest <= self.now.saturating_add(max_wait) => quiet.max(1),
+            _ => 0,
+        }
     }
 
     fn age(&self, brief: &Brief) -> u64 {
@@ -281,9 +296,9 @@ impl Reading<'_> {
     /// How long one data object keeps its collection from being settled, in seconds.
     fn unsettled_by(&self, brief: &Brief) -> u64 {
         let quiet = self.scope.rules.quiet_period.as_secs();
-        if brief.newest > self.now.saturating_add(quiet) {
-            0
-        } else if brief.in_flux {
+        if self.is_ahead(brief) {
+            brief.wait_for_clock
+        } else if brief.replicas.written {
             if self.age(brief) >= self.config.max_wait.as_secs() { 0 } else { quiet.max(1) }
         } else {
             (brief.newest + quiet).saturating_sub(self.now)
@@ -304,7 +319,7 @@ impl Reading<'_> {
         };
         match marker {
             Some(_) if is_marked => {
-                Hold { unsettled: seconds(unsettled(|b| b.in_flux)), reason: None, is_for_a_marker: false }
+                Hold { unsettled: seconds(unsettled(|b| b.replicas.written)), reason: None, is_for_a_marker: false }
             }
             // The marker's arrival is an event, which brings this sweep forward.
             Some(marker) => Hold {
@@ -326,13 +341,6 @@ impl Reading<'_> {
             },
         }
     }
-
-    /// How long until an import that could not be done is tried again; `None` if that is now.
-    fn wait_of_retry(&self, brief: &Brief, known: Option<&Known>) -> Option<Duration> {
-        let known = known.filter(|k| k.state == Some(State::Pending) && brief.is_same)?;
-        let seconds = known.retry?.next.saturating_sub(self.now);
-        (seconds > 0).then(|| Duration::from_secs(seconds))
-    }
 }
 
 /// What keeps a collection from being imported.
@@ -352,17 +360,5 @@ impl Hold {
             "waits for the import that is under way in this collection: its files may belong together"
                 .to_owned(),
         );
-    }
-}
-
-/// Whether a data object has to be looked at: it has no record, its record is not final, or it has changed.
-fn needs_work(brief: &Brief, known: Option<&Known>) -> bool {
-    let Some(known) = known else { return true };
-    if known.is_ignored || known.is_with_an_agent() {
-        return false;
-    }
-    match known.state {
-        None | Some(State::Pending | State::Importing | State::Skipped | State::Gone) => true,
-        Some(State::Failed | State::Imported | State::Stale) => known.version.is_some() && !brief.is_same,
     }
 }

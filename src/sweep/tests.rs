@@ -275,6 +275,18 @@ impl Catalog for TestCatalog {
         let usual = || (path.parent().is_some()).then(id);
         Ok(other.map_or_else(usual, |id| CollectionId::parse(&id).ok()))
     }
+    fn objects_at(&self, physical: &[u8]) -> Result<Vec<(DataId, CollectionId)>, CatalogError> {
+        self.step()?;
+        let others: Vec<u64> = self.others.borrow().keys().copied().collect();
+        let all = others.iter().filter_map(|id| CollectionId::parse(&id.to_string()).ok()).chain([id()]);
+        let there = |r: &Replica| r.physical_path == physical;
+        Ok(all
+            .flat_map(|id| self.within(id).into_iter().filter(there).map(move |r| (r.data_id, id)))
+            .collect())
+    }
+    fn may_read(&self, user: &IrodsUser, _: DataId, _: CollectionId) -> Result<bool, CatalogError> {
+        Ok(user.name() == "everybody")
+    }
     fn object_path(&self, data_id: DataId) -> Result<Option<(CollectionId, LogicalPath)>, CatalogError> {
         self.step()?;
         let others: Vec<u64> = self.others.borrow().keys().copied().collect();
@@ -556,6 +568,8 @@ struct TestImporter {
     batches: RefCell<Vec<Batch>>,
     answer: RefCell<Option<ImporterError>>,
     unknown_format: Cell<bool>,
+    /// The target that OMERO refuses.
+    refused: RefCell<Option<String>>,
     /// Paths that belong to what is there already.
     late: RefCell<HashMap<String, OmeroId>>,
     filesets: Cell<u64>,
@@ -586,12 +600,17 @@ impl Importer for TestImporter {
         let mut outcomes = Vec::new();
         for file in &batch.files {
             let path = &file.importer_path;
+            let target = batch.target.with_plates(batch.plate_target.as_ref());
+            if self.refused.borrow().as_ref() == Some(&target) {
+                outcomes.push(FileOutcome::NoTarget { target, reason: "there is no such target".to_owned() });
+                continue;
+            }
             if self.unknown_format.get() {
                 outcomes.push(FileOutcome::Failed("no reader".to_owned()));
                 continue;
             }
             if let Some(fileset) = self.late.borrow().get(path).filter(|_| batch.may_join) {
-                outcomes.push(FileOutcome::Joined(*fileset));
+                outcomes.push(FileOutcome::Joined(vec![*fileset]));
                 continue;
             }
             let key = sets.get(path).unwrap_or(path).as_str();
@@ -603,7 +622,16 @@ impl Importer for TestImporter {
             there.push(fileset);
             let (images, plates) = (vec![fileset], vec![]);
             let is_member = key != path;
-            outcomes.push(FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted }));
+            let (previous, version) = (vec![], None);
+            outcomes.push(FileOutcome::Imported(Imported {
+                fileset,
+                images,
+                plates,
+                is_member,
+                adopted,
+                previous,
+                version,
+            }));
         }
         Ok(outcomes)
     }
@@ -759,11 +787,43 @@ fn what_is_quiet_itself_goes_when_the_collection_never_settles() {
 }
 
 #[test]
-fn a_time_in_the_far_future_holds_nothing_up() {
+fn a_time_that_is_ahead_of_our_clock_waits_for_the_quiet_period_from_when_it_is_first_seen() {
     let w = world();
     w.put(1, "a.tif", "alice");
-    w.catalog.replicas.borrow_mut()[0].modify_time = NOW + 1_000_000;
-    assert_eq!(w.sweep().unwrap().imported, 1);
+    w.put(2, "b.tif", "alice");
+    let ahead = |by: u64| w.catalog.replicas.borrow_mut()[0].modify_time = NOW + by;
+    ahead(1_000_000);
+    w.wait(QUIET);
+    // Neither is it taken to be complete, nor what lies beside it.
+    let report = w.sweep().unwrap();
+    assert_eq!((report.imported, report.pending, report.again_in), (0, 1, Some(Duration::from_secs(QUIET))));
+    assert!(w.catalog.value("a.tif", "::reason").unwrap().contains("ahead of this server's clock"));
+    // An event, too early.
+    w.wait(QUIET - 1);
+    assert_eq!(w.sweep().unwrap().imported, 0);
+    // It is written again, by the same wrong clock: its wait begins anew.
+    ahead(1_000_010);
+    w.wait(1);
+    assert_eq!(w.sweep().unwrap().imported, 0);
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 2);
+    assert_eq!(w.sweep().unwrap(), Report::default());
+}
+
+#[test]
+fn data_that_is_written_over_and_over_by_a_clock_ahead_of_ours_waits_no_longer_than_max_wait() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    let most = w.config.max_wait.as_secs() / QUIET + 2;
+    let rounds = (0..most).take_while(|round| {
+        w.catalog.replicas.borrow_mut()[0].modify_time = NOW + 1_000_000 + round;
+        let imported = w.sweep().unwrap().imported;
+        w.wait(QUIET);
+        imported == 0
+    });
+    let waited = rounds.count() as u64 * QUIET;
+    let max_wait = w.config.max_wait.as_secs();
+    assert!((max_wait..max_wait + 2 * QUIET).contains(&waited), "{waited}");
 }
 
 #[test]
@@ -854,6 +914,80 @@ fn data_changed_after_its_import_is_reported_stale_and_keeps_its_images() {
     assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
     assert!(w.catalog.value("a.tif", "::fileset").is_some());
     assert_eq!(w.importer.batches.borrow().len(), 1);
+}
+
+/// An importer over whose work the first data object is overwritten.
+struct Overwritten<'a> {
+    world: &'a World,
+    /// Whether it tells of an import before, of the first bytes, instead of its own.
+    finds_old: bool,
+}
+
+impl Importer for Overwritten<'_> {
+    fn import(
+        &self,
+        batch: &Batch,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<FileOutcome>, ImporterError> {
+        let w = self.world;
+        if self.finds_old {
+            let imported = Imported {
+                fileset: OmeroId::parse("77").unwrap(),
+                images: vec![],
+                plates: vec![],
+                is_member: false,
+                adopted: true,
+                previous: vec![],
+                version: Some(Version { modify_time: 1, size: 1 }),
+            };
+            return Ok(vec![FileOutcome::Imported(imported)]);
+        }
+        let outcomes = w.importer.import(batch, now, alive);
+        w.wait(1);
+        w.catalog.replicas.borrow_mut()[0].modify_time = w.clock.now();
+        w.catalog.replicas.borrow_mut()[0].size += 1;
+        w.catalog.event(&w.config);
+        outcomes
+    }
+
+    fn server(&self) -> &'static str {
+        "omero.example.org"
+    }
+}
+
+impl World {
+    fn sweep_with(&self, importer: &dyn Importer) -> Report {
+        Sweeper { importing: Some(Importing::Here(importer)), ..self.sweeper() }.sweep(id()).unwrap()
+    }
+}
+
+#[test]
+fn data_overwritten_during_its_import_becomes_stale_and_is_not_imported_twice() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep_with(&Overwritten { world: &w, finds_old: false }).imported, 1);
+    let imported = w.catalog.value("a.tif", "::fileset");
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().stale, 1);
+    assert_eq!(w.catalog.state("a.tif"), Some(State::Stale));
+    assert_eq!(w.catalog.value("a.tif", "::fileset"), imported);
+    assert_eq!((w.importer.batches.borrow().len(), w.filesets()), (1, 1));
+}
+
+#[test]
+fn an_import_of_other_bytes_that_no_record_told_of_makes_the_data_stale() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep_with(&Overwritten { world: &w, finds_old: true }).imported, 1);
+    assert_eq!(w.catalog.value("a.tif", "::version").as_deref(), Some("1:1"));
+    w.catalog.event(&w.config);
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().stale, 1);
+    assert_eq!(w.catalog.value("a.tif", "::fileset").as_deref(), Some("77"));
+    assert_eq!(w.filesets(), 0);
 }
 
 #[test]
@@ -1173,6 +1307,7 @@ fn decided(w: &World) -> Vec<Planned> {
 }
 
 mod agents;
+mod deciding;
 mod hostile;
 mod identities;
 mod leaving;

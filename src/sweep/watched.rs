@@ -29,6 +29,15 @@ impl Scope {
         }
     }
 
+    /// Why the tags of a data object, or of its collection, are no choice; `None` where they are.
+    pub fn why_unclear<'a>(&'a self, tag: Option<&'a Result<Tag, String>>) -> Option<&'a String> {
+        match tag {
+            Some(Err(why)) => Some(why),
+            Some(Ok(Tag::On(_))) => None,
+            Some(Ok(Tag::Off)) | None => self.unclear.as_ref(),
+        }
+    }
+
     /// The rules for a data object that may have a tag of its own.
     pub fn rules_of(&self, tag: Option<&Result<Tag, String>>) -> Cow<'_, Rules> {
         match tag {

@@ -74,6 +74,22 @@ impl TestOmero {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What a user does with the `omero` command in a session of their own.
+    pub fn act(&self, user: &str, words: &[&str]) {
+        let sessions = self.work.with_file_name("sessions");
+        let login = ["login", "-q", "--sudo", "importer", "-s", "omero.example.org", "-u", user];
+        for words in [&login[..], words] {
+            let output = Command::new(&self.command)
+                .args(words)
+                .envs(self.environment())
+                .env("OMERO_SESSIONDIR", &sessions)
+                .env("OMERO_PASSWORD", "secret of the importer")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{words:?}: {output:?}");
+        }
+    }
+
     /// How many objects of a kind there are.
     pub fn count(&self, kind: &str) -> usize {
         self.admin(&["count", kind]).trim().parse().unwrap()

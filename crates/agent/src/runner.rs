@@ -617,6 +617,7 @@ impl Runner {
                 FileOutcome::Postponed(why) => Some(why),
                 FileOutcome::Imported(_)
                 | FileOutcome::Failed(_)
+                | FileOutcome::NoTarget { .. }
                 | FileOutcome::Joined(_)
                 | FileOutcome::Unknown { .. }
                 | FileOutcome::UsesUnknown { .. }

@@ -74,7 +74,11 @@ fn what_is_answered_has_the_keys_described() {
     let outcome_of = |outcome| Outcome::of(submitted.files[0].subject, &outcome);
     let outcome = outcome_of(FileOutcome::Failed("why".to_owned()));
     let others = [
-        outcome_of(FileOutcome::UsesUnknown { path: "/v/c".to_owned() }),
+        outcome_of(FileOutcome::NoTarget { target: "Dataset:id:1".to_owned(), reason: "why".to_owned() }),
+        outcome_of(FileOutcome::Joined(
+            ["5", "6"].map(|id| irods_omero_model::names::OmeroId::parse(id).unwrap()).to_vec(),
+        )),
+        outcome_of(FileOutcome::UsesUnknown { paths: vec!["/v/c".to_owned(), "/v/d/e".to_owned()] }),
         outcome_of(FileOutcome::Unknown { reason: "why".to_owned(), is_alone: true }),
     ];
     let job = Job {

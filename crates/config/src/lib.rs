@@ -604,6 +604,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("ignored", &mut names.ignored),
         ("recurring", &mut names.recurring),
         ("job", &mut names.job),
+        ("awaits", &mut names.awaits),
         ("user", &mut names.user),
         ("group", &mut names.group),
         ("on_behalf_of", &mut names.on_behalf_of),

@@ -34,6 +34,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// When its bytes, or anything else about it, was last changed: seconds since 1970 by the clock of its file system. No
+    /// user can set this.
+    pub fn changed_at(&self) -> i64 {
+        self.changed.0
+    }
+
     /// Whether it is the same file, whatever has become of its bytes.
     pub fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
@@ -81,6 +87,14 @@ pub fn open_again(path: &str, identity: &Identity, roots: &[PathBuf]) -> Result<
     } else {
         Err(Wrong::Late(format!("the file {path} on the importer's host was exchanged for another")))
     }
+}
+
+/// Opens a file to read it.
+///
+/// # Errors
+/// Why it is none that may be used.
+pub(crate) fn open_used(path: &str, roots: &[PathBuf]) -> Result<(Identity, OwnedFd), Wrong> {
+    look(path, None, roots)
 }
 
 /// Without an expectation the path may hold `..`, and anything regular is fine.
@@ -164,7 +178,11 @@ fn link_below(directory: &Path) -> std::io::Result<Option<PathBuf>> {
 
 /// Opens what is below a directory, without following any link and without waiting for a pipe.
 fn open_beneath(directory: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open_beneath_as(directory, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC)
+}
+
+/// The same, with flags of the caller's.
+pub(crate) fn open_beneath_as(directory: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(directory, path, flags, Mode::empty(), resolve) {
         // An older kernel, or a sandbox that does not know the call. Step by step nothing goes up.

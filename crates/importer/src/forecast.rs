@@ -17,6 +17,9 @@ pub(crate) enum Known {
     Usable(usize),
 }
 
+/// The most directories of which a file is told that a set uses and the catalog was not asked for.
+const MAX_STRANGERS: usize = 500;
+
 /// All files that may reach OMERO with a batch, by their paths.
 pub(crate) struct Allowed<'a> {
     batch: &'a Batch,
@@ -33,8 +36,8 @@ pub(crate) struct Set {
     /// What the importer is given: the key file; of a directory that is an image the directory, whose key file may be
     /// hidden (`.zattrs`), and a hidden file the importer passes over though it is named.
     pub given: String,
-    /// Which of the batch's files bears the fileset.
-    pub bearer: usize,
+    /// Which file bears the fileset: one of the batch, or the key file of a set of which some are in OMERO already.
+    pub bearer: Known,
     /// What it uses, as Bio-Formats names it: path, which file that is, and which it was when it was looked at.
     pub members: Vec<(String, Known, Identity)>,
 }
@@ -42,8 +45,8 @@ pub(crate) struct Set {
 /// Why a set is not imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotAllowed {
-    /// It uses a file that the catalog was not asked for.
-    Stranger(String),
+    /// It uses files that the catalog was not asked for: of each of their directories the first.
+    Strangers(Vec<String>),
     /// A file it uses is not there, or not all of it.
     Late(String),
     /// A file it uses is not what the catalog says, and will not become it.
@@ -121,13 +124,26 @@ impl<'a> Allowed<'a> {
     /// # Errors
     /// Why it is not to be imported.
     pub fn set(&self, key: &str, group: &[String], roots: &[PathBuf]) -> Result<Set, NotAllowed> {
-        let stranger = |path: &str| NotAllowed::Stranger(path.to_owned());
-        let bearer = match self.identify(key) {
-            Some(Known::File(i)) => i,
-            Some(Known::Usable(_)) | None => self.directory_of(key).ok_or_else(|| stranger(key))?,
+        let stranger = |path: &str| NotAllowed::Strangers(vec![path.to_owned()]);
+        // What is no data object is told first: that is what the catalog can be asked for.
+        let mut strangers: Vec<String> = Vec::new();
+        let mut directories: BTreeSet<&str> = BTreeSet::new();
+        for path in group.iter().filter(|path| self.identify(path).is_none()) {
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            if strangers.len() < MAX_STRANGERS && directories.insert(directory) {
+                strangers.push(path.clone());
+            }
+        }
+        if !strangers.is_empty() {
+            return Err(NotAllowed::Strangers(strangers));
+        }
+        let bearer = match (self.identify(key), self.directory_of(key)) {
+            (Some(file @ Known::File(_)), _) => file,
+            (_, Some(directory)) => Known::File(directory),
+            (Some(usable @ Known::Usable(_)), None) => usable,
+            (None, None) => return Err(stranger(key)),
         };
         let mut members = Vec::with_capacity(group.len());
-        // What is no data object is told first: that is what the catalog can be asked for.
         for path in group {
             let known = self.identify(path).ok_or_else(|| stranger(path))?;
             let (_, version, _) = self.about(known);
@@ -169,7 +185,11 @@ impl Set {
             Known::File(i) => Some(*i),
             Known::Usable(_) => None,
         });
-        files.chain([self.bearer]).collect()
+        let bearer = match self.bearer {
+            Known::File(i) => Some(i),
+            Known::Usable(_) => None,
+        };
+        files.chain(bearer).collect()
     }
 }
 
@@ -259,7 +279,7 @@ mod tests {
         let w = world(&["x.pattern", "a.tif"], &["sub/b.tif", "../vault/c/d.tif"]);
         let members = ["x.pattern", "a.tif", "sub/b.tif", "sub/../a.tif"];
         let set = w.set("x.pattern", &members).unwrap();
-        assert_eq!(set.bearer, 0);
+        assert_eq!(set.bearer, Known::File(0));
         assert_eq!(set.files(), BTreeSet::from([0, 1]));
         assert_eq!(set.members[2].1, Known::Usable(0));
     }
@@ -275,7 +295,7 @@ mod tests {
             "../outside.tif",
         ] {
             let refused = w.set("carol/x.pattern", &["carol/x.pattern", stranger]);
-            assert_eq!(refused, Err(NotAllowed::Stranger(w.path(stranger))), "{stranger}");
+            assert_eq!(refused, Err(NotAllowed::Strangers(vec![w.path(stranger)])), "{stranger}");
         }
     }
 
@@ -289,7 +309,7 @@ mod tests {
         let odd = "carol/link/../secret.tif";
         assert_eq!(
             w.set("carol/x.pattern", &["carol/x.pattern", odd]),
-            Err(NotAllowed::Stranger(w.path(odd)))
+            Err(NotAllowed::Strangers(vec![w.path(odd)]))
         );
     }
 
@@ -318,9 +338,9 @@ mod tests {
         file.subject = Subject::parse("c7").unwrap();
         file.importer_path = file.importer_path.trim_end_matches("/.zattrs").to_owned();
         let set = w.set("x.zarr/.zattrs", &["x.zarr/.zattrs", "x.zarr/0/0"]).unwrap();
-        assert_eq!((set.bearer, set.files()), (0, BTreeSet::from([0])));
+        assert_eq!((set.bearer, set.files()), (Known::File(0), BTreeSet::from([0])));
         fs::write(w.path("x.zarr/0/1"), "12345").unwrap();
         let refused = w.set("x.zarr/.zattrs", &["x.zarr/.zattrs", "x.zarr/0/1"]);
-        assert_eq!(refused, Err(NotAllowed::Stranger(w.path("x.zarr/0/1"))));
+        assert_eq!(refused, Err(NotAllowed::Strangers(vec![w.path("x.zarr/0/1")])));
     }
 }

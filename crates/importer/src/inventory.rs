@@ -4,15 +4,20 @@
 use crate::ImporterError;
 use crate::command::CommandImporter;
 use crate::forecast::{Allowed, Set};
-use crate::worker::{self, DeleteState, FilesetQuery};
+use crate::process::Nobody;
+use crate::worker::{self, DeleteState, FilesetQuery, Waiting};
 use crate::workplace::Workplace;
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::names::OmeroId;
 use irods_omero_model::record::Version;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// How many filesets one request deletes: OMERO takes seconds for each.
 const DELETED_AT_ONCE: usize = 5;
+
+/// How long OMERO may take for what is still to be asked when the import has been ended.
+const AFTER_THE_END: Duration = Duration::from_secs(10);
 
 /// A file of a fileset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +41,14 @@ pub(crate) struct Fileset {
     pub plates: Vec<OmeroId>,
     /// What our map annotation says it is of, where it has one.
     pub mark: Option<String>,
+    /// What else our map annotation says, for people.
+    pub pairs: Vec<(String, String)>,
     /// When it was made, by the server's clock.
     pub created: Option<UnixTime>,
+    /// Whether all its files have come: only then OMERO goes on with it when its importer is no more.
+    pub is_uploaded: bool,
+    /// Whether its session is closed, so that OMERO has given it up.
+    pub is_given_up: bool,
 }
 
 /// What a fileset is to a set of files that is to be imported.
@@ -57,12 +68,16 @@ impl Fileset {
     fn of(told: worker::Fileset) -> Self {
         let entry =
             |entry: worker::Entry| (entry.id, Entry { path: entry.path, size: entry.size, hash: entry.hash });
+        let (mark, pairs) = told.annotation.map(|a| (a.description, a.pairs)).unzip();
         Self {
             entries: told.entries.into_iter().map(entry).collect(),
             images: told.images,
             plates: told.plates,
-            mark: told.annotation.map(|annotation| annotation.description),
+            mark,
+            pairs: pairs.unwrap_or_default(),
             created: Some(told.created),
+            is_uploaded: told.uploaded,
+            is_given_up: !told.open,
         }
     }
 
@@ -82,7 +97,7 @@ impl Fileset {
         let is_whole = self.paths().iter().eq(files.keys());
         let marks = |mark: &String| {
             let of = files.iter().filter(|(path, _)| self.has(path)).map(|(_, known)| allowed.about(*known));
-            let bearer = allowed.about(crate::forecast::Known::File(set.bearer));
+            let bearer = allowed.about(set.bearer);
             of.chain([bearer]).any(|(subject, version, _)| mark_of(subject, version) == *mark)
         };
         match &self.mark {
@@ -143,22 +158,29 @@ impl CommandImporter<'_> {
         wanted: &Wanted,
         alive: &mut dyn FnMut(),
     ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
+        self.inventory_within(place, wanted, &mut self.waiting(alive))
+    }
+
+    fn inventory_within(
+        &self,
+        place: &Workplace,
+        wanted: &Wanted,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
         let paths: Vec<String> = wanted.paths.iter().cloned().collect();
         let below: Vec<String> = wanted.below.iter().cloned().collect();
         let ids: Vec<OmeroId> = wanted.ids.iter().copied().collect();
         let query = FilesetQuery { paths: &paths, below: &below, ids: &ids, all_entries: true };
         let namespace = &self.omero().server.namespace;
-        let answer = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
-            worker.filesets(key, query, namespace, waiting)
-        })?;
+        let answer =
+            place.ask(waiting, |worker, key, waiting| worker.filesets(key, query, namespace, waiting))?;
         let mut found = BTreeMap::new();
         for told in answer {
             let (id, count) = (told.id, told.entry_count);
             let mut fileset = Fileset::of(told);
             // Of one with very many files only some come at once.
             if u64::try_from(fileset.entries.len()).is_ok_and(|known| known < count) {
-                let files = place
-                    .ask(&mut self.waiting(alive), |worker, key, waiting| worker.files(key, id, waiting))?;
+                let files = place.ask(waiting, |worker, key, waiting| worker.files(key, id, waiting))?;
                 let entry = |file: worker::StoredFile| {
                     (file.id, Entry { path: file.path, size: file.size, hash: file.hash })
                 };
@@ -169,30 +191,91 @@ impl CommandImporter<'_> {
         Ok(found)
     }
 
+    /// Removes what an import leaves that was ended before all its files had come: filesets without images and without our mark
+    /// that have a file at one of some client paths, were not there before, and of which nothing will come. This is done
+    /// after whoever looks on has ended the import, so it takes at most some seconds.
+    pub(crate) fn remove_cut_off(
+        &self,
+        place: &Workplace,
+        paths: BTreeSet<String>,
+        before: &BTreeSet<OmeroId>,
+        alive: &mut dyn FnMut(),
+    ) {
+        let wanted = Wanted { paths, ..Wanted::default() };
+        let limit = self.command_timeout().min(AFTER_THE_END);
+        let mut waiting = Waiting { limit, alive, observer: &Nobody };
+        let found = self.inventory_within(place, &wanted, &mut waiting);
+        let removed = found.and_then(|found| {
+            let is_cut_off = |(id, f): &(OmeroId, Fileset)| {
+                let is_begun = f.mark.is_none() && f.images.is_empty() && !f.is_uploaded;
+                is_begun && !before.contains(id) && f.paths().is_subset(&wanted.paths)
+            };
+            let ids: Vec<OmeroId> = found.into_iter().filter(is_cut_off).map(|(id, _)| id).collect();
+            for some in ids.chunks(DELETED_AT_ONCE) {
+                let list: Vec<String> = some.iter().map(ToString::to_string).collect();
+                log::info!(
+                    "act=delete filesets={} why=\"the import was ended before its files had come\"",
+                    list.join(",")
+                );
+                place.ask(&mut waiting, |worker, key, waiting| worker.delete(key, some, false, waiting))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = removed {
+            log::info!(
+                "act=delete failed=\"{error}\" why=\"the next import removes what this one has left\""
+            );
+        }
+    }
+
     /// Deletes filesets with all that is in them. Gives those that are there still.
     pub(crate) fn delete(
         &self,
         place: &Workplace,
         ids: &BTreeSet<OmeroId>,
+        what: Removal,
         alive: &mut dyn FnMut(),
-    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+    ) -> Result<Left, ImporterError> {
         let all: Vec<OmeroId> = ids.iter().copied().collect();
-        let mut left = BTreeSet::new();
+        let mut left = Left::default();
         for some in all.chunks(DELETED_AT_ONCE) {
             let items = place.ask(&mut self.waiting(alive), |worker, key, waiting| {
-                worker.delete(key, some, true, waiting)
+                worker.delete(key, some, what == Removal::WithImages, waiting)
             })?;
-            left.extend(items.iter().filter_map(|item| match item.state {
-                DeleteState::Deleted | DeleteState::Gone => None,
-                DeleteState::HasImages | DeleteState::NotOwn | DeleteState::Failed => {
-                    let why = item.error.as_ref().map_or("", |(_, why)| why.as_str());
-                    log::warn!("act=delete fileset={} failed={why:?}", item.fileset);
-                    Some(item.fileset)
+            for item in items {
+                match item.state {
+                    DeleteState::Deleted | DeleteState::Gone => {}
+                    DeleteState::HasImages => {
+                        left.grown.insert(item.fileset);
+                    }
+                    DeleteState::NotOwn | DeleteState::Failed => {
+                        let why = item.error.as_ref().map_or("", |(_, why)| why.as_str());
+                        log::warn!("act=delete fileset={} failed={why:?}", item.fileset);
+                        left.failed.insert(item.fileset);
+                    }
                 }
-            }));
+            }
         }
         Ok(left)
     }
+}
+
+/// What is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// What must not be in OMERO, with its images.
+    WithImages,
+    /// What has no images. What has got some meanwhile is left.
+    Leftovers,
+}
+
+/// The filesets that a removal has left.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// They could not be deleted.
+    pub failed: BTreeSet<OmeroId>,
+    /// They have images, and only those without were meant.
+    pub grown: BTreeSet<OmeroId>,
 }
 
 /// Which filesets are asked for.

@@ -15,8 +15,10 @@ pub mod files;
 mod forecast;
 pub mod installation;
 mod inventory;
+mod links;
 pub mod outcome;
 pub mod process;
+mod replaced;
 pub mod secret;
 mod session;
 pub mod settings;
@@ -152,10 +154,17 @@ pub enum FileOutcome {
     Imported(Imported),
     /// It cannot be imported as it is; a sentence for the person whose data it is.
     Failed(String),
+    /// OMERO refused the target; to be tried again with another.
+    NoTarget {
+        /// The target, see [`irods_omero_model::target::Target::with_plates`].
+        target: String,
+        /// Why, in a sentence.
+        reason: String,
+    },
     /// It was not imported for a reason that will pass.
     Postponed(String),
-    /// It belongs to a fileset that was imported without it.
-    Joined(OmeroId),
+    /// It belongs to files that were imported without it: in these filesets, one or more.
+    Joined(Vec<OmeroId>),
     /// Nobody can say why it was not imported. To be tried again some times, and then to be given up by itself.
     Unknown {
         /// What the importer said.
@@ -163,11 +172,11 @@ pub enum FileOutcome {
         /// Whether nothing else was imported with it, so that it is this file that does it.
         is_alone: bool,
     },
-    /// Its set uses a file that is neither in the batch nor among those that may be used, so nothing of the set is in
+    /// Its set uses files that are neither in the batch nor among those that may be used, so nothing of the set is in
     /// OMERO.
     UsesUnknown {
-        /// The path of that file on the importer's host, as Bio-Formats names it.
-        path: String,
+        /// The paths of such files on the importer's host, as Bio-Formats names them: of each directory one.
+        paths: Vec<String>,
     },
     /// Of a file that may be used: no set that was imported uses it.
     NotUsed,

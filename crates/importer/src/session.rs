@@ -149,20 +149,39 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        log_out(&*self.worker, &self.omero, &self.omero.server, &self.key);
+        if log_out(&*self.worker, &self.omero, &self.omero.server, &self.key) == Ending::Left {
+            self.place.leave();
+        }
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn log_out(worker: &dyn Worker, omero: &Omero, server: &Server, key: &SessionKey) {
+/// What became of a session that nobody needs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is ended, or ends by itself.
+    Ended,
+    /// OMERO is still at work in it: it is ended by a later look.
+    Left,
+}
+
+fn log_out(worker: &dyn Worker, omero: &Omero, server: &Server, key: &SessionKey) -> Ending {
     // An import that is ended has its session ended all the same.
     let observer: &dyn Observer = &Nobody;
     let mut waiting = Waiting { limit: omero.importer.command_timeout, alive: &mut || {}, observer };
-    if let Err(error) = worker.logout(server, key, &mut waiting) {
-        log::warn!(
-            "act=logout failed={:?} why=\"it ends by itself after {SESSION_IDLE_SECONDS} s\"",
-            error.to_string()
-        );
+    match worker.logout(server, key, omero.importer.unfinished_wait, &mut waiting) {
+        Ok(out) if out.unfinished => {
+            log::info!("act=logout left=\"OMERO is still at work on what was imported in this session\"");
+            Ending::Left
+        }
+        Ok(_) => Ending::Ended,
+        Err(error) => {
+            log::warn!(
+                "act=logout failed={:?} why=\"it ends by itself after {SESSION_IDLE_SECONDS} s\"",
+                error.to_string()
+            );
+            Ending::Ended
+        }
     }
 }
 
@@ -180,7 +199,9 @@ pub(super) fn clean_up(importer: &CommandImporter<'_>, work_directory: &Path) {
         let omero = importer.omero();
         let server = Server { host: note.host, port: note.port, ..omero.server.clone() };
         let worker = worker.get_or_insert_with(|| WorkerProcess::new(omero));
-        log_out(worker, omero, &server, &key);
+        if log_out(worker, omero, &server, &key) == Ending::Left {
+            place.leave();
+        }
     }
 }
 

@@ -423,12 +423,38 @@ pub struct Outcome {
     /// Whether the fileset was there before the import.
     #[serde(default)]
     pub adopted: bool,
-    /// The file that its set uses and that is neither among the files nor among those that may be used.
+    /// A file that its set uses and that is neither among the files nor among those that may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The target that OMERO refused, of one that failed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// More filesets that a file would belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_filesets: Vec<OmeroId>,
+    /// More such files, each in a directory of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_paths: Vec<String>,
     /// Whether one that is unknown was imported alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_alone: bool,
+    /// The filesets of other data, or of other versions, that were imported from the same path before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<OmeroId>,
+    /// The version that was imported, where it is not the one of the job: modify time and size, `1700000000:204`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<ImportedVersion>,
+}
+
+/// A [`Version`] as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportedVersion(pub Version);
+
+impl ImportedVersion {
+    fn parse(text: &str) -> Result<Self, String> {
+        let version = Version::parse(text).map(Self);
+        version.ok_or_else(|| format!("{text:?} is no modify time and size, such as 1700000000:204"))
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
@@ -442,7 +468,7 @@ fn is_false(value: &bool) -> bool {
 pub enum Became {
     /// [`FileOutcome::Imported`]
     Imported,
-    /// [`FileOutcome::Failed`]
+    /// [`FileOutcome::Failed`] and [`FileOutcome::NoTarget`]
     Failed,
     /// [`FileOutcome::Postponed`]
     Postponed,
@@ -471,32 +497,52 @@ impl Outcome {
             is_member: false,
             adopted: false,
             path: None,
+            target: None,
+            more_paths: Vec::new(),
+            more_filesets: Vec::new(),
             is_alone: false,
+            previous: Vec::new(),
+            version: None,
         };
         match outcome {
             // The images of a set of files are said once, for its key file.
-            FileOutcome::Imported(Imported { fileset, is_member: true, adopted, .. }) => Self {
+            FileOutcome::Imported(Imported {
+                fileset, is_member: true, adopted, previous, version, ..
+            }) => Self {
                 fileset: Some(*fileset),
                 is_member: true,
                 adopted: *adopted,
+                previous: previous.clone(),
+                version: version.map(ImportedVersion),
                 ..nothing(Became::Imported)
             },
-            FileOutcome::Imported(Imported { fileset, images, plates, is_member: false, adopted }) => Self {
-                fileset: Some(*fileset),
-                images: images.clone(),
-                plates: plates.clone(),
-                adopted: *adopted,
+            FileOutcome::Imported(imported) => Self {
+                fileset: Some(imported.fileset),
+                images: imported.images.clone(),
+                plates: imported.plates.clone(),
+                adopted: imported.adopted,
+                previous: imported.previous.clone(),
+                version: imported.version.map(ImportedVersion),
                 ..nothing(Became::Imported)
             },
             FileOutcome::Failed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Failed) },
+            FileOutcome::NoTarget { target, reason } => {
+                Self { reason: Some(reason.clone()), target: Some(target.clone()), ..nothing(Became::Failed) }
+            }
             FileOutcome::Postponed(why) => Self { reason: Some(why.clone()), ..nothing(Became::Postponed) },
-            FileOutcome::Joined(fileset) => Self { fileset: Some(*fileset), ..nothing(Became::Joined) },
+            FileOutcome::Joined(filesets) => Self {
+                fileset: filesets.first().copied(),
+                more_filesets: filesets.iter().skip(1).copied().collect(),
+                ..nothing(Became::Joined)
+            },
             FileOutcome::Unknown { reason, is_alone } => {
                 Self { reason: Some(reason.clone()), is_alone: *is_alone, ..nothing(Became::Unknown) }
             }
-            FileOutcome::UsesUnknown { path } => {
-                Self { path: Some(path.clone()), ..nothing(Became::UsesUnknown) }
-            }
+            FileOutcome::UsesUnknown { paths } => Self {
+                path: paths.first().cloned(),
+                more_paths: paths.iter().skip(1).cloned().collect(),
+                ..nothing(Became::UsesUnknown)
+            },
             FileOutcome::NotUsed => nothing(Became::NotUsed),
         }
     }
@@ -511,12 +557,21 @@ impl Outcome {
                 plates: self.plates,
                 is_member: self.is_member,
                 adopted: self.adopted,
+                previous: self.previous,
+                version: self.version.map(|ImportedVersion(version)| version),
             }),
-            Became::Failed => FileOutcome::Failed(reason),
+            Became::Failed => match self.target {
+                Some(target) => FileOutcome::NoTarget { target, reason },
+                None => FileOutcome::Failed(reason),
+            },
             Became::Postponed => FileOutcome::Postponed(reason),
-            Became::Joined => FileOutcome::Joined(self.fileset?),
+            Became::Joined => {
+                FileOutcome::Joined([self.fileset?].into_iter().chain(self.more_filesets).collect())
+            }
             Became::Unknown => FileOutcome::Unknown { reason, is_alone: self.is_alone },
-            Became::UsesUnknown => FileOutcome::UsesUnknown { path: self.path? },
+            Became::UsesUnknown => {
+                FileOutcome::UsesUnknown { paths: [self.path?].into_iter().chain(self.more_paths).collect() }
+            }
             Became::NotUsed => FileOutcome::NotUsed,
         })
     }
@@ -597,6 +652,7 @@ fn problem(pointer: &str, message: String) -> Problem {
 }
 
 as_text!(Key, Key::as_str, Key::parse);
+as_text!(ImportedVersion, |v: &ImportedVersion| v.0.to_string(), ImportedVersion::parse);
 as_text!(Subject, |s: &Subject| s.short(), Subject::parse);
 
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -19,15 +19,16 @@ use crate::containers::NoContainer;
 use crate::fence::NoFence;
 use crate::files::{self, Expected, Wrong};
 use crate::forecast::{Allowed, Known, NotAllowed, Set};
-use crate::inventory::{Fileset, Standing, Wanted, mark_of};
+use crate::inventory::{Entry, Fileset, Left, Removal, Standing, Wanted, mark_of};
 use crate::outcome::{self, Verdict};
 use crate::process::Finished;
+use crate::replaced::{self, Link, has_other_bytes, read_mark};
 use crate::workplace::Workplace;
-use crate::{Batch, FileOutcome, ImporterError};
+use crate::{Batch, FileOutcome, ImporterError, Subject};
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::names::OmeroId;
-use irods_omero_model::record::Imported;
-use std::collections::{BTreeMap, BTreeSet};
+use irods_omero_model::record::{Imported, Version};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -60,6 +61,62 @@ struct Rest<T> {
     is_named: bool,
 }
 
+/// The files of a batch, and those it may use, by what filesets say of them.
+#[derive(Default)]
+struct Index {
+    /// By their client paths.
+    files: HashMap<String, Known>,
+    /// The client paths of the directories that are images.
+    directories: Vec<(String, Known)>,
+    /// By our annotation.
+    marks: HashMap<String, Known>,
+    subjects: HashMap<Subject, Known>,
+}
+
+impl Index {
+    fn of(batch: &Batch) -> Self {
+        let mut index = Self::default();
+        let usable = batch.may_use.iter().enumerate();
+        let usable = usable.map(|(i, f)| (Known::Usable(i), f.subject, f.version, f.importer_path.as_str()));
+        let files = batch.files.iter().enumerate();
+        let files = files.map(|(i, f)| (Known::File(i), f.subject, f.version, f.importer_path.as_str()));
+        for (known, subject, version, path) in usable.chain(files) {
+            index.marks.insert(mark_of(subject, version), known);
+            index.subjects.insert(subject, known);
+            if matches!(subject, Subject::Collection(_)) {
+                index.directories.push((client_path::of(path), known));
+            } else {
+                index.files.insert(client_path::of(path), known);
+            }
+        }
+        index
+    }
+
+    /// The files, and directories, at an entry's path.
+    fn at(&self, path: &str) -> impl Iterator<Item = Known> + use<'_> {
+        let path = path.to_owned();
+        let file = self.files.get(&path).copied();
+        let directories = self.directories.iter().filter(move |(directory, _)| is_below(&path, directory));
+        file.into_iter().chain(directories.map(|(_, known)| *known))
+    }
+
+    /// What of the batch a fileset has, with the entries of each.
+    fn contents<'f>(&self, fileset: &'f Fileset) -> BTreeMap<Known, Vec<(u64, &'f Entry)>> {
+        let mut contents: BTreeMap<Known, Vec<(u64, &Entry)>> = BTreeMap::new();
+        for (id, entry) in &fileset.entries {
+            for known in self.at(&entry.path) {
+                contents.entry(known).or_default().push((*id, entry));
+            }
+        }
+        contents
+    }
+
+    /// What a fileset is of, if that is of the batch, in its present version.
+    fn bearer(&self, fileset: &Fileset) -> Option<Known> {
+        self.marks.get(fileset.mark.as_ref()?).copied()
+    }
+}
+
 /// A batch at work.
 pub(crate) struct Work<'a> {
     importer: &'a CommandImporter<'a>,
@@ -75,6 +132,13 @@ pub(crate) struct Work<'a> {
     /// What OMERO was asked for already, and what it had of it.
     asked: Wanted,
     had: BTreeMap<OmeroId, Fileset>,
+    index: Index,
+    /// All that OMERO had at the paths, of whatever data.
+    seen: BTreeMap<OmeroId, Fileset>,
+    /// The filesets of other data, or of other versions, at the paths of files.
+    previous: BTreeMap<Known, BTreeSet<OmeroId>>,
+    /// The entries whose links have been looked at.
+    cut: BTreeSet<(OmeroId, u64)>,
     /// Filesets of this batch's data, and the file of the batch that bears each, where that is known.
     kept: BTreeMap<OmeroId, (Fileset, Option<usize>)>,
     /// Whether a run of the importer has come to its end.
@@ -104,6 +168,10 @@ impl<'a> Work<'a> {
             passed,
             asked: Wanted::default(),
             had: BTreeMap::new(),
+            index: Index::of(batch),
+            seen: BTreeMap::new(),
+            previous: BTreeMap::new(),
+            cut: BTreeSet::new(),
             kept: BTreeMap::new(),
             is_working: false,
             runs: MAX_RUNS,
@@ -162,6 +230,122 @@ impl<'a> Work<'a> {
         Ok(found)
     }
 
+    /// What OMERO has at the paths of files before anything is imported. Gives what is not passed over.
+    fn look_up(&mut self, wanted: &Wanted) -> Result<BTreeMap<OmeroId, Fileset>, ImporterError> {
+        let mut found = self.importer.inventory(self.place, wanted, self.alive)?;
+        self.seen.extend(found.clone());
+        found.retain(|id, _| !self.passed.contains(id));
+        Ok(found)
+    }
+
+    /// Whether what lies at an entry's path now is of other bytes than the fileset. Of the files of a directory that is one image
+    /// this is not asked.
+    fn is_other(&mut self, fileset: &Fileset, entry: &Entry, known: Known) -> bool {
+        self.is_directory(known)
+            || has_other_bytes(entry, fileset, known, &self.allowed, &self.roots, self.alive).unwrap_or(false)
+    }
+
+    fn is_directory(&self, known: Known) -> bool {
+        matches!(known, Known::File(i) if self.batch.files[i].is_directory())
+    }
+
+    /// Finds the filesets that are of other data, or of other versions, than what lies at their paths now. They are named, and
+    /// their links are cut where they would show other bytes.
+    fn retire(&mut self, files: &BTreeSet<Known>) {
+        let seen = std::mem::take(&mut self.seen);
+        let present: BTreeSet<Known> =
+            seen.values().filter_map(|fileset| self.index.bearer(fileset)).collect();
+        for (id, fileset) in &seen {
+            let contents = self.index.contents(fileset);
+            let Some((subject, _)) = fileset.mark.as_deref().and_then(read_mark) else {
+                self.tell_of_unmarked(*id, fileset, &contents, files);
+                continue;
+            };
+            let bearer = self.index.bearer(fileset);
+            let mut links = BTreeMap::new();
+            for (known, entries) in contents {
+                if !files.contains(&known) || Some(known) == bearer {
+                    continue;
+                }
+                let (by, ..) = self.allowed.about(known);
+                let is_same_data = by == subject;
+                if is_same_data && !self.passed.contains(id) && !present.contains(&known) {
+                    // Nobody noted its import: the record that is written now is about its version.
+                    continue;
+                }
+                let is_alone = entries.len() == fileset.entries.len();
+                let others: Vec<(u64, &Entry)> =
+                    entries.into_iter().filter(|(_, entry)| self.is_other(fileset, entry, known)).collect();
+                if bearer.is_none() && (is_same_data || is_alone || !others.is_empty()) {
+                    self.previous.entry(known).or_default().insert(*id);
+                }
+                for (entry, about) in others {
+                    if self.cut.insert((*id, entry)) {
+                        links.insert(entry, Link { shown: self.shown(known, &about.path), by });
+                    }
+                }
+            }
+            if !links.is_empty() {
+                replaced::cut(self.importer, self.place, *id, &links, self.alive);
+                replaced::tell(self.importer, self.place, *id, fileset, &links, self.alive);
+            }
+        }
+        self.seen = seen;
+    }
+
+    /// Names the filesets that are of just the files of a set, when all these were other data.
+    fn retire_whole(&mut self, sets: &[Set]) {
+        let set_of: HashMap<Known, &Set> =
+            sets.iter().flat_map(|set| members(set).into_iter().map(move |known| (known, set))).collect();
+        for (id, fileset) in &self.seen {
+            let is_ours = fileset.mark.as_deref().and_then(read_mark).is_some();
+            if !is_ours || self.index.bearer(fileset).is_some() {
+                continue;
+            }
+            let first = fileset.entries.values().next();
+            let known = first.and_then(|entry| self.index.at(&entry.path).next());
+            let Some(set) = known.and_then(|known| set_of.get(&known)) else { continue };
+            if fileset.paths() == set.client_paths() {
+                for i in set.files() {
+                    self.previous.entry(Known::File(i)).or_default().insert(*id);
+                }
+            }
+        }
+    }
+
+    /// The path on this host of what an entry of a fileset shows.
+    fn shown(&self, known: Known, entry: &str) -> String {
+        let path = self.allowed.path(known);
+        let rest = entry.strip_prefix(&client_path::of(path)).unwrap_or_default();
+        format!("{path}{rest}")
+    }
+
+    /// Says that somebody has imported a file by other means, and that its bytes are others now.
+    fn tell_of_unmarked(
+        &self,
+        id: OmeroId,
+        fileset: &Fileset,
+        contents: &BTreeMap<Known, Vec<(u64, &Entry)>>,
+        files: &BTreeSet<Known>,
+    ) {
+        if fileset.mark.is_some() || fileset.images.is_empty() {
+            return;
+        }
+        let other = contents.iter().find(|(known, entries)| {
+            let size = self.allowed.about(**known).1.size;
+            let is_other = |entry: &Entry| entry.size.is_some_and(|s| s != size);
+            let is_asked_for = files.contains(*known) && !self.is_directory(**known);
+            is_asked_for && entries.iter().any(|(_, entry)| is_other(entry))
+        });
+        if let Some((known, _)) = other {
+            log::warn!(
+                "act=adopt fileset={id} path={:?} refused=\"of another size\" why=\"somebody imported this path without iRODS, \
+                 and other data lies there now: if the fileset is a link to it, delete it in OMERO\"",
+                self.allowed.path(*known)
+            );
+        }
+    }
+
     /// Takes what bears our mark of just this data in just this version.
     fn adopt_marked(&mut self) -> Result<(), ImporterError> {
         let (mut wanted, files) = (Wanted::default(), &self.batch.files);
@@ -173,14 +357,10 @@ impl<'a> Work<'a> {
                 wanted.paths.insert(path)
             };
         }
-        let known: Vec<(Known, String)> = (0..files.len())
-            .map(Known::File)
-            .chain((0..self.batch.may_use.len()).map(Known::Usable))
-            .map(|known| (known, client_path::of(self.allowed.path(known))))
-            .collect();
-        let found = self.inventory(&wanted)?;
+        let found = self.look_up(&wanted)?;
         self.asked = wanted;
         self.had.clone_from(&found);
+        self.retire(&(0..files.len()).map(Known::File).collect());
         for (id, fileset) in found {
             if self.is_in_the_making(&fileset) {
                 // The forecast would only cost time: it may be the data itself that takes so long.
@@ -193,22 +373,62 @@ impl<'a> Work<'a> {
                 continue;
             }
             let Some(mark) = fileset.mark.as_ref().filter(|_| !fileset.images.is_empty()) else { continue };
-            let paths = fileset.paths();
-            let is_in = |known: Known, path: &String| match known {
-                Known::File(i) if files[i].is_directory() => paths.iter().any(|p| is_below(p, path)),
-                Known::File(_) | Known::Usable(_) => paths.contains(path),
-            };
-            let of: Vec<Known> =
-                known.iter().filter(|(known, path)| is_in(*known, path)).map(|(known, _)| *known).collect();
-            let bears = |known: &&Known| {
-                let (subject, version, _) = self.allowed.about(**known);
-                mark_of(subject, version) == *mark
-            };
-            if let Some(bearer) = of.iter().find(bears).copied() {
-                self.keep(id, fileset, bearer, of, true);
+            let contents = self.index.contents(&fileset);
+            if let Some(bearer) = self.index.bearer(&fileset).filter(|known| contents.contains_key(known)) {
+                let of = contents.into_keys().collect();
+                self.adopt(id, fileset, bearer, of, None);
+                continue;
             }
+            // The same data in another version, of whose import nobody took note.
+            let Some((subject, version)) = read_mark(mark) else { continue };
+            let bearer = self.index.subjects.get(&subject).copied();
+            let Some((bearer, entries)) = bearer.and_then(|known| contents.get_key_value(&known)) else {
+                continue;
+            };
+            let bearer = *bearer;
+            if self.outcomes.contains_key(&bearer) || self.previous_of(bearer).contains(&id) {
+                continue;
+            }
+            let mut others = entries.iter();
+            let is_other = others.any(|(_, entry)| self.is_other(&fileset, entry, bearer));
+            let of = contents.into_keys().collect();
+            self.adopt(id, fileset, bearer, of, is_other.then_some(version));
         }
         Ok(())
+    }
+
+    fn previous_of(&self, known: Known) -> Vec<OmeroId> {
+        self.previous.get(&known).into_iter().flatten().copied().collect()
+    }
+
+    /// Takes a fileset that was there as that of some files, of the present version or of another one. A file whose bytes are
+    /// others now is not shown by it.
+    fn adopt(
+        &mut self,
+        id: OmeroId,
+        fileset: Fileset,
+        bearer: Known,
+        of: Vec<Known>,
+        version: Option<Version>,
+    ) {
+        let mut shown = Vec::with_capacity(of.len());
+        for known in of {
+            let is_file = matches!(known, Known::File(_)) && !self.is_directory(known);
+            let path = client_path::of(self.allowed.path(known));
+            let entry = fileset.entries.values().find(|entry| entry.path == path).cloned();
+            let is_other = known != bearer
+                && is_file
+                && entry.is_some_and(|entry| self.is_other(&fileset, &entry, known));
+            if is_other {
+                self.settle(known, FileOutcome::Joined(vec![id]));
+            } else {
+                shown.push(known);
+            }
+        }
+        self.keep(id, fileset, bearer, shown, true);
+        if let (Some(_), Some(FileOutcome::Imported(imported))) = (version, self.outcomes.get_mut(&bearer)) {
+            imported.version = version;
+        }
     }
 
     /// Notes a fileset as that of some files.
@@ -227,6 +447,8 @@ impl<'a> Work<'a> {
                 plates: fileset.plates.clone(),
                 is_member: file != bearer,
                 adopted,
+                previous: self.previous_of(file),
+                version: None,
             };
             self.settle(file, FileOutcome::Imported(imported));
         }
@@ -253,12 +475,18 @@ impl<'a> Work<'a> {
             Ok(target) => self.import_all(sets, target.as_deref()),
             Err(NoContainer::Importer(error)) => Err(error),
             Err(NoContainer::Refused(why)) => {
+                let refused = FileOutcome::NoTarget { target: self.target(), reason: why };
                 for set in sets {
-                    self.settle_all(set.files(), &FileOutcome::Failed(why.clone()));
+                    self.settle_all(set.files(), &refused);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// The batch's target, as a text by which another is told from it.
+    fn target(&self) -> String {
+        self.batch.target.with_plates(self.batch.plate_target.as_ref())
     }
 
     /// Looks at the files that have no outcome yet: why those are not imported that will not be.
@@ -340,7 +568,7 @@ impl<'a> Work<'a> {
                 Err(refused) => {
                     log::warn!("act=forecast key={key:?} refused={refused:?}");
                     let outcome = match refused {
-                        NotAllowed::Stranger(path) => FileOutcome::UsesUnknown { path },
+                        NotAllowed::Strangers(paths) => FileOutcome::UsesUnknown { paths },
                         NotAllowed::Late(why) => FileOutcome::Postponed(why),
                         NotAllowed::Wrong(why) => FileOutcome::Failed(why),
                     };
@@ -438,7 +666,7 @@ impl<'a> Work<'a> {
     /// What a file comes to that needs another one. Only of one below the opened directories the catalog can be asked.
     fn uses(&self, path: String) -> FileOutcome {
         if self.roots.iter().any(|root| std::path::Path::new(&path).starts_with(root)) {
-            FileOutcome::UsesUnknown { path }
+            FileOutcome::UsesUnknown { paths: vec![path] }
         } else {
             FileOutcome::Unknown { reason: format!("the importer cannot read {path}"), is_alone: true }
         }
@@ -454,7 +682,7 @@ impl<'a> Work<'a> {
         let mut found = std::mem::take(&mut self.had);
         found.retain(|id, _| !self.passed.contains(id) || self.kept.contains_key(id));
         if !paths.is_empty() {
-            found.extend(self.inventory(&Wanted { paths, ..Wanted::default() })?);
+            found.extend(self.look_up(&Wanted { paths, ..Wanted::default() })?);
         }
         let mut leftovers = BTreeSet::new();
         let mut left = Vec::new();
@@ -465,29 +693,16 @@ impl<'a> Work<'a> {
             };
             if let Some((id, fileset)) = by(Standing::Same) {
                 let files = members(&set);
-                self.keep(*id, fileset.clone(), Known::File(set.bearer), files, true);
+                self.keep(*id, fileset.clone(), set.bearer, files, true);
                 continue;
             }
-            if let Some((id, fileset)) = by(Standing::Part) {
-                let (id, fileset) = (*id, fileset.clone());
-                for file in members(&set) {
-                    let joined = match file {
-                        Known::File(i) if !self.is_in(&fileset, i) => FileOutcome::Joined(id),
-                        Known::File(_) | Known::Usable(_) => continue,
-                    };
-                    self.settle(file, joined);
-                }
-                let inside: Vec<Known> = members(&set)
-                    .into_iter()
-                    .filter(|f| matches!(f, Known::File(i) if self.is_in(&fileset, *i)))
-                    .collect();
-                let (mark, allowed) = (fileset.mark.clone(), &self.allowed);
-                let bears = |known: &&Known| {
-                    let (subject, version, _) = allowed.about(**known);
-                    Some(mark_of(subject, version)) == mark
-                };
-                let bearer = members(&set).iter().find(bears).copied().unwrap_or(Known::Usable(usize::MAX));
-                self.keep(id, fileset, bearer, inside, true);
+            let parts: Vec<(OmeroId, Fileset)> = found
+                .iter()
+                .filter(|(_, fileset)| fileset.standing(&set, &self.allowed) == Standing::Part)
+                .map(|(id, fileset)| (*id, fileset.clone()))
+                .collect();
+            if !parts.is_empty() {
+                self.keep_parts(&set, parts);
                 continue;
             }
             let unfinished: Vec<_> = found
@@ -499,19 +714,61 @@ impl<'a> Work<'a> {
                 self.settle_all(set.files(), &FileOutcome::Postponed(finishing(bound)));
                 continue;
             }
+            if matches!(set.bearer, Known::Usable(_)) {
+                let why = format!(
+                    "it belongs to the set of {}, which is not in OMERO: it is imported with that file",
+                    set.key
+                );
+                self.settle_all(set.files(), &FileOutcome::Postponed(why));
+                continue;
+            }
             leftovers.extend(unfinished.iter().map(|(id, _)| **id));
             left.push(set);
         }
         self.passed.extend(found.keys().copied());
-        self.remove(&leftovers, "left by an import that failed")?;
+        let grown = self.remove(&leftovers, "left by an import that failed", Removal::Leftovers)?;
+        if !grown.is_empty() {
+            // OMERO has come to its end after all: the next try adopts what it made.
+            let bound = self.importer.unfinished_wait();
+            let has_grown = |set: &Set| {
+                let mut all = found.iter().filter(|(id, _)| grown.contains(id));
+                all.any(|(_, fileset)| fileset.standing(set, &self.allowed) == Standing::Unfinished)
+            };
+            let (done, rest): (Vec<Set>, Vec<Set>) = left.into_iter().partition(has_grown);
+            for set in done {
+                self.settle_all(set.files(), &FileOutcome::Postponed(finishing(bound)));
+            }
+            left = rest;
+        }
+        self.retire(&left.iter().flat_map(members).collect());
+        self.retire_whole(&left);
         Ok(left)
+    }
+
+    /// Notes that some files of a set are in OMERO without the others: those have come too late.
+    fn keep_parts(&mut self, set: &Set, parts: Vec<(OmeroId, Fileset)>) {
+        let files: Vec<usize> = set.files().into_iter().collect();
+        let ids: Vec<OmeroId> = parts.iter().map(|(id, _)| *id).collect();
+        let is_late = |i: &&usize| !parts.iter().any(|(_, fileset)| self.is_in(fileset, **i));
+        let late: Vec<usize> = files.iter().filter(is_late).copied().collect();
+        self.settle_all(late, &FileOutcome::Joined(ids));
+        for (id, fileset) in parts {
+            let inside: Vec<Known> =
+                files.iter().filter(|i| self.is_in(&fileset, **i)).map(|i| Known::File(*i)).collect();
+            let bears = |known: &&Known| {
+                let (subject, version, _) = self.allowed.about(**known);
+                Some(mark_of(subject, version)) == fileset.mark
+            };
+            let bearer = members(set).iter().find(bears).copied().unwrap_or(Known::Usable(usize::MAX));
+            self.keep(id, fileset, bearer, inside, true);
+        }
     }
 
     /// Whether OMERO may still be at work on a fileset.
     fn is_in_the_making(&self, fileset: &Fileset) -> bool {
         let bound = self.importer.unfinished_wait().as_secs();
         let is_young = fileset.created.is_none_or(|at| self.now.saturating_sub(at) < bound);
-        fileset.mark.is_none() && fileset.images.is_empty() && is_young
+        fileset.mark.is_none() && fileset.images.is_empty() && is_young && !fileset.is_given_up
     }
 
     /// Whether a file of the batch is in a fileset.
@@ -525,24 +782,35 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Deletes filesets. One that cannot be deleted is marked, so that nobody takes it for the data's.
-    fn remove(&mut self, ids: &BTreeSet<OmeroId>, why: &str) -> Result<(), ImporterError> {
+    /// Deletes filesets. One that cannot be deleted is marked, so that nobody takes it for the data's. Gives those that were to be
+    /// deleted only without images, and have got some.
+    fn remove(
+        &mut self,
+        ids: &BTreeSet<OmeroId>,
+        why: &str,
+        what: Removal,
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
         if ids.is_empty() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
-        let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        log::warn!("act=delete filesets={} why=\"{why}\"", list.join(","));
+        let shown = |ids: &BTreeSet<OmeroId>| {
+            let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            list.join(",")
+        };
+        log::warn!("act=delete filesets={} why=\"{why}\"", shown(ids));
         self.passed.extend(ids.iter().copied());
-        let left = self.importer.delete(self.place, ids, self.alive)?;
-        if !left.is_empty() {
-            let list: Vec<String> = left.iter().map(ToString::to_string).collect();
+        let Left { failed, grown } = self.importer.delete(self.place, ids, what, self.alive)?;
+        if !grown.is_empty() {
+            log::warn!("act=delete filesets={} left=\"they have images now\"", shown(&grown));
+        }
+        if !failed.is_empty() {
             log::error!(
                 "act=delete filesets={} failed=\"still there: delete them in OMERO\" why=\"{why}\"",
-                list.join(",")
+                shown(&failed)
             );
-            self.importer.refuse(self.place, &left, why, self.alive)?;
+            self.importer.refuse(self.place, &failed, why, self.alive)?;
         }
-        Ok(())
+        Ok(grown)
     }
 
     /// Imports sets until each is in OMERO, or it is known of each why not.
@@ -623,10 +891,13 @@ impl<'a> Work<'a> {
         words.splice(1..1, self.place.session_words());
         self.place.has_imported.store(true, Ordering::Relaxed);
         let limit = self.importer.import_timeout();
-        let (done, causes) = self.importer.run_java(self.place, &words, &keys, limit, fence, self.alive)?;
+        let run = self.importer.run_java(self.place, &words, &keys, limit, fence, self.alive);
         if self.importer.is_to_end() {
+            let paths = going.iter().flat_map(Set::client_paths).collect();
+            self.importer.remove_cut_off(self.place, paths, &self.passed, self.alive);
             return Err(CommandImporter::ended());
         }
+        let (done, causes) = run?;
         let ours: BTreeSet<OmeroId> = outcome::filesets(&done.stdout).into_iter().collect();
         let paths = going.iter().flat_map(Set::client_paths).collect();
         let wanted = Wanted { paths, ids: ours.clone(), ..Wanted::default() };
@@ -639,7 +910,7 @@ impl<'a> Work<'a> {
             }
         };
         found.retain(|_, fileset| fileset.mark.is_none());
-        let mut doomed = BTreeMap::new();
+        let mut doomed: BTreeMap<&str, (Removal, BTreeSet<OmeroId>)> = BTreeMap::new();
         let mut rest = Vec::new();
         let is_alone = going.len() == 1;
         for set in going {
@@ -647,8 +918,8 @@ impl<'a> Work<'a> {
                 rest.push(left);
             }
         }
-        for (why, ids) in doomed {
-            self.remove(&ids, why)?;
+        for (why, (what, ids)) in doomed {
+            self.remove(&ids, why, what)?;
         }
         let strangers = ours.iter().filter(|id| !self.passed.contains(id)).count();
         if strangers > 0 {
@@ -667,7 +938,7 @@ impl<'a> Work<'a> {
         done: &Finished,
         causes: &Causes,
         is_alone: bool,
-        doomed: &mut BTreeMap<&'static str, BTreeSet<OmeroId>>,
+        doomed: &mut BTreeMap<&'static str, (Removal, BTreeSet<OmeroId>)>,
     ) -> Option<Rest<Set>> {
         let (paths, key) = (set.client_paths(), client_path::of(&set.key));
         let is_first = |f: &Fileset| f.entries.values().next().is_some_and(|e| paths.contains(&e.path));
@@ -680,7 +951,8 @@ impl<'a> Work<'a> {
         });
         if let Some((id, path)) = stranger {
             log::error!("act=import key={:?} fileset={id} stranger={path:?} failed=\"removed\"", set.key);
-            doomed.entry("it held a file that its forecast did not name").or_default().insert(id);
+            let why = "it held a file that its forecast did not name";
+            doomed.entry(why).or_insert_with(|| (Removal::WithImages, BTreeSet::new())).1.insert(id);
             let why = format!(
                 "during the import its set came to use the file /{path}, which the catalog was not asked for: what was \
                  made of it in OMERO was removed"
@@ -695,10 +967,9 @@ impl<'a> Work<'a> {
             .max_by_key(|(id, _)| (ours.contains(id), **id));
         if self.is_exchanged(&set) {
             log::error!("act=import key={:?} failed=\"exchanged during the import\"", set.key);
-            doomed
-                .entry("a file of it was exchanged during the import")
-                .or_default()
-                .extend(all.iter().map(|(id, _)| **id));
+            let why = "a file of it was exchanged during the import";
+            let doomed = doomed.entry(why).or_insert_with(|| (Removal::WithImages, BTreeSet::new()));
+            doomed.1.extend(all.iter().map(|(id, _)| **id));
             self.settle_all(set.files(), &FileOutcome::Failed(EXCHANGED.to_owned()));
             return None;
         }
@@ -709,9 +980,9 @@ impl<'a> Work<'a> {
                     fileset.has(&client_path::of(self.allowed.path(*known)))
                         || !matches!(known, Known::File(_))
                 })
-                .chain([Known::File(set.bearer)])
+                .chain([set.bearer])
                 .collect();
-            self.keep(**id, (*fileset).clone(), Known::File(set.bearer), files, false);
+            self.keep(**id, (*fileset).clone(), set.bearer, files, false);
             return None;
         }
         let verdict = outcome::missing(done, causes, &set.key, is_alone);
@@ -722,13 +993,17 @@ impl<'a> Work<'a> {
             // The server has said that it is done with it, or was never told to begin.
             let has_begun = set.members.iter().any(|(path, ..)| causes.begun.contains(path));
             let loose = if is_alone { causes.loose.as_slice() } else { &[] };
-            let is_over = told.into_iter().flatten().chain(loose).any(|cause| match cause.told {
-                Told::Internal | Told::FileException => true,
-                Told::OnImport => !has_begun && causes.ended,
-                Told::Unreadable | Told::MissingLibrary | Told::Target | Told::Other => false,
-            });
+            // The importer is no more, so what has not come will not come.
+            let is_cut_off = all.iter().all(|(_, f)| f.images.is_empty() && !f.is_uploaded);
+            let is_over = is_cut_off
+                || told.into_iter().flatten().chain(loose).any(|cause| match cause.told {
+                    Told::Internal | Told::FileException => true,
+                    Told::OnImport => !has_begun && causes.ended,
+                    Told::Unreadable | Told::MissingLibrary | Told::Target | Told::Other => false,
+                });
             if is_over {
-                doomed.entry("its import failed").or_default().extend(unfinished);
+                let leftovers = || (Removal::Leftovers, BTreeSet::new());
+                doomed.entry("its import failed").or_insert_with(leftovers).1.extend(unfinished);
             } else {
                 let bound = self.importer.unfinished_wait();
                 self.settle_all(set.files(), &FileOutcome::Postponed(finishing(bound)));
@@ -782,8 +1057,9 @@ impl<'a> Work<'a> {
             Ok(()) => Ok(()),
             Err(NoContainer::Importer(error)) => Err(error),
             Err(NoContainer::Refused(why)) => {
+                let refused = FileOutcome::NoTarget { target: self.target(), reason: why };
                 let imported = self.outcomes.values_mut().filter(|o| matches!(o, FileOutcome::Imported(_)));
-                imported.for_each(|outcome| *outcome = FileOutcome::Failed(why.clone()));
+                imported.for_each(|outcome| outcome.clone_from(&refused));
                 Ok(())
             }
         }
@@ -792,9 +1068,8 @@ impl<'a> Work<'a> {
 
 /// The files of a set.
 fn members(set: &Set) -> Vec<Known> {
-    let bearer = Known::File(set.bearer);
-    let others = set.members.iter().map(|(_, known, _)| *known).filter(|known| *known != bearer);
-    others.chain([bearer]).collect()
+    let others = set.members.iter().map(|(_, known, _)| *known).filter(|known| *known != set.bearer);
+    others.chain([set.bearer]).collect()
 }
 
 /// What is said of what OMERO may still be at work on.

@@ -9,7 +9,7 @@ mod process;
 
 pub use answers::{
     Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, Entry, Fileset, FilesetFiles,
-    Hello, Leftover, Leftovers, Opened, Probe, Repository, StoredFile,
+    Hello, Leftover, Leftovers, LoggedOut, Opened, Probe, Repository, StoredFile,
 };
 pub use launch::{LaunchError, command_of};
 pub use process::WorkerProcess;
@@ -305,15 +305,17 @@ pub trait Worker: fmt::Debug + Send + Sync {
         self.read("join", json!({"server": address(server), "session": key.as_str()}), waiting)
     }
 
-    /// Ends a session for everybody. One that is not there any more is no error.
+    /// Ends a session for everybody, unless OMERO may still be making the images of a fileset in it that is younger than
+    /// `spare`. One that is not there any more is no error.
     fn logout(
         &self,
         server: &Server,
         key: &SessionKey,
+        spare: Duration,
         waiting: &mut Waiting<'_>,
-    ) -> Result<(), WorkerError> {
-        let params = json!({"server": address(server), "session": key.as_str()});
-        self.ask("logout", params, waiting).map(drop)
+    ) -> Result<LoggedOut, WorkerError> {
+        let params = json!({"server": address(server), "session": key.as_str(), "spare": spare.as_secs()});
+        self.read("logout", params, waiting)
     }
 
     /// The filesets of the session's user that are asked for, by their ids. At most [`MAX_PATHS`] of each kind at once

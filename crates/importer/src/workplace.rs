@@ -56,6 +56,8 @@ pub(super) struct Workplace {
     pub lost: AtomicBool,
     /// Whether an import has been begun here.
     pub has_imported: AtomicBool,
+    /// Whether the directory is left to who looks later.
+    left: AtomicBool,
     /// The session that is used here, and that has a directory of its own.
     session: Option<Arc<Session>>,
 }
@@ -84,7 +86,8 @@ impl Workplace {
 
     fn locked(directory: PathBuf, purpose: Purpose, lock: File) -> Self {
         let (lost, has_imported) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { directory, purpose, _lock: lock, lost, has_imported, session: None }
+        let left = AtomicBool::new(false);
+        Self { directory, purpose, _lock: lock, lost, has_imported, left, session: None }
     }
 
     /// Takes over the directory of somebody who is no more; `None` if it is in use, or no such directory.
@@ -104,6 +107,11 @@ impl Workplace {
     /// Keeps a note of the session that was opened here, for the case that we die.
     pub fn set_note(&self, note: &[u8]) -> io::Result<()> {
         self.keep(NOTE, note).map(drop)
+    }
+
+    /// Leaves the directory when its use is over, as one that was left by a killed process.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// Has a session used here.
@@ -193,6 +201,9 @@ impl Workplace {
 
 impl Drop for Workplace {
     fn drop(&mut self) {
+        if self.left.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(e) = fs::remove_dir_all(&self.directory) {
             log::warn!("act=clean_up directory={} failed=\"{e}\"", self.directory.display());
         }

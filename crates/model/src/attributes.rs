@@ -43,6 +43,8 @@ pub struct Attributes {
     pub recurring: String,
     /// Key of the job, and name of the agent that has it.
     pub job: String,
+    /// Another collection with files that the set of a data object uses: while the set is not imported, these wait too.
+    pub awaits: String,
     /// OMERO user, on an iRODS user or group.
     pub user: String,
     /// OMERO group, on an iRODS user or group.
@@ -75,6 +77,7 @@ impl Default for Attributes {
             ignored: name("ignored"),
             recurring: name("recurring"),
             job: name("job"),
+            awaits: name("awaits"),
             user: name("user"),
             group: name("group"),
             on_behalf_of: name("on_behalf_of"),
@@ -93,7 +96,7 @@ impl Attributes {
     }
 
     /// The attributes that together are the record of a data object.
-    pub fn record(&self) -> [&str; 13] {
+    pub fn record(&self) -> [&str; 14] {
         [
             &self.state,
             &self.reason,
@@ -108,6 +111,7 @@ impl Attributes {
             &self.previous,
             &self.ignored,
             &self.job,
+            &self.awaits,
         ]
     }
 }

@@ -7,6 +7,7 @@
 pub mod attributes;
 pub mod catalog;
 pub mod clock;
+pub mod decide;
 pub mod event;
 pub mod form;
 pub mod identity;

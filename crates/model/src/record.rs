@@ -5,6 +5,7 @@ use crate::catalog::{Replica, ReplicaStatus};
 use crate::clock::UnixTime;
 use crate::identity::OmeroIdentity;
 use crate::names::{CollectionId, IrodsUser, OmeroId, OmeroName};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One AVU.
@@ -73,6 +74,81 @@ impl State {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == text)
     }
+}
+
+/// Why data failed, was skipped or is stale, as a word: what has to change before it is looked at again.
+///
+/// It stands in the units of the reason. Records of versions before this one have none, and are final until the bytes
+/// change or somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// The bytes: OMERO makes no images of them, or they are others than were imported.
+    Bytes,
+    /// The name: the importer cannot take a path such as this.
+    Name,
+    /// What the catalog holds of the data: no good replica, or a row that cannot be read.
+    Catalog,
+    /// Where it lies: OMERO cannot see it there.
+    Place,
+    /// Where the images would go.
+    Target,
+    /// Its owner has no OMERO user.
+    Mapping,
+    /// A tag that cannot be followed.
+    Tag,
+    /// The set it belongs to is in OMERO without it.
+    Set,
+    /// A person's wish.
+    Asked,
+    /// Nothing of the data's own: OMERO's fault or ours, for too long.
+    Ours,
+}
+
+impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 10] = [
+        Self::Bytes,
+        Self::Name,
+        Self::Catalog,
+        Self::Place,
+        Self::Target,
+        Self::Mapping,
+        Self::Tag,
+        Self::Set,
+        Self::Asked,
+        Self::Ours,
+    ];
+
+    /// The word in the AVU.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Name => "name",
+            Self::Catalog => "catalog",
+            Self::Place => "place",
+            Self::Target => "target",
+            Self::Mapping => "mapping",
+            Self::Tag => "tag",
+            Self::Set => "set",
+            Self::Asked => "asked",
+            Self::Ours => "ours",
+        }
+    }
+
+    /// From the units of the AVU: its first word. A number may stand behind it, see [`Record::refused_target`].
+    pub fn parse(units: &str) -> Option<Self> {
+        let word = units.split(' ').next().unwrap_or_default();
+        Self::ALL.into_iter().find(|c| c.as_str() == word)
+    }
+}
+
+/// Names a target in a few characters, to tell later whether it is still the same.
+fn print_of(target: &str) -> String {
+    // FNV-1a: nobody gains by two targets of one print, and the print must be the same in every version.
+    let hash = target.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }
 
 /// Which state of the bytes was imported: modify time and size of the replica.
@@ -156,7 +232,7 @@ impl Proof {
             Self::Checksum(checksum) => replica.checksum.as_ref() == Some(checksum),
             Self::Replica { .. } => !replicas.iter().any(|r| self.is_in(r)),
         };
-        let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good);
+        let good = replicas.iter().filter(|r| r.status == ReplicaStatus::Good && r.fault.is_none());
         good.filter(|r| r.size == size).find(holds)
     }
 }
@@ -208,18 +284,22 @@ impl Record {
         self.value(&names.version).and_then(|t| Proof::parse(&t.units))
     }
 
-    /// The replica that has the bytes of that version, whatever its time, of all those of the data object.
-    pub fn replica_of_same_bytes<'r>(
-        &self,
-        names: &Attributes,
-        replicas: &'r [Replica],
-    ) -> Option<&'r Replica> {
-        self.proof(names)?.find(self.version(names)?.size, replicas)
-    }
-
     /// The reason of the state.
     pub fn reason(&self, names: &Attributes) -> Option<&str> {
         self.value(&names.reason).map(|t| t.value.as_str())
+    }
+
+    /// Why it failed, as a word.
+    pub fn cause(&self, names: &Attributes) -> Option<Cause> {
+        self.value(&names.reason).and_then(|t| Cause::parse(&t.units))
+    }
+
+    /// Whether this is the target that OMERO refused for this data; `false` too where that is not known.
+    pub fn refused_target(&self, names: &Attributes, target: &str) -> bool {
+        let reason = self.value(&names.reason);
+        reason.and_then(|t| t.units.split_once(' ')).is_some_and(|(word, print)| {
+            Cause::parse(word) == Some(Cause::Target) && print == print_of(target)
+        })
     }
 
     /// When the import is tried next.
@@ -261,6 +341,22 @@ impl Record {
         previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
     }
 
+    /// The filesets of versions before for a record that is to name none: what it names now is one of them.
+    pub fn filesets_before(&self, names: &Attributes) -> Vec<OmeroId> {
+        let of = [&names.previous, &names.fileset, &names.member_of];
+        let triples = self.triples.iter().filter(|t| of.contains(&&t.attribute));
+        let mut all: Vec<OmeroId> = triples.filter_map(|t| OmeroId::parse(&t.value).ok()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The other collections in which files of its set lie.
+    pub fn awaits(&self, names: &Attributes) -> BTreeSet<Awaited> {
+        let all = self.triples.iter().filter(|t| t.attribute == names.awaits);
+        all.filter_map(|t| Awaited::parse(&t.value)).collect()
+    }
+
     /// The record of what somebody asked to be tried again: at once, and as if for the first time. What is in OMERO
     /// already is a version before.
     pub fn asked_again(&self, names: &Attributes, reason: &str) -> Vec<Triple> {
@@ -288,10 +384,43 @@ impl Record {
         let reason = format!("ignored by {by}: {reason}");
         kept.chain([
             Triple::new(&names.state, State::Skipped.as_str(), 0),
-            Triple::new(&names.reason, sentence(&reason), ""),
+            Triple::new(&names.reason, sentence(&reason), Cause::Asked.as_str()),
             Triple::new(&names.ignored, by, ""),
         ])
         .collect()
+    }
+}
+
+/// A collection with files that the set of a key file in another one uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Awaited {
+    /// The collection.
+    pub collection: CollectionId,
+    /// Whether they become members of the set's fileset, so that they are not imported by themselves meanwhile. Else they
+    /// are only used: they are somebody else's, or lie outside of the watched collection.
+    pub claims: bool,
+}
+
+impl Awaited {
+    /// The value that says of a collection that its files are claimed.
+    pub fn claimed(collection: CollectionId) -> String {
+        collection.to_string()
+    }
+
+    /// From the value of the AVU.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, claims) = text.strip_prefix("read ").map_or((text, true), |id| (id, false));
+        Some(Self { collection: CollectionId::parse(id).ok()?, claims })
+    }
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.claims {
+            f.write_str(&Self::claimed(self.collection))
+        } else {
+            write!(f, "read {}", self.collection)
+        }
     }
 }
 
@@ -324,6 +453,11 @@ pub struct Imported {
     pub is_member: bool,
     /// Whether the fileset was there before we imported.
     pub adopted: bool,
+    /// The filesets of other data, or of other versions, that were imported from the same path before.
+    pub previous: Vec<OmeroId>,
+    /// The version that was imported, where that is not the version that was to be imported: the data was overwritten
+    /// after its import, and nothing is known of the import.
+    pub version: Option<Version>,
 }
 
 /// What is to be written about a data object.
@@ -338,13 +472,20 @@ pub enum Entry {
     /// Waits, and why.
     Pending(String),
     /// Given up, and why.
-    Failed(String),
+    Failed(Cause, String),
+    /// Given up because OMERO refused the target, and why.
+    Refused {
+        /// The target.
+        target: String,
+        /// Why.
+        reason: String,
+    },
     /// Left alone, and why.
-    Skipped(String),
+    Skipped(Cause, String),
     /// Changed after the import, and what to do.
-    Stale(String),
-    /// Belongs to a fileset that was imported without it.
-    Late(OmeroId),
+    Stale(Cause, String),
+    /// Belongs to files that were imported without it, in these filesets.
+    Late(Vec<OmeroId>),
     /// Was not imported, and no longer is to be.
     Gone(String),
 }
@@ -356,9 +497,9 @@ impl Entry {
             Self::Importing | Self::Waiting(_) => State::Importing,
             Self::Imported(_) => State::Imported,
             Self::Pending(_) => State::Pending,
-            Self::Failed(_) => State::Failed,
-            Self::Skipped(_) => State::Skipped,
-            Self::Stale(_) | Self::Late(_) => State::Stale,
+            Self::Failed(..) | Self::Refused { .. } => State::Failed,
+            Self::Skipped(..) => State::Skipped,
+            Self::Stale(..) | Self::Late(_) => State::Stale,
             Self::Gone(_) => State::Gone,
         }
     }
@@ -369,14 +510,36 @@ impl Entry {
             Self::Importing | Self::Imported(_) => None,
             Self::Waiting(reason)
             | Self::Pending(reason)
-            | Self::Failed(reason)
-            | Self::Skipped(reason)
-            | Self::Stale(reason)
+            | Self::Failed(_, reason)
+            | Self::Refused { reason, .. }
+            | Self::Skipped(_, reason)
+            | Self::Stale(_, reason)
             | Self::Gone(reason) => Some(sentence(reason)),
-            Self::Late(fileset) => Some(format!(
-                "the file belongs to the images of fileset {fileset}, which were imported before it came and do not \
-                 show it: to have all of it, delete that fileset in OMERO and ask for the import again"
-            )),
+            Self::Late(filesets) => {
+                let ids: Vec<String> = filesets.iter().map(ToString::to_string).collect();
+                let (these, ids) =
+                    (if ids.len() == 1 { "that fileset" } else { "those filesets" }, ids.join(", "));
+                Some(sentence(&format!(
+                    "the file belongs to the same images as what is in OMERO as fileset {ids}, which was imported before it \
+                     came and does not show it: to have all of it, delete {these} in OMERO and ask for the import again"
+                )))
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The units of the reason: the cause as a word, of a target that OMERO refused with the print of that.
+    fn cause(&self) -> String {
+        match self {
+            Self::Failed(cause, _) | Self::Skipped(cause, _) | Self::Stale(cause, _) => {
+                cause.as_str().to_owned()
+            }
+            Self::Refused { target, .. } => format!("{} {}", Cause::Target.as_str(), print_of(target)),
+            Self::Late(_) => Cause::Set.as_str().to_owned(),
+            Self::Importing | Self::Imported(_) | Self::Waiting(_) | Self::Pending(_) | Self::Gone(_) => {
+                String::new()
+            }
         }
     }
 }
@@ -400,6 +563,8 @@ pub struct Details<'a> {
     pub previous: &'a [OmeroId],
     /// The job in which an agent imports it.
     pub job: Option<JobName<'a>>,
+    /// The other collections in which files of its set lie.
+    pub awaits: &'a [Awaited],
 }
 
 /// Names a job of an agent.
@@ -418,14 +583,21 @@ const MAX_VALUE_BYTES: usize = 2_000;
 pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<Triple> {
     let server = details.server;
     let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
-    triples.extend(details.version.map(|v| version_triple(names, v, details.proof)));
+    let imported = if let Entry::Imported(imported) = entry { Some(imported) } else { None };
+    triples.extend(match imported.and_then(|imported| imported.version) {
+        Some(other) => Some(version_triple(names, other, None)),
+        None => details.version.map(|v| version_triple(names, v, details.proof)),
+    });
     if let Some(who) = details.who {
         let group = who.group.as_ref().map_or("", |g| g.as_str());
         triples.push(Triple::new(&names.owner, &who.user, group));
     }
     match entry {
-        Entry::Imported(Imported { fileset, is_member: true, .. }) | Entry::Late(fileset) => {
+        Entry::Imported(Imported { fileset, is_member: true, .. }) => {
             triples.push(Triple::new(&names.member_of, fileset, server));
+        }
+        Entry::Late(filesets) => {
+            triples.extend(filesets.iter().map(|id| Triple::new(&names.member_of, id, server)));
         }
         Entry::Imported(imported) => {
             triples.push(Triple::new(&names.fileset, imported.fileset, server));
@@ -435,19 +607,25 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
         Entry::Importing
         | Entry::Waiting(_)
         | Entry::Pending(_)
-        | Entry::Failed(_)
-        | Entry::Skipped(_)
-        | Entry::Stale(_)
+        | Entry::Failed(..)
+        | Entry::Refused { .. }
+        | Entry::Skipped(..)
+        | Entry::Stale(..)
         | Entry::Gone(_) => {}
     }
-    triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, "")));
+    triples.extend(entry.reason().map(|reason| Triple::new(&names.reason, reason, entry.cause())));
     if matches!(entry, Entry::Pending(_) | Entry::Importing | Entry::Waiting(_)) {
         triples.extend(details.retry.map(|r| Triple::new(&names.retry, r.next, r.since)));
+        triples.extend(details.awaits.iter().map(|awaited| Triple::new(&names.awaits, awaited, "")));
     }
     if let (Entry::Importing | Entry::Waiting(_), Some(job)) = (entry, details.job) {
         triples.push(Triple::new(&names.job, job.key, job.agent));
     }
-    triples.extend(details.previous.iter().map(|id| Triple::new(&names.previous, id, server)));
+    let mut previous: Vec<OmeroId> = details.previous.to_vec();
+    previous.extend(imported.iter().flat_map(|imported| &imported.previous));
+    previous.sort();
+    previous.dedup();
+    triples.extend(previous.iter().map(|id| Triple::new(&names.previous, id, server)));
     triples
 }
 
@@ -489,6 +667,8 @@ mod tests {
             plates: vec![],
             is_member: false,
             adopted: false,
+            previous: vec![id("2"), id("3")],
+            version: None,
         };
         let proof = Proof::Checksum("sha2:x".to_owned());
         let details = Details {
@@ -501,7 +681,7 @@ mod tests {
         };
         let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
         assert_eq!((record.proof(&names), record.fileset(&names)), (Some(proof), Some(id("5"))));
-        assert_eq!(record.previous(&names), [id("3")]);
+        assert_eq!(record.previous(&names), [id("2"), id("3")]);
         assert_eq!(record.state(&names), Some(State::Imported));
         assert_eq!(record.attempts(&names), 2);
         assert_eq!(record.version(&names), Some(version));
@@ -517,11 +697,32 @@ mod tests {
             plates: vec![],
             is_member: true,
             adopted: true,
+            previous: vec![],
+            version: None,
         };
         let details = Details { server: "omero", ..Details::default() };
         let triples = triples(&names, &Entry::Imported(imported), &details);
         assert!(triples.iter().any(|t| t.attribute == names.member_of && t.value == "5"));
         assert!(!triples.iter().any(|t| t.attribute == names.fileset || t.attribute == names.image));
+    }
+
+    #[test]
+    fn of_an_import_that_nobody_noted_the_record_names_the_version_that_was_imported() {
+        let names = Attributes::default();
+        let (old, new) = (Version { modify_time: 1, size: 2 }, Version { modify_time: 3, size: 4 });
+        let imported = Imported {
+            fileset: id("5"),
+            images: vec![id("7")],
+            plates: vec![],
+            is_member: false,
+            adopted: true,
+            previous: vec![],
+            version: Some(old),
+        };
+        let proof = Proof::Checksum("sha2:x".to_owned());
+        let details = Details { version: Some(new), proof: Some(&proof), ..Details::default() };
+        let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
+        assert_eq!((record.version(&names), record.proof(&names)), (Some(old), None));
     }
 
     #[test]
@@ -531,7 +732,8 @@ mod tests {
         let details = Details { attempts: 3, retry, ..Details::default() };
         let pending = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
         assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
-        let failed = Record { triples: triples(&names, &Entry::Failed("no".to_owned()), &details) };
+        let failed =
+            Record { triples: triples(&names, &Entry::Failed(Cause::Bytes, "no".to_owned()), &details) };
         assert_eq!(failed.retry(&names), None);
     }
 
@@ -546,9 +748,9 @@ mod tests {
         let again = Record { triples: waits.asked_again(&names, "alice asked") };
         assert_eq!((again.state(&names), again.attempts(&names)), (Some(State::Pending), 0));
         assert_eq!((again.retry(&names), again.version(&names)), (None, Some(version)));
-        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let late = Record { triples: triples(&names, &Entry::Late(vec![id("5"), id("6")]), &details) };
         let again = Record { triples: late.asked_again(&names, "alice asked") };
-        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5")]));
+        assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5"), id("6")]));
         assert!(again.triples.contains(&Triple::new(&names.previous, "5", "o")));
     }
 
@@ -557,7 +759,7 @@ mod tests {
         let names = Attributes::default();
         let by = IrodsUser::parse("alice#z").unwrap();
         let details = Details { server: "o", ..Details::default() };
-        let late = Record { triples: triples(&names, &Entry::Late(id("5")), &details) };
+        let late = Record { triples: triples(&names, &Entry::Late(vec![id("5")]), &details) };
         let alone = Record { triples: late.left_alone(&names, &by, "out of focus") };
         assert_eq!((alone.state(&names), alone.ignored_by(&names)), (Some(State::Skipped), Some("alice#z")));
         assert_eq!(alone.reason(&names), Some("ignored by alice#z: out of focus"));
@@ -580,11 +782,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_imported_yet_says_where_the_rest_of_its_set_lies() {
+        let names = Attributes::default();
+        let collection = CollectionId::parse("10023").unwrap();
+        let awaits = [Awaited { collection, claims: true }, Awaited { collection, claims: false }];
+        let details = Details { awaits: &awaits, ..Details::default() };
+        for entry in [Entry::Pending("x".to_owned()), Entry::Importing] {
+            let record = Record { triples: triples(&names, &entry, &details) };
+            assert_eq!(record.awaits(&names), BTreeSet::from(awaits));
+            assert!(record.triples.iter().any(|t| t.value == Awaited::claimed(collection)));
+        }
+        let failed =
+            Record { triples: triples(&names, &Entry::Failed(Cause::Set, "x".to_owned()), &details) };
+        assert_eq!(failed.awaits(&names), BTreeSet::new());
+        assert_eq!(Awaited::parse("write 10023"), None);
+    }
+
+    #[test]
     fn a_reason_is_one_line_that_fits() {
         assert_eq!(sentence("a\nb"), "a b");
         assert_eq!(sentence(""), "no reason was given");
         let long = sentence(&"ä".repeat(5_000));
         assert!(long.len() <= MAX_VALUE_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn what_failed_says_what_for_in_a_word_that_reads_back() {
+        let names = Attributes::default();
+        let read = |entry: &Entry| Record { triples: triples(&names, entry, &Details::default()) };
+        for cause in Cause::ALL {
+            assert_eq!(Cause::parse(cause.as_str()), Some(cause));
+            let why = || "why".to_owned();
+            for entry in
+                [Entry::Failed(cause, why()), Entry::Skipped(cause, why()), Entry::Stale(cause, why())]
+            {
+                assert_eq!(read(&entry).cause(&names), Some(cause), "{entry:?}");
+            }
+        }
+        for old in ["", "x", "7"] {
+            assert_eq!(Cause::parse(old), None, "{old}");
+        }
+        let long = format!("Dataset:name:{}", "x".repeat(500));
+        let refused = read(&Entry::Refused { target: long.clone(), reason: "no".to_owned() });
+        assert_eq!(refused.cause(&names), Some(Cause::Target));
+        assert!(refused.refused_target(&names, &long) && !refused.refused_target(&names, "Dataset:id:1"));
+        assert!(refused.triples.iter().all(|t| t.units.len() <= 250), "longer than the column");
+        assert!(!read(&Entry::Failed(Cause::Target, "no".to_owned())).refused_target(&names, &long));
     }
 
     #[test]

@@ -241,6 +241,11 @@ impl Target {
     pub fn form(&self) -> &Form<String> {
         &self.form
     }
+
+    /// This target, and that of plates if it is another, as one text: what OMERO may refuse.
+    pub fn with_plates(&self, plates: Option<&Self>) -> String {
+        plates.map_or_else(|| self.text.clone(), |plates| format!("{} {}", self.text, plates.text))
+    }
 }
 
 impl fmt::Display for Form<String> {

@@ -22,6 +22,15 @@ pub struct Mount {
     mount: Vec<u8>,
 }
 
+/// What a path that the importer sees may stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The replica at this physical path.
+    Replica(Vec<u8>),
+    /// The data object at this logical path.
+    DataObject(LogicalPath),
+}
+
 /// All roots of the site.
 #[derive(Debug, Clone, Default)]
 pub struct Visibility {
@@ -100,6 +109,23 @@ impl Visibility {
             .map(|(m, rest)| [m.mount.as_slice(), rest].concat())
     }
 
+    /// What a path of the importer's host may be a replica or a data object of. `.` and `..` are resolved by their words.
+    pub fn origins(&self, seen: &[u8]) -> Vec<Origin> {
+        let Some(path) = resolved(seen) else { return Vec::new() };
+        let vaults = self.vaults.iter().filter_map(|v| {
+            let rest = below(&v.importer_prefix, &path)?;
+            // A resource whose vault path ends in a slash gives its replicas paths with an empty element.
+            let physical = [v.prefix.as_slice(), rest].concat();
+            let with_slash = [v.prefix.as_slice(), b"/", rest].concat();
+            Some([physical, with_slash].map(Origin::Replica))
+        });
+        let mounts = self.mounts.iter().filter_map(|m| {
+            let rest = below(&m.mount, &path)?;
+            LogicalPath::parse(&[m.zone_prefix.as_bytes(), rest].concat()).ok().map(Origin::DataObject)
+        });
+        vaults.flatten().chain(mounts).collect()
+    }
+
     /// The directories of the importer's host below which everything lies that is given to it.
     pub fn roots(&self) -> Vec<PathBuf> {
         let vaults = self.vaults.iter().map(|v| &v.importer_prefix);
@@ -126,18 +152,21 @@ fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 /// An absolute path without empty and `.` elements, which mean nothing to the file system: a resource whose vault path
 /// ends in a slash gives its replicas paths with an empty one. `None` for a path that is relative, or climbs by `..`.
 fn normal(path: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(path.len());
+    let climbs = path.split(|b| *b == b'/').any(|element| element == b"..");
+    if climbs { None } else { resolved(path) }
+}
+
+/// An absolute path without empty, `.` and `..` elements; `None` for one that is relative, or climbs above the top.
+pub fn resolved(path: &[u8]) -> Option<Vec<u8>> {
+    let mut elements: Vec<&[u8]> = Vec::new();
     for element in path.strip_prefix(b"/")?.split(|b| *b == b'/') {
         match element {
             b"" | b"." => {}
-            b".." => return None,
-            name => {
-                out.push(b'/');
-                out.extend_from_slice(name);
-            }
+            b".." => drop(elements.pop()?),
+            name => elements.push(name),
         }
     }
-    Some(out)
+    Some([b"/".as_slice(), &elements.join(&b'/')].concat())
 }
 
 /// A path that the configuration gives. One that is not absolute or climbs, which it refuses, is no prefix of anything.
@@ -152,6 +181,26 @@ mod tests {
     fn seen(visibility: &Visibility, path: &str, hierarchy: &str) -> Option<String> {
         let location = Location { physical_path: path.as_bytes(), hierarchy };
         visibility.through_vault(&location).map(|p| String::from_utf8(p).unwrap())
+    }
+
+    #[test]
+    fn a_path_of_the_importer_leads_back_to_what_it_may_be() {
+        let zone = LogicalPath::parse(b"/z/home").unwrap();
+        let visibility = Visibility {
+            vaults: vec![Vault::new("/vault", "/mnt/a", None)],
+            mounts: vec![Mount::new(zone, "/nfs")],
+            ..Visibility::default()
+        };
+        let replica = |path: &str| Origin::Replica(path.as_bytes().to_vec());
+        assert_eq!(
+            visibility.origins(b"/mnt/a/x/../y/./z.tif"),
+            [replica("/vault/y/z.tif"), replica("/vault//y/z.tif")]
+        );
+        let object = LogicalPath::parse(b"/z/home/alice/a.tif").unwrap();
+        assert_eq!(visibility.origins(b"/nfs/alice/a.tif"), [Origin::DataObject(object)]);
+        for elsewhere in ["/mnt/a", "/mnt/ab/x", "/mnt/a/../b", "/../mnt/a/x", "mnt/a/x", "/etc/passwd"] {
+            assert_eq!(visibility.origins(elsewhere.as_bytes()), [], "{elsewhere}");
+        }
     }
 
     #[test]

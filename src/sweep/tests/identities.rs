@@ -309,7 +309,7 @@ proptest! {
                     prop_assert!(!["root", "guest", "facility", "importer"].contains(&plain.as_str()));
                     prop_assert!(w.config.identities.denied.covers(&identity.user).is_none());
                 }
-                Verdict::Say(Entry::Skipped(reason)) => {
+                Verdict::Say(Entry::Skipped(_, reason)) => {
                     prop_assert_eq!(&answer["omero_user"], &Value::Null);
                     prop_assert_eq!(&answer["reason"], reason);
                 }

@@ -360,6 +360,12 @@ impl Locks for Process<'_> {
 }
 
 impl Catalog for Process<'_> {
+    fn objects_at(&self, physical: &[u8]) -> Result<Vec<(DataId, CollectionId)>, CatalogError> {
+        self.call()?.objects_at(physical)
+    }
+    fn may_read(&self, user: &IrodsUser, id: DataId, at: CollectionId) -> Result<bool, CatalogError> {
+        self.call()?.may_read(user, id, at)
+    }
     fn collection_path(&self, id: CollectionId) -> Result<Option<LogicalPath>, CatalogError> {
         self.call()?.collection_path(id)
     }
@@ -552,6 +558,8 @@ fn client(zone: &Zone, me: usize, skew: i64, acts: &mut Dice) {
             zone.wait(me, Until::Time(zone.clock.now() + acts.roll(20)));
             let catalog = zone.catalog.lock().unwrap();
             catalog.replicas.borrow_mut().retain(|r| r.name != name.as_bytes());
+            // A data object takes its AVUs with it (`removeMetaMapAndAvu` of the server's database plugin).
+            catalog.avus.borrow_mut().remove(format!("{COLLECTION}/{name}").as_bytes());
         }
     }
 }

@@ -234,7 +234,7 @@ fn a_late_sidecar_is_recorded_with_the_fileset_it_came_too_late_for() {
 }
 
 /// A world with an OME-Zarr of two chunks, not yet looked at.
-fn zarr_world(change: impl FnOnce(&mut Value)) -> (World, CollectionId) {
+pub(super) fn zarr_world(change: impl FnOnce(&mut Value)) -> (World, CollectionId) {
     let w = world_of(change);
     let root = w.catalog.make(500, &format!("{COLLECTION}/x.ome.zarr"));
     w.catalog.make(501, &format!("{COLLECTION}/x.ome.zarr/0"));

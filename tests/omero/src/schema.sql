@@ -18,7 +18,7 @@ create table event (
   id integer primary key autoincrement, time integer not null,
   experimenter integer not null, experimenter_group integer not null);
 create table fileset (id integer primary key autoincrement, template_prefix text not null,
-  uploaded integer not null default 0,
+  uploaded integer not null default 0, session text,
   owner_id integer not null, group_id integer not null, creation_event integer, update_event integer);
 create table original_file (id integer primary key autoincrement, name text not null, path text not null,
   repo text, size integer, hash text, hasher text, mimetype text,

@@ -76,23 +76,39 @@ fn batch() -> impl Strategy<Value = Batch> {
     )
 }
 
+/// Filesets of what was imported from the path before, and another version.
+fn before() -> impl Strategy<Value = (Vec<OmeroId>, Option<Version>)> {
+    let version = (any::<u64>(), any::<u64>()).prop_map(|(modify_time, size)| Version { modify_time, size });
+    (vec(id(), 0..3), option::of(version))
+}
+
 fn outcome() -> impl Strategy<Value = FileOutcome> {
     prop_oneof![
-        (id(), vec(id(), 0..4), vec(id(), 0..2), any::<bool>(), any::<bool>()).prop_map(
-            |(fileset, mut images, mut plates, is_member, adopted)| {
+        (id(), vec(id(), 0..4), vec(id(), 0..2), any::<bool>(), any::<bool>(), before()).prop_map(
+            |(fileset, mut images, mut plates, is_member, adopted, (previous, version))| {
                 if is_member {
                     images.clear();
                     plates.clear();
                 }
-                FileOutcome::Imported(Imported { fileset, images, plates, is_member, adopted })
+                FileOutcome::Imported(Imported {
+                    fileset,
+                    images,
+                    plates,
+                    is_member,
+                    adopted,
+                    previous,
+                    version,
+                })
             }
         ),
         any::<String>().prop_map(FileOutcome::Failed),
+        (any::<String>(), any::<String>())
+            .prop_map(|(target, reason)| FileOutcome::NoTarget { target, reason }),
         any::<String>().prop_map(FileOutcome::Postponed),
-        id().prop_map(FileOutcome::Joined),
+        prop::collection::vec(id(), 1..4).prop_map(FileOutcome::Joined),
         (any::<String>(), any::<bool>())
             .prop_map(|(reason, is_alone)| FileOutcome::Unknown { reason, is_alone }),
-        any::<String>().prop_map(|path| FileOutcome::UsesUnknown { path }),
+        prop::collection::vec(any::<String>(), 1..4).prop_map(|paths| FileOutcome::UsesUnknown { paths }),
         Just(FileOutcome::NotUsed),
     ]
 }

@@ -72,6 +72,9 @@ pub struct Fileset {
     pub directories: Vec<String>,
     /// Whether the upload has ended.
     pub uploaded: bool,
+    /// Whether the session is open that it was made in: OMERO gives up what it does in one that is closed.
+    #[serde(default = "yes")]
+    pub open: bool,
     /// Its images; none is what a failed import, or one that goes on, has.
     #[serde(deserialize_with = "ids")]
     pub images: Vec<OmeroId>,
@@ -80,6 +83,18 @@ pub struct Fileset {
     pub plates: Vec<OmeroId>,
     /// Our annotation, where it has one.
     pub annotation: Option<Annotation>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Whether a session was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct LoggedOut {
+    /// It is left open, because OMERO may still make the images of what was imported in it.
+    #[serde(default)]
+    pub unfinished: bool,
 }
 
 /// One file of a fileset.

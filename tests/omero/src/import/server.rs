@@ -389,7 +389,14 @@ pub fn save_fileset(
     let repository = store.repository();
     let tx = store.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
     let event = event(&tx, context).map_err(sql)?;
-    let id = insert(&tx, context, event, "fileset", &[("template_prefix", &prefix)]).map_err(sql)?;
+    let id = insert(
+        &tx,
+        context,
+        event,
+        "fileset",
+        &[("template_prefix", &prefix), ("session", &context.session)],
+    )
+    .map_err(sql)?;
     let mut files = Vec::new();
     for (position, source) in c.used.iter().enumerate() {
         let below = Path::new(source).strip_prefix(&base).unwrap_or_else(|_| Path::new(source));
@@ -588,6 +595,13 @@ fn make_images(store: &mut Store, job: &Job) -> Result<Outcome, String> {
             "omero.ValidationException: No row with the given identifier exists: [ome.model.fs.Fileset#{}]",
             fileset.id
         ));
+    }
+    // Whoever closes a session ends what the server does in it.
+    let open = tx
+        .prepare("select 1 from session where uuid = ?1 and closed is null")
+        .and_then(|mut q| q.exists([&context.session]));
+    if !open.map_err(sql)? {
+        return Err("omero.cmd.HandleI$Cancel: error-on-init".to_owned());
     }
     let outcome = images(&tx, context, c, fileset, wishes, container).map_err(sql)?;
     tx.commit().map_err(sql)?;

@@ -291,7 +291,8 @@ fn describe(
     let about = rows(
         store,
         "select u.ome_name, f.group_id, e.time, f.uploaded,
-                (select count(*) from fileset_entry x where x.fileset = f.id)
+                (select count(*) from fileset_entry x where x.fileset = f.id),
+                (select count(*) from session s where s.uuid = f.session and s.closed is not null)
          from fileset f join experimenter u on u.id = f.owner_id join event e on e.id = f.creation_event
          where f.id = ?1",
         &[&id],
@@ -325,7 +326,7 @@ fn describe(
     Ok(Some(json!({
         "id": id, "owner": about[0], "group_id": about[1], "created": number(&about[2]) / 1000,
         "entries": entries, "entry_count": about[4], "directories": directories, "uploaded": about[3] != 0,
-        "images": images, "plates": plates, "annotation": annotation,
+        "open": about[5] == 0, "images": images, "plates": plates, "annotation": annotation,
     })))
 }
 

@@ -71,6 +71,9 @@ struct Logout {
     session: String,
     #[serde(default)]
     server: Option<Server>,
+    /// For how many seconds what is not finished is waited for.
+    #[serde(default)]
+    spare: i64,
 }
 
 fn about(context: &Context) -> serde_json::Value {
@@ -194,11 +197,25 @@ impl Request<'_> {
         let known = held(&self.shared.sessions).remove(&p.session).is_some();
         match &p.server {
             Some(server) => server.check()?,
-            None if !known => return Ok(json!({ "closed": false })),
+            None if !known => return Ok(json!({ "closed": false, "unfinished": false })),
             None => {}
         }
         let store = self.reach()?;
         self.faults.strike("answer", None);
-        Ok(json!({ "closed": store.close_session(&p.session)? }))
+        let since = crate::sys::now_ms() - p.spare.saturating_mul(1000);
+        let is_at_work = p.spare > 0
+            && store
+                .db
+                .prepare(
+                    "select 1 from fileset f join event e on e.id = f.creation_event
+                     join session s on s.uuid = f.session and s.closed is null
+                     where f.session = ?1 and f.uploaded = 1 and e.time > ?2
+                     and not exists (select 1 from image i where i.fileset = f.id)",
+                )?
+                .exists(rusqlite::params![p.session, since])?;
+        if is_at_work {
+            return Ok(json!({ "closed": false, "unfinished": true }));
+        }
+        Ok(json!({ "closed": store.close_session(&p.session)?, "unfinished": false }))
     }
 }
