@@ -119,6 +119,8 @@ pub struct Limits {
     pub expiry: Duration,
     /// How often marks without a sweep are looked for.
     pub interval: Duration,
+    /// Whether the sweep is one of a tree, for which a part of the queue is kept.
+    pub of_tree: bool,
 }
 
 impl Limits {
@@ -128,12 +130,21 @@ impl Limits {
             sweeps: config.max_queued_sweeps,
             expiry: config.sweep_expiry,
             interval: config.sweep_all_interval,
+            of_tree: false,
         }
+    }
+
+    /// The same for the sweep of a tree: it goes on where events, or data that waits for OMERO, have filled their part.
+    pub fn for_tree(self, of_tree: bool) -> Self {
+        Self { of_tree, ..self }
     }
 
     /// How many sweeps events may queue: a part of the room is kept for trees, which would never find any where events
     /// fill it again and again.
     fn of_events(self) -> usize {
+        if self.of_tree {
+            return self.sweeps;
+        }
         self.sweeps.saturating_sub((self.sweeps / 4).max(1)).max(1)
     }
 
@@ -222,7 +233,7 @@ pub fn announce(
     if catalog.marks_at(collection, attribute)?.iter().any(|mark| mark == NEW) {
         return Ok(Marked::Already);
     }
-    mark(catalog, attribute, collection, now, delay, Limits::of(config))
+    mark(catalog, attribute, collection, now, delay, Limits::of(config).for_tree(tree))
 }
 
 /// Sets the mark of a collection or tree at somebody's wish, and makes sure that a sweep comes as soon as wished.
@@ -237,7 +248,8 @@ pub fn set(
     delay: Duration,
 ) -> Result<(), CatalogError> {
     let attribute = if tree { &config.attributes.due_tree } else { &config.attributes.due };
-    let marked = mark(catalog, attribute, collection, SystemClock.now(), delay, Limits::of(config))?;
+    let limits = Limits::of(config).for_tree(tree);
+    let marked = mark(catalog, attribute, collection, SystemClock.now(), delay, limits)?;
     log::debug!("act=mark collection={collection} tree={tree} marked={marked:?}");
     Ok(())
 }

@@ -5,11 +5,13 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::zone::TestZone;
+use support::zone::{INSTANCE, TestZone};
 
 const HOME: &str = "/tempZone/home/alice";
 /// How many sweeps the configuration lets be queued at a time.
@@ -158,6 +160,162 @@ fn a_backfill_never_queues_more_sweeps_than_configured() {
         "backfill: {} files in {collections} collections in {:.0} s, at most {most_sweeps} of {MAX_QUEUED} sweeps queued, at most \
          {most_kib} KiB in a process",
         collections * files,
+        start.elapsed().as_secs_f64()
+    );
+}
+
+/// Writes the records that imports of the tree of old data would have left, without the images.
+fn records(zone: &TestZone, collections: usize, files: usize) {
+    let n = collections * files;
+    let numbers =
+        format!("with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < {n})");
+    for statement in [
+        "insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit) values \
+         (1, 'irods::omero::state', 'imported', '1')"
+            .to_owned(),
+        format!(
+            "insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit) {numbers} \
+             select 20000000 + i, 'irods::omero::version', '1600000000:1000', 'replica 0 in ' || (1000000 + i / {files}) from n"
+        ),
+        format!(
+            "insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit) {numbers} \
+             select 40000000 + i, 'irods::omero::fileset', 1000000 + i, 'omero.example.org' from n"
+        ),
+        format!("insert into R_OBJT_METAMAP (object_id, meta_id) {numbers} select 10000000 + i, 1 from n"),
+        format!(
+            "insert into R_OBJT_METAMAP (object_id, meta_id) {numbers} select 10000000 + i, 20000000 + i from n"
+        ),
+        format!(
+            "insert into R_OBJT_METAMAP (object_id, meta_id) {numbers} select 10000000 + i, 40000000 + i from n"
+        ),
+        "analyze".to_owned(),
+    ] {
+        zone.admin(&["sql", &statement]);
+    }
+}
+
+/// What an operation cost, and the most memory of a process over it in KiB.
+fn spent(zone: &TestZone, text: &str) -> (BTreeMap<String, i64>, u64) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let most = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(most_memory(zone.dir()));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            most
+        });
+        let cost = zone.cost("rods", &["rule", "-r", INSTANCE, text]);
+        done.store(true, Ordering::Relaxed);
+        (cost, most.join().unwrap())
+    })
+}
+
+fn told(what: &str, (cost, kib): &(BTreeMap<String, i64>, u64), took: Duration) {
+    let of = |name: &str| cost.get(name).copied().unwrap_or(0);
+    println!(
+        "{what}: {} calls, {} database connections, {} statements, {} rows given, {} steps, {kib} KiB, {:.2} s",
+        of("calls"),
+        of("database_connections"),
+        of("statements"),
+        of("rows"),
+        of("steps"),
+        took.as_secs_f64()
+    );
+}
+
+#[test]
+#[ignore = "takes minutes: script/bench"]
+fn a_regular_look_and_a_sweep_cost_by_what_has_changed() {
+    const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
+    let collections = number("OMERO_BENCH_COLLECTIONS", 200);
+    let files = number("OMERO_BENCH_FILES", 100);
+    let big = number("OMERO_BENCH_BIG", 10_000);
+    let zone = TestZone::with(|c| {
+        c["sweep_expiry_in_seconds"] = json!(300);
+        c["sweep_all_interval_in_seconds"] = json!(300);
+    });
+    // The last of them is big.
+    old_tree(&zone, collections, files);
+    records(&zone, collections, files);
+    zone.admin(&[
+        "sql",
+        &format!("update R_DATA_MAIN set coll_id = 1000000 where data_id < 10000000 + {big}"),
+    ]);
+    let timed = |text: &str| {
+        let start = Instant::now();
+        (spent(&zone, text), start.elapsed())
+    };
+    let measure = |what: &str, text: &str| {
+        let (cost, took) = timed(text);
+        told(what, &cost, took);
+        cost.0
+    };
+    // As far round as where the records are.
+    let reached = 10_000_000 + collections * files / 4;
+    let progress = json!({"changes": {"since": 1_600_000_000, "began": 1_600_000_000, "reached": reached}, "records": reached});
+    zone.does("rods", &["meta", "add", "-C", "/tempZone", "irods::omero::noticed", &progress.to_string()]);
+    measure("the first look", SWEEP_ALL);
+    let idle = measure("a look after which nothing has changed", SWEEP_ALL);
+    let image = zone.image("a.tif");
+    zone.does("alice", &["put", &image, "/tempZone/home/alice/b.tif"]);
+    zone.admin(&["sql", "delete from R_RULE_EXEC"]);
+    zone.does(
+        "alice",
+        &["microservice", "copy", "/tempZone/home/alice/b.tif", &format!("{HOME}/old/5/new.tif")],
+    );
+    let one = measure("a look after one new file that nobody told of", SWEEP_ALL);
+    assert_eq!(zone.avus("-C", &format!("{HOME}/old/5")).len(), 1, "it is noticed");
+    let rows = |cost: &BTreeMap<String, i64>| cost.get("rows").copied().unwrap_or(0);
+    // A part of what there is, and what one file costs.
+    let part = 2 * 2 * 20_000 + 1_000;
+    assert!(rows(&idle) <= part, "{idle:?}");
+    assert!(rows(&one) <= rows(&idle) + 1_000, "{one:?} after {idle:?}");
+    zone.admin(&["sql", "delete from R_RULE_EXEC"]);
+    let sweep = r#"{"operation":"sweep","collection":"1000000"}"#;
+    measure(&format!("a sweep of a collection of {big} recorded files"), sweep);
+    zone.does("alice", &["put", &image, &format!("{HOME}/old/0/new.tif")]);
+    std::thread::sleep(Duration::from_secs(2)); // the quiet period
+    measure("the same with one new file", sweep);
+    assert_eq!(zone.value(&format!("{HOME}/old/0/new.tif"), "state").as_deref(), Some("imported"));
+}
+
+#[test]
+#[ignore = "takes minutes: script/bench"]
+fn a_tagged_tree_is_looked_at_while_hundreds_of_sweeps_wait_for_an_omero_that_is_away() {
+    let waiting = number("OMERO_BENCH_WAITING", 20);
+    let tree = number("OMERO_BENCH_TREE", 100);
+    let zone = TestZone::with(|c| {
+        c["watch"] = json!([format!("{HOME}/waiting")]);
+        c["max_queued_sweeps"] = json!(waiting);
+        c["sweep_expiry_in_seconds"] = json!(300);
+        c["retry_wait_in_seconds"] = json!(600);
+    });
+    zone.omero.admin(&["fault", "set", "server-down"]);
+    let image = zone.image("a.tif");
+    zone.does("alice", &["mkdir", &format!("{HOME}/waiting")]);
+    let verbs: Vec<Value> = (0..waiting)
+        .flat_map(|n| {
+            let collection = format!("{HOME}/waiting/{n}");
+            [json!(["mkdir", collection]), json!(["put", image, format!("{collection}/a.tif")])]
+        })
+        .collect();
+    assert!(zone.script("alice", &verbs).iter().all(|a| a["code"] == 0));
+    let _delay = zone.delay_server();
+    zone.wait_patiently_until("all wait for OMERO", AN_HOUR, |z| with_state(z, "pending") == waiting);
+    let before = queued_sweeps(&zone);
+    old_tree(&zone, tree, 1);
+    let start = Instant::now();
+    zone.does("alice", &["meta", "add", "-C", &format!("{HOME}/old"), "irods::omero::import", "on"]);
+    let mut most = 0;
+    zone.wait_patiently_until("the tree has its records", AN_HOUR, |z| {
+        most = most.max(queued_sweeps(z));
+        with_state(z, "skipped") == tree
+    });
+    assert!(most <= waiting, "{most} sweeps were queued");
+    println!(
+        "tree: {tree} collections were looked at {:.1} s after the tag, while {before} of {waiting} sweeps waited for OMERO",
         start.elapsed().as_secs_f64()
     );
 }

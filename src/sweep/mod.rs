@@ -227,6 +227,8 @@ impl Sweeper<'_> {
             jobs.living(now, self.config.sweep_expiry).map(|j| j.text.as_str()).collect();
         let without: BTreeSet<CollectionId> =
             marked.into_iter().filter(|id| !waiting.contains(due::sweep_text(*id).as_str())).collect();
+        let trees = self.catalog.marked(&[&names.due_tree])?;
+        let trees: BTreeSet<CollectionId> = trees.intersection(&without).copied().collect();
         let room = limits.room(&jobs, now);
         // First of all the next look, which comes sooner where there is no room for all.
         let interval = self.config.sweep_all_interval;
@@ -240,7 +242,11 @@ impl Sweeper<'_> {
             }
             due::ensure_sweep_skipped(self.catalog, now, self.config.recheck_skipped)?;
         }
-        let next = look.next(&without, room);
+        // Trees have a part of the room to themselves.
+        let mut next: Vec<CollectionId> =
+            trees.iter().copied().take(limits.for_tree(true).room(&jobs, now)).collect();
+        let others: BTreeSet<CollectionId> = without.difference(&trees).copied().collect();
+        next.extend(look.next(&others, room.saturating_sub(next.len())));
         look.end()?;
         for id in &next {
             due::queue_sweep(self.catalog, *id, Duration::from_secs(1))?;
@@ -356,7 +362,10 @@ impl Sweeper<'_> {
         hold.lock.borrow().release(self.catalog)?;
         let now = self.clock.now();
         match again_in {
-            Some(wait) => due::bring_forward(self.catalog, id, now, wait, self.limits())?,
+            Some(wait) => {
+                let of_tree = !self.catalog.marks(id, &names.due_tree)?.is_empty();
+                due::bring_forward(self.catalog, id, now, wait, self.limits().for_tree(of_tree))?;
+            }
             // An event came while we were at work, and its sweep may have found the collection taken.
             None if self.is_due(id)? => {
                 let quiet = self.watching(collection)?.quiet_period(Duration::ZERO);

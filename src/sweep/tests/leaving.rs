@@ -350,3 +350,27 @@ fn skipped_data_is_looked_at_again_a_part_at_a_time_and_leaves_half_the_queue_to
     assert_eq!(looks, [6, 6, 6, 2]);
     assert_eq!(w.catalog.locks.borrow().len(), 0);
 }
+
+#[test]
+fn a_tree_goes_on_where_sweeps_that_wait_for_omero_fill_the_part_of_events() {
+    let w = world_of(|c| c["max_queued_sweeps"] = json!(8));
+    w.catalog.make(1, "/z");
+    let tree = w.catalog.make(300, "/z/home/alice/tree");
+    let path = w.catalog.path_of(tree).unwrap();
+    w.catalog.set_mark(&path, &w.config.attributes.due_tree, due::NEW).unwrap();
+    for number in 0..20 {
+        let id = w.catalog.make(400 + number, &format!("/z/home/alice/waits/{number}"));
+        let path = w.catalog.path_of(id).unwrap();
+        w.catalog.set_mark(&path, &w.config.attributes.due, due::LATER).unwrap();
+        if number < 6 {
+            due::queue_sweep(&w.catalog, id, Duration::from_secs(3_000)).unwrap();
+        }
+        w.catalog.make(500 + number, &format!("/z/home/alice/tree/{number}"));
+    }
+    w.sweeper().sweep_all().unwrap();
+    assert_eq!(jobs(&w, &due::sweep_text(tree)), 1, "a look gives the tree a sweep");
+    w.catalog.queued.borrow_mut().retain(|job| job.text != due::sweep_text(tree));
+    w.sweeper().sweep(tree).unwrap();
+    assert_eq!(jobs(&w, &due::sweep_text(tree)), 1, "its sweep sees to the next");
+    assert_eq!(w.catalog.sweeps(), 8);
+}

@@ -12,13 +12,16 @@ namespace zone
         class Lease
         {
           public:
-            Lease(sqlite3_stmt* statement, bool owned)
+            Lease(sqlite3_stmt* statement, bool owned, std::int64_t& steps)
                 : statement_{statement}
                 , owned_{owned}
+                , steps_{steps}
             {
             }
             ~Lease()
             {
+                constexpr int reset = 1;
+                steps_ += sqlite3_stmt_status(statement_, SQLITE_STMTSTATUS_VM_STEP, reset);
                 if (owned_) {
                     sqlite3_finalize(statement_);
                 }
@@ -33,6 +36,7 @@ namespace zone
           private:
             sqlite3_stmt* statement_;
             bool owned_;
+            std::int64_t& steps_;
         };
 
         constexpr int busy_timeout_ms = 60000;
@@ -97,7 +101,7 @@ namespace zone
     {
         bool owned = false;
         sqlite3_stmt* statement = prepare(sql, owned);
-        const Lease lease{statement, owned};
+        const Lease lease{statement, owned, steps_taken_};
         ++statements_run_;
         int index = 1;
         for (const auto& value : values) {

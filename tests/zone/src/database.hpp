@@ -57,6 +57,8 @@ namespace zone
         // What this connection was asked for since it was opened.
         std::int64_t statements_run() const { return statements_run_; }
         std::int64_t rows_read() const { return rows_read_; }
+        // Steps of SQLite's machine: what it read to give those rows.
+        std::int64_t steps_taken() const { return steps_taken_; }
 
       private:
         friend class Transaction;
@@ -64,6 +66,7 @@ namespace zone
         int depth_ = 0;
         std::int64_t statements_run_ = 0;
         std::int64_t rows_read_ = 0;
+        std::int64_t steps_taken_ = 0;
         std::unordered_map<std::string, sqlite3_stmt*> prepared_;
 
         [[noreturn]] void fail(const std::string& what) const;

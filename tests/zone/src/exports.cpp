@@ -92,6 +92,7 @@ namespace
             : session_{session}
             , statements_{session.catalog().database().statements_run()}
             , rows_{session.catalog().database().rows_read()}
+            , steps_{session.catalog().database().steps_taken()}
         {
             ++depth();
         }
@@ -102,6 +103,7 @@ namespace
             }
             session_.count("statements", session_.catalog().database().statements_run() - statements_);
             session_.count("rows", session_.catalog().database().rows_read() - rows_);
+            session_.count("steps", session_.catalog().database().steps_taken() - steps_);
         }
         Spent(const Spent&) = delete;
         Spent& operator=(const Spent&) = delete;
@@ -110,6 +112,7 @@ namespace
         Session& session_;
         std::int64_t statements_;
         std::int64_t rows_;
+        std::int64_t steps_;
 
         static int& depth()
         {
