@@ -135,6 +135,7 @@ impl Limits {
     }
 
     /// The same for the sweep of a tree: it goes on where events, or data that waits for OMERO, have filled their part.
+    #[must_use]
     pub fn for_tree(self, of_tree: bool) -> Self {
         Self { of_tree, ..self }
     }
