@@ -268,6 +268,22 @@ fn what_is_not_watched_is_used_by_a_set_and_gets_no_record() {
 }
 
 #[test]
+fn a_set_that_names_files_of_others_that_are_not_there_holds_up_nobody() {
+    let zone = TestZone::new();
+    let image = zone.image("a.tif");
+    zone.does("alice", &["mkdir", &at("data")]);
+    let key = "/tempZone/home/carol/x.plate-test";
+    fs::write(zone.path("x.plate-test"), "name P\nwell A1 ../alice/data/none.tif\n").unwrap();
+    let _delay = zone.delay_server();
+    zone.does("carol", &["put", zone.path("x.plate-test").to_str().unwrap(), key]);
+    zone.wait_until("the key waits", |z| z.value(key, "awaits").is_some());
+    zone.does("alice", &["put", &image, &at("data/a.tif")]);
+    zone.wait_for(&at("data/a.tif"), "imported");
+    assert_eq!(zone.value(key, "state").as_deref(), Some("pending"));
+    assert_eq!(zone.omero.count("filesets"), 1);
+}
+
+#[test]
 fn a_file_of_two_sets_is_in_both_and_names_one() {
     let zone = TestZone::new();
     let plate = plate_with_subdirectory(&zone);

@@ -184,8 +184,58 @@ impl Sweeper<'_> {
         Ok(found)
     }
 
-    /// For how long a collection waits whose files may belong to a set of another one: one that is waited for, or a
-    /// collection above it that is about to be swept or is at work. `age`: of its youngest file, in seconds.
+    /// Those of some data objects of a collection that a set in another one waits for, or may: those of the owner of its key
+    /// file. Nobody holds up what is somebody else's.
+    pub(super) fn claimed_by_sets(
+        &self,
+        id: CollectionId,
+        objects: &BTreeSet<DataId>,
+    ) -> Result<BTreeSet<DataId>, CatalogError> {
+        if objects.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let (awaits, claimed) = (self.config.attributes.awaits.as_str(), Awaited::claimed(id));
+        let mut waiting = self.catalog.collections_with(awaits, &claimed)?;
+        waiting.remove(&id);
+        let mut owners = BTreeSet::new();
+        for there in waiting {
+            let mut keys = BTreeSet::new();
+            self.catalog.object_avus(there, Which::All, &[awaits], &mut |key, triple| {
+                if triple.value == claimed {
+                    keys.insert(key);
+                }
+            })?;
+            self.owners_of(there, &keys, &mut |_, owner| {
+                owners.insert(owner);
+            })?;
+        }
+        let mut held = BTreeSet::new();
+        if !owners.is_empty() {
+            self.owners_of(id, objects, &mut |object, owner| {
+                if owners.contains(&owner) {
+                    held.insert(object);
+                }
+            })?;
+        }
+        Ok(held)
+    }
+
+    fn owners_of(
+        &self,
+        collection: CollectionId,
+        objects: &BTreeSet<DataId>,
+        visit: &mut dyn FnMut(DataId, (String, String)),
+    ) -> Result<(), CatalogError> {
+        let (Some(first), Some(last)) = (objects.first(), objects.last()) else { return Ok(()) };
+        self.catalog.replicas(collection, Which::Between(*first, *last), &mut |replica| {
+            if objects.contains(&replica.data_id) {
+                visit(replica.data_id, (replica.owner_name, replica.owner_zone));
+            }
+        })
+    }
+
+    /// For how long a collection waits whose files may belong to a set of another one: a collection above it is about to be
+    /// swept or is at work. `age`: of its youngest file, in seconds.
     ///
     /// A key file that comes within the quiet period of its members is looked at within the next one. A collection above
     /// holds nothing up for longer, but for one at work in which a file is by its name the key file of a set: that for
@@ -198,11 +248,6 @@ impl Sweeper<'_> {
         age: u64,
     ) -> Result<Option<Duration>, CatalogError> {
         let names = &self.config.attributes;
-        let mut waiting = self.catalog.collections_with(&names.awaits, &Awaited::claimed(id))?;
-        waiting.remove(&id);
-        if !waiting.is_empty() {
-            return Ok(Some(self.config.retry_wait));
-        }
         if age >= self.config.max_wait.as_secs() {
             return Ok(None);
         }

@@ -445,7 +445,7 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, collection)? else {
             return self.let_go(id, collection, &|_| true, report);
         };
-        let survey = self.survey(id, collection, &scope)?;
+        let mut survey = self.survey(id, collection, &scope)?;
         let is_left = |id: DataId| match survey.tagged.get(&id) {
             Some(Ok(tag)) => *tag == Tag::Off,
             Some(Err(_)) => false,
@@ -456,6 +456,12 @@ impl Sweeper<'_> {
         }
         if let Some(wait) = survey.again_in {
             report.again(wait);
+        }
+        let held = self.claimed_by_sets(id, &survey.todo)?;
+        if !held.is_empty() {
+            survey.todo.retain(|object| !held.contains(object));
+            survey.later.extend(held);
+            report.again(self.config.retry_wait);
         }
         if !survey.todo.is_empty()
             && let Some(wait) = self.waits_for_sets(id, collection, &scope, survey.age)?

@@ -10,7 +10,7 @@ use irods_omero_model::visibility::Location;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most data objects of others whose permissions are looked at for one batch.
-const MAX_OF_OTHERS: usize = 1_000;
+const MAX_OF_OTHERS: usize = 200;
 
 /// The files that a batch may use: those of some collections, of its owners or readable to them, besides what lies below its
 /// directories. `settled`: what has been changed since is not complete.
