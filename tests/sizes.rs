@@ -254,16 +254,18 @@ fn a_regular_look_and_a_sweep_cost_by_what_has_changed() {
     };
     // As far round as where the records are.
     let reached = 10_000_000 + collections * files / 4;
-    let progress = json!({"changes": {"since": 1_600_000_000, "began": 1_600_000_000, "reached": reached}, "records": reached});
+    let progress = json!({"changes": {"since": 1_700_000_000, "began": 1_700_000_000, "reached": reached}, "records": reached});
     zone.does("rods", &["meta", "add", "-C", "/tempZone", "irods::omero::noticed", &progress.to_string()]);
     measure("the first look", SWEEP_ALL);
     let idle = measure("a look after which nothing has changed", SWEEP_ALL);
     let image = zone.image("a.tif");
-    zone.does("alice", &["put", &image, "/tempZone/home/alice/b.tif"]);
+    // Not above what is swept below, which would wait for it.
+    zone.does("alice", &["mkdir", &format!("{HOME}/else")]);
+    zone.does("alice", &["put", &image, &format!("{HOME}/else/b.tif")]);
     zone.admin(&["sql", "delete from R_RULE_EXEC"]);
     zone.does(
         "alice",
-        &["microservice", "copy", "/tempZone/home/alice/b.tif", &format!("{HOME}/old/5/new.tif")],
+        &["microservice", "copy", &format!("{HOME}/else/b.tif"), &format!("{HOME}/old/5/new.tif")],
     );
     let one = measure("a look after one new file that nobody told of", SWEEP_ALL);
     assert_eq!(zone.avus("-C", &format!("{HOME}/old/5")).len(), 1, "it is noticed");

@@ -457,10 +457,10 @@ impl Sweeper<'_> {
         if let Some(wait) = survey.again_in {
             report.again(wait);
         }
-        let held = self.claimed_by_sets(id, &survey.todo)?;
-        if !held.is_empty() {
-            survey.todo.retain(|object| !held.contains(object));
-            survey.later.extend(held);
+        let claimed = self.claimed_by_sets(id, &survey.todo)?;
+        if !claimed.is_empty() {
+            survey.todo.retain(|object| !claimed.contains(object));
+            survey.later.extend(claimed);
             report.again(self.config.retry_wait);
         }
         if !survey.todo.is_empty()
