@@ -235,20 +235,20 @@ impl Runner {
         self.0.sessions.count()
     }
 
-    /// Ends what an agent that was killed left in OMERO, then, for ever, sessions that nobody has used for some time.
+    /// Ends, for ever, sessions that nobody has used for some time, and what an agent that was killed left in OMERO, or this
+    /// one left to OMERO until it is done.
     pub async fn keep_sessions(self) {
-        let loaded = self.0.live.get();
-        let clean_up = move || {
-            for omero in loaded.config.servers.values() {
-                CommandImporter::new(omero).clean_up();
-            }
-        };
-        let _ = spawn_blocking(clean_up).await; // a panic there costs sessions that end by themselves
         loop {
-            let limit = self.0.live.get().config.limits.session_idle;
+            let (loaded, runner) = (self.0.live.get(), self.clone());
+            let limit = loaded.config.limits.session_idle;
+            let look = move || {
+                runner.0.sessions.end_idle(limit);
+                for omero in loaded.config.servers.values() {
+                    CommandImporter::new(omero).clean_up();
+                }
+            };
+            let _ = spawn_blocking(look).await; // a panic there costs sessions that end by themselves
             sleep((limit / 4).clamp(SESSION_LOOK, LOOK)).await;
-            let runner = self.clone();
-            let _ = spawn_blocking(move || runner.0.sessions.end_idle(limit)).await; // likewise
         }
     }
 

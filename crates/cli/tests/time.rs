@@ -52,7 +52,8 @@ fn omero_away_for_a_week_loses_nothing_and_is_not_asked_without_end() {
     let start = std::time::Instant::now();
     wait_until("some seconds pass", || (start.elapsed().as_secs() >= 5).then_some(()));
     let asked = agent.omero.asked("login") - before;
-    assert!(asked <= 4, "each job at most once, then a bare connection now and then: {asked}");
+    // The waits between the bare connections grow: five seconds, or some more on a busy machine, have room for three.
+    assert!(asked <= 6, "each job at most once, then a bare connection now and then: {asked}");
     for id in &ids {
         let job = agent.job(id);
         assert!(["queued", "waiting"].contains(&job["state"].as_str().unwrap()), "{job}");

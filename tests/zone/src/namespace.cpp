@@ -347,7 +347,8 @@ namespace zone
         if (!recursive && (!catalog.child_collections(path).empty() || !catalog.data_in(path).empty())) {
             throw Failure{CAT_COLLECTION_NOT_EMPTY, "collection [" + path + "] is not empty"};
         }
-        if (force || unregister || is_in_trash(session, path)) {
+        // rsRmColl takes only what it removes recursively to the trash.
+        if (!recursive || force || unregister || is_in_trash(session, path)) {
             TreeRemoval how;
             how.unregister = unregister;
             if (const int code = remove_tree(session, path, how)) {
