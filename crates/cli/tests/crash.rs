@@ -194,5 +194,8 @@ fn a_full_queue_says_so_and_goes_on_with_what_it_has() {
     let refused = refused.unwrap();
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.head.to_lowercase().contains("retry-after"), "{refused:?}");
-    assert_eq!(outcomes(&agent.wait_for(&first, "done")), ["imported"]);
+    // It may have made room already for what came later: what has ended goes first.
+    wait_until("the first is imported", || (agent.omero.count("images") >= 1).then_some(()));
+    let first = agent.get(&format!("/v1/jobs/{first}"));
+    assert!(first.status == 404 || ["done", "running"].contains(&first.json()["state"].as_str().unwrap()));
 }
