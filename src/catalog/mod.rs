@@ -63,6 +63,13 @@ pub struct LockRow {
     pub since: UnixTime,
 }
 
+impl LockRow {
+    /// The collection that it locks; `None` for one of something else.
+    pub fn collection(&self) -> Option<CollectionId> {
+        CollectionId::parse(self.name.split('.').next()?).ok()
+    }
+}
+
 /// A replica that has been made or changed lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {

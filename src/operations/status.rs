@@ -129,7 +129,7 @@ fn expired(context: &Context<'_>, sight: Sight, now: UnixTime) -> Result<Value, 
     let mut expired = Vec::new();
     for lock in context.catalog.locks()? {
         let silent = now.saturating_sub(lock.since);
-        let id = lock.name.split('.').next().and_then(|id| CollectionId::parse(id).ok());
+        let id = lock.collection();
         if let Some(id) = id.filter(|_| silent > expiry && expired.len() < LISTED) {
             expired.push(json!({"collection": shown(context, id)?, "silent_for_in_seconds": silent}));
         }

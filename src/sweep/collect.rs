@@ -389,17 +389,11 @@ impl Sweeper<'_> {
         let used: Vec<_> = used.filter(|(id, _)| !given.contains(id)).collect();
         let (Some(first), false) = (given.first(), used.is_empty()) else { return Ok(()) };
         // The batch was one OMERO user's, and mostly one owner's.
-        let ids: Vec<DataId> = given.iter().copied().take(PAGE).collect();
+        let ids: BTreeSet<DataId> = given.iter().copied().take(PAGE).collect();
         let mut owners = BTreeSet::new();
-        self.catalog.replicas(
-            place.id,
-            Which::Between(*first, *given.last().unwrap_or(first)),
-            &mut |r| {
-                if ids.contains(&r.data_id) {
-                    owners.extend(IrodsUser::new(&r.owner_name, &r.owner_zone).ok());
-                }
-            },
-        )?;
+        self.owners_of(place.id, &ids, &mut |_, (name, zone)| {
+            owners.extend(IrodsUser::new(&name, &zone).ok());
+        })?;
         let read = plan::read(self.config, self.catalog, place.id, &[*first])?;
         let who = read.values().next().and_then(|(_, record)| record.owner(&self.config.attributes));
         let server = self.importing.as_ref().map(Importing::server).filter(|server| !server.is_empty());

@@ -9,7 +9,7 @@ use super::Sweeper;
 use super::plan;
 use super::scribe::{About, Scribe};
 use super::watched::Scope;
-use crate::catalog::{CatalogError, Replica, ReplicaStatus, UnixTime, Which};
+use crate::catalog::{CatalogError, LockRow, Replica, ReplicaStatus, UnixTime, Which};
 use crate::due;
 use irods_omero_importer::Subject;
 use irods_omero_model::identity::OmeroIdentity;
@@ -120,7 +120,10 @@ impl Sweeper<'_> {
                 "its set uses files of more than {MAX_COLLECTIONS} collections"
             )));
         }
-        Ok(late.map_or(Sought::There(awaits.clone()), |why| Sought::Late(why, awaits)))
+        Ok(match late {
+            Some(why) => Sought::Late(why, awaits),
+            None => Sought::There(awaits),
+        })
     }
 
     fn key_file(&self, this: &About) -> Result<Option<KeyFile>, CatalogError> {
@@ -220,7 +223,8 @@ impl Sweeper<'_> {
         Ok(held)
     }
 
-    fn owners_of(
+    /// Calls `visit` with the owner of each replica of some data objects of a collection.
+    pub(super) fn owners_of(
         &self,
         collection: CollectionId,
         objects: &BTreeSet<DataId>,
@@ -298,7 +302,7 @@ impl Sweeper<'_> {
         let oldest = self.clock.now().saturating_sub(self.config.sweep_expiry.as_secs());
         let locks = self.catalog.locks()?;
         let living = locks.iter().filter(|lock| lock.since >= oldest);
-        Ok(living.filter_map(|lock| CollectionId::parse(lock.name.split('.').next()?).ok()).collect())
+        Ok(living.filter_map(LockRow::collection).collect())
     }
 
     fn is_with_agent(&self, id: CollectionId) -> Result<bool, CatalogError> {

@@ -27,7 +27,7 @@ pub use explain::{Explanation, Outlook};
 pub use plan::{Decider, Import, Object, Plan, Planned, Verdict};
 pub use survey::Survey;
 
-use crate::catalog::{Catalog, CatalogError, UnixTime, Which};
+use crate::catalog::{Catalog, CatalogError, LockRow, UnixTime, Which};
 use crate::due;
 use crate::watch;
 use irods_omero_config::Config;
@@ -272,7 +272,7 @@ impl Sweeper<'_> {
         let oldest = self.clock.now().saturating_sub(self.config.sweep_expiry.as_secs());
         let locks = self.catalog.locks()?;
         let dead = locks.iter().filter(|lock| lock.since < oldest);
-        Ok(dead.filter_map(|lock| CollectionId::parse(lock.name.split('.').next()?).ok()).collect())
+        Ok(dead.filter_map(LockRow::collection).collect())
     }
 
     /// Removes the marks by which versions before this one locked a collection, and sweeps what bears one.

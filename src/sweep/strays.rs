@@ -3,7 +3,7 @@
 
 use super::look::Look;
 use super::{Report, Sweeper};
-use crate::catalog::{CatalogError, Kind, Which};
+use crate::catalog::{CatalogError, Kind, LockRow, Which};
 use crate::due;
 use irods_omero_model::decide::{Decision, Facts, Recorded, Watched, decide};
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
@@ -79,7 +79,7 @@ impl Sweeper<'_> {
     /// The collections in which a sweep is at work.
     pub(super) fn at_work(&self) -> Result<BTreeSet<CollectionId>, CatalogError> {
         let locks = self.catalog.locks()?;
-        let ids = locks.iter().filter_map(|lock| CollectionId::parse(lock.name.split('.').next()?).ok());
+        let ids = locks.iter().filter_map(LockRow::collection);
         Ok(ids.collect())
     }
 

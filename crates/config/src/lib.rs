@@ -12,7 +12,6 @@ use irods_omero_importer::settings::{AgentMode, ImporterCommand, Omero, Server, 
 use irods_omero_model::attributes::Attributes;
 use irods_omero_model::form::{Asked, Form, Problem, Problems, check_host_path, suggestion, text_of};
 use irods_omero_model::names::LogicalPath;
-use irods_omero_model::record::Record;
 use irods_omero_model::target::Template;
 use irods_omero_model::visibility::{Mount, Vault, Visibility};
 use irods_omero_model::watch::{
@@ -125,12 +124,6 @@ impl Config {
             read(form);
         }
         problems.into_asked()
-    }
-
-    /// Whether an agent has what a record is about: what came of it is collected, and nothing else is done before.
-    /// Where there are no agents any more nobody has it.
-    pub fn is_with_an_agent(&self, record: &Record) -> bool {
-        self.agents.is_some() && record.job(&self.attributes).is_some()
     }
 
     /// The watch that covers a logical path, if any: the first in the order of the configuration.
