@@ -664,7 +664,8 @@ fn what_an_import_left_that_was_cut_off_in_its_upload_is_removed_at_once() {
 
 #[test]
 fn what_somebody_elses_import_has_begun_is_waited_for_and_then_removed_only_without_images() {
-    let w = world();
+    let mut w = world();
+    w.importer["unfinished_wait_in_seconds"] = json!(3600);
     let path = w.image("a.tif");
     let batch = batch_of("alice", std::slice::from_ref(&path));
     w.import_by_hand(&path, "after-fileset");
@@ -672,7 +673,6 @@ fn what_somebody_elses_import_has_begun_is_waited_for_and_then_removed_only_with
         let outcomes = w.run(&batch).unwrap();
         assert!(reason(&outcomes[0]).contains("may still be finishing"), "{outcomes:?}");
     }
-    let mut w = w;
     w.importer["unfinished_wait_in_seconds"] = json!(0);
     imported(&w.run(&batch).unwrap()[0]);
     assert_eq!((w.omero.count("images"), w.omero.count("filesets")), (1, 1), "what was left is removed");
@@ -935,7 +935,8 @@ fn images_without_our_mark_are_adopted_only_if_the_sizes_fit() {
 
 #[test]
 fn what_the_server_goes_on_with_is_waited_for_and_adopted() {
-    let w = world();
+    let mut w = world();
+    w.importer["unfinished_wait_in_seconds"] = json!(3600);
     let batch = batch_of("alice", &[w.image("a.tif")]);
     let until = w.vault.parent().unwrap().join("go on");
     w.fault(&["gate", "--where", "server-import", "--until", until.to_str().unwrap()]);
@@ -964,7 +965,8 @@ fn what_the_server_goes_on_with_is_waited_for_and_adopted() {
 
 #[test]
 fn an_import_whose_session_was_ended_is_not_waited_for() {
-    let w = world();
+    let mut w = world();
+    w.importer["unfinished_wait_in_seconds"] = json!(3600);
     let batch = batch_of("alice", &[w.image("a.tif")]);
     let until = w.vault.parent().unwrap().join("go on");
     w.fault(&["gate", "--where", "server-import", "--until", until.to_str().unwrap()]);
