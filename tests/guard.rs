@@ -326,6 +326,27 @@ fn what_is_deleted_in_omero_is_free_a_moment_later_and_not_imported_again_unless
 }
 
 #[test]
+fn verify_has_omero_asked_where_that_is_wanted() {
+    let zone = zone_with(&["a.tif", "b.tif"]);
+    let fileset = zone.value(&at("a.tif"), "fileset").unwrap();
+    zone.omero.act("alice", &["delete", "-q", &format!("Fileset:{fileset}")]);
+    let ask = json!({"operation": "verify", "path": HOME});
+    assert_eq!(answer(&zone, "alice", &ask)["omero_is_asked"], json!(false));
+    let ask = json!({"operation": "verify", "path": HOME, "omero": true});
+    assert_eq!(answer(&zone, "alice", &ask)["omero_is_asked"], json!(true));
+    let _delay = zone.delay_server();
+    zone.wait_until("the record says so", |z| z.value(&at("a.tif"), "state").as_deref() == Some("skipped"));
+    assert!(zone.value(&at("a.tif"), "reason").unwrap().starts_with("removed in OMERO"));
+    assert_eq!(zone.value(&at("b.tif"), "state").as_deref(), Some("imported"));
+    // Nobody else may have it asked about what is not theirs.
+    let seen = zone.act("bob", &["rule", "-r", INSTANCE, &ask.to_string()]);
+    assert!(!seen.ok, "{}", seen.output);
+    let forged = json!({"operation": "look_in_omero", "collection": "10"}).to_string();
+    let seen = zone.act("alice", &["rule", "-r", INSTANCE, &forged]);
+    assert!(!seen.ok && seen.output.contains("only the plugin's own jobs"), "{}", seen.output);
+}
+
+#[test]
 fn what_is_released_is_not_guarded_and_its_images_stay_unless_they_are_to_go() {
     let zone = zone_with(&["a.tif", "run/b.tif", "run/deep/c.tif", "d.tif"]);
     let ask = |path: &str| json!({"operation": "release", "path": path});

@@ -8,7 +8,7 @@ use super::attention::{about, client};
 use super::subject::{Subject, Thing, things};
 use super::{Context, OperationError, Request};
 use crate::catalog::{Item, Kind, Level, RecordHolder, Which};
-use crate::guard::imported::is_in_omero;
+use crate::guard::imported::{is_in_omero, look_text};
 use irods_omero_config::identity::Asked;
 use irods_omero_importer::{Importer, ImporterError, Importing};
 use irods_omero_model::identity::OmeroIdentity;
@@ -137,6 +137,12 @@ impl From<Thing> for Tied {
     }
 }
 
+/// The text of the job that asks OMERO about something.
+pub(super) fn look_of(subject: &Subject, recursive: bool) -> String {
+    let Scope { collection, data, tree } = scope_of(subject, recursive);
+    look_text(collection, data, tree)
+}
+
 fn scope_of(subject: &Subject, recursive: bool) -> Scope {
     match subject.item {
         Item::DataObject(id, collection) => Scope { collection, data: Some(id), tree: false },
@@ -184,7 +190,7 @@ fn with_their_sets(
 }
 
 /// What speaks to OMERO from here.
-fn can_ask<'c>(context: &Context<'c>) -> Result<&'c dyn Importer, OperationError> {
+pub(super) fn can_ask<'c>(context: &Context<'c>) -> Result<&'c dyn Importer, OperationError> {
     match context.sweeper.importing {
         Some(Importing::Here(importer)) => Ok(importer),
         Some(Importing::ByAgents(_)) => Err(OperationError::Impossible(

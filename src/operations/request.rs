@@ -165,8 +165,8 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
         }
         "state" => Operation::State(needed_path(form)?),
         "verify" => {
-            let recursive = form.flag("recursive", false);
-            Operation::Verify(Verify { path: needed_path(form)?, recursive })
+            let (recursive, omero) = (form.flag("recursive", false), form.flag("omero", false));
+            Operation::Verify(Verify { path: needed_path(form)?, recursive, omero })
         }
         "who" => Operation::Who(Who { user: user(form), path: path(form) }),
         // The jobs of the delay queue.
@@ -327,7 +327,7 @@ mod tests {
             json!({"operation": "ignore", "path": path, "reason": "out of focus", "recursive": true}),
             json!({"operation": "release", "path": path, "recursive": true, "images": "delete"}),
             json!({"operation": "state", "path": path}),
-            json!({"operation": "verify", "path": path, "recursive": true}),
+            json!({"operation": "verify", "path": path, "recursive": true, "omero": true}),
             json!({"operation": "who", "user": "alice#z", "path": path}),
             json!({"operation": "install_recurring"}),
             json!({"operation": "remove_recurring"}),
