@@ -382,7 +382,8 @@ fn data_replaced_at_its_path_names_the_old_fileset_however_it_went_and_verify_sa
         &[&["mv", "/tempZone/home/alice/a.tif", "/tempZone/home/alice/b.tif"]],
     ];
     for way in ways {
-        let zone = TestZone::new();
+        // The first way is one that the guard refuses by default.
+        let zone = TestZone::with(|c| c["guard"] = json!({"people": {"remove": "allow"}}));
         let image = zone.image("a.tif");
         let _delay = zone.delay_server();
         zone.does("alice", &["put", &image, &at("a.tif")]);

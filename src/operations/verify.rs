@@ -1,6 +1,7 @@
-//! `{"operation":"verify","path":...,"recursive":...}`: whether the records of what was imported agree with the
-//! catalog. OMERO is not asked.
+//! `{"operation":"verify","path":...,"recursive":...,"omero":...}`: whether the records of what was imported agree with the
+//! catalog. OMERO is asked, by a job, only where that is wanted.
 
+use super::release::{can_ask, look_of};
 use super::subject::{Subject, Thing};
 use super::{Context, OperationError};
 use crate::catalog::{Kind, Level};
@@ -10,6 +11,7 @@ use irods_omero_model::names::{LogicalPath, OmeroId};
 use irods_omero_model::record::{Record, State};
 use irods_omero_model::watch::OnOverwrite;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// How many disagreements are listed.
 const LISTED: usize = 100;
@@ -21,6 +23,8 @@ pub struct Verify {
     pub path: LogicalPath,
     /// Whether all below it is meant too.
     pub recursive: bool,
+    /// Whether a job is to ask OMERO if the images are still there.
+    pub omero: bool,
 }
 
 impl Verify {
@@ -45,12 +49,18 @@ impl Verify {
             }
             Ok(())
         })?;
+        let asks = self.omero && verified > 0;
+        if asks {
+            can_ask(context)?;
+            context.catalog.queue(&look_of(&subject, self.recursive), Duration::from_secs(1))?;
+        }
         Ok(json!({
             "path": subject.path.display(),
             "kind": subject.kind_word(),
             "imported": verified,
             "disagreements": wrong,
             "listed": listed,
+            "omero_is_asked": asks,
         }))
     }
 }

@@ -158,7 +158,13 @@ impl TestZone {
 
     /// One verb of a user, in a connection of its own.
     pub fn act(&self, user: &str, words: &[&str]) -> Seen {
-        let output = self.command().args(["as", user]).args(words).output().unwrap();
+        self.act_with(&[], user, words)
+    }
+
+    /// The same with more in the environment of the server.
+    pub fn act_with(&self, environment: &[(&str, &str)], user: &str, words: &[&str]) -> Seen {
+        let output =
+            self.command().envs(environment.iter().copied()).args(["as", user]).args(words).output().unwrap();
         Seen {
             ok: output.status.success(),
             output: String::from_utf8_lossy(&output.stdout).into_owned(),

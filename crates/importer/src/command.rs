@@ -27,6 +27,7 @@ use crate::worker::{Kind, MAX_ITEMS, Note, Waiting};
 use crate::workplace::{Purpose, Workplace};
 use crate::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path};
 use irods_omero_model::clock::UnixTime;
+use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::OmeroId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -448,6 +449,26 @@ impl Importer for CommandImporter<'_> {
         let mut others = others.into_iter();
         let outcome = |file| failed(file).map(FileOutcome::Failed).or_else(|| others.next());
         Ok(batch.files.iter().filter_map(outcome).collect())
+    }
+
+    fn present(
+        &self,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        self.present_in_omero(identity, ids, now, alive)
+    }
+
+    fn delete(
+        &self,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        self.delete_in_omero(identity, ids, now, alive)
     }
 
     fn server(&self) -> &str {
