@@ -774,7 +774,7 @@ impl Catalog for IrodsCatalog<'_> {
             let [attribute, value, units]: [String; 3] = row.try_into().ok()?;
             (!attribute.is_empty()).then_some(Triple { attribute, value, units })
         };
-        Ok(Record { triples: rows.into_iter().filter_map(triple).collect() })
+        Ok(Record { triples: rows.into_iter().filter_map(triple).collect(), ..Record::on(id.number()) })
     }
 
     fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {

@@ -14,7 +14,7 @@ use crate::due;
 use irods_omero_importer::Subject;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
-use irods_omero_model::record::{Awaited, Entry, Imported, Proof, Version};
+use irods_omero_model::record::{Awaited, Entry, Imported, Proof, Version, Whereabouts};
 use irods_omero_model::visibility::{Location, Origin};
 use irods_omero_model::watch::{RawTag, Watching};
 use std::collections::BTreeSet;
@@ -371,9 +371,10 @@ impl Sweeper<'_> {
             path,
             version: plan::version_of(replica),
             proof: Some(Proof::of(replica)),
+            whereabouts: Some(Whereabouts::of(replica)),
             attempts: record.attempts(names),
             since: self.clock.now(),
-            mapped_by: record.mapped_by(names).cloned(),
+            mapped_by: record.mapped_by(names),
             previous,
             record,
         };

@@ -252,6 +252,18 @@ impl TestZone {
         self.avus("-d", path).into_iter().find(|(a, _, _)| a == attribute).map(|(_, v, _)| v)
     }
 
+    /// What the AVU of a version says under one of its words, such as `images`.
+    pub fn told(&self, kind: &str, path: &str, word: &str) -> Option<String> {
+        let (_, value, _) = self.avus(kind, path).into_iter().find(|(a, _, _)| a == "version")?;
+        let (head, by) = value.split_once(" by=").map_or((value.as_str(), None), |(h, b)| (h, Some(b)));
+        let words = head.split(' ').filter_map(|w| w.split_once('='));
+        words
+            .chain(by.map(|by| ("by", by)))
+            .into_iter()
+            .find(|(w, _)| *w == word)
+            .map(|(_, told)| told.to_owned())
+    }
+
     /// Waits until a condition holds.
     pub fn wait_until(&self, what: &str, condition: impl FnMut(&Self) -> bool) {
         self.wait_patiently_until(what, PATIENCE, condition);

@@ -73,6 +73,14 @@ impl Subject {
         }
     }
 
+    /// The catalog's number of it.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::DataObject(id) => id.number(),
+            Self::Collection(id) => id.number(),
+        }
+    }
+
     /// What bears the record.
     pub fn kind(self) -> Kind {
         match self {
