@@ -420,7 +420,10 @@ impl Catalog for TestCatalog {
     ) -> Result<(), CatalogError> {
         self.step()?;
         let meant = self.within(id).into_iter().filter(|r| which.means(r.data_id));
-        meant.inspect(|_| self.read.set(self.read.get() + 1)).for_each(visit);
+        meant.for_each(|replica| {
+            self.read.set(self.read.get() + 1);
+            visit(replica);
+        });
         Ok(())
     }
     fn object_avus(
