@@ -98,6 +98,15 @@ fn imported_data_is_not_removed_for_good_by_people_and_the_sentence_says_whose_i
 }
 
 #[test]
+fn a_record_that_an_administrator_has_copied_to_other_data_guards_nothing() {
+    let zone = zone_with(&["a.tif"]);
+    zone.does("rods", &["meta", "-M", "cp", "-d", "-d", &at("a.tif"), &at("new.tif")]);
+    assert_eq!(zone.value(&at("new.tif"), "state").as_deref(), Some("imported"));
+    zone.does("alice", &["rm", "-f", &at("new.tif")]);
+    refused(&zone, "alice", &["rm", "-f", &at("a.tif")]);
+}
+
+#[test]
 fn the_trash_takes_imported_data_and_is_not_emptied_of_it() {
     let zone = zone_with(&["a.tif", "run/b.tif"]);
     zone.does("alice", &["rm", &at("a.tif")]);
@@ -274,7 +283,7 @@ fn the_last_good_replica_that_omero_sees_is_not_trimmed_or_moved_out_of_sight() 
         vec!["phymv", "-S", "seen", "-R", "dark", &path],
     ] {
         let told = refused(&zone, "alice", &words);
-        assert!(told.contains("OMERO sees no other good replica"), "{told}");
+        assert!(told.contains("trimmed or moved out of OMERO's sight"), "{told}");
     }
     // What OMERO does not see may go, and what it does if it sees another.
     zone.does("alice", &["trim", "-n", "1", &path]);
