@@ -251,7 +251,7 @@ impl<'a> IrodsCatalog<'a> {
     }
 
     /// Takes off what an atomic removal left. It takes the first row of a triple, and the object may hang on another one: of
-    /// two servers that write one new triple at a moment each makes a row (seen on 5.0.2 with PostgreSQL: two states on one
+    /// two servers that write one new triple at a moment each makes a row (seen on 5.0.2 with `PostgreSQL`: two states on one
     /// data object). A removal by itself takes off all.
     fn detach(&self, path: &LogicalPath, entity: Entity, removed: &[&Triple]) -> Result<(), CatalogError> {
         let there = match entity {
