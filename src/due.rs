@@ -23,6 +23,10 @@ pub const NEW: &str = "new";
 /// The value of the mark that a sweep leaves where it has to look again.
 pub const LATER: &str = "later";
 
+/// The value of the AVU `rested` that asks for all of a collection to be read, and not only what its times and ids show to be
+/// new.
+pub const ALL: &str = "all";
+
 /// A sweep that is to come at most this much later than an event wants it will do.
 const NEAR: u64 = 60;
 
@@ -248,6 +252,22 @@ pub fn announce(
         return Ok(Marked::Already);
     }
     mark(catalog, attribute, collection, now, delay, Limits::of(config).for_tree(tree))
+}
+
+/// Asks the next sweep of a collection to read all of it: something has changed there that its times and ids do not show. It
+/// goes before the mark, so that the sweep that the mark brings sees it.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ask_for_all(
+    catalog: &dyn Catalog,
+    names: &Attributes,
+    collection: &LogicalPath,
+) -> Result<(), CatalogError> {
+    if !catalog.marks_at(collection, &names.rested)?.iter().any(|mark| mark == ALL) {
+        catalog.set_mark(collection, &names.rested, ALL)?;
+    }
+    Ok(())
 }
 
 /// Sets the mark of a collection or tree at somebody's wish, and makes sure that a sweep comes as soon as wished.

@@ -73,6 +73,9 @@ pub(super) mod column {
     pub const RULE_EXEC_CONTEXT: i32 = 1012;
 }
 
+/// The highest number the catalog can give.
+const LAST_ID: u64 = i64::MAX as u64;
+
 /// The longest list of texts that is asked for with GenQuery1, in bytes: its buffers are bounded.
 const MAX_LIST: usize = 4_000;
 
@@ -835,6 +838,29 @@ impl Catalog for IrodsCatalog<'_> {
             found.extend(changed_of(cells));
             true
         })?;
+        Ok(found)
+    }
+
+    fn changed_in(
+        &self,
+        id: CollectionId,
+        after: u64,
+        since: UnixTime,
+    ) -> Result<BTreeSet<DataId>, CatalogError> {
+        let mut found = BTreeSet::new();
+        // GenQuery1 has no `or`. Times are texts of eleven digits; 2, 3 and 4 are the replicas that are being written.
+        for condition in [
+            between(&(after.saturating_add(1)..=LAST_ID)),
+            (column::DATA_MODIFY_TIME, format!(">= '{since:011}'")),
+            (column::DATA_REPL_STATUS, "in ('2','3','4')".to_owned()),
+        ] {
+            let wanted = [(column::DATA_COLL_ID, equals(&id.to_string())), condition];
+            self.list(&[column::DATA_ID], &wanted, &format!("collection {id}"), &mut |cells| {
+                let id = cells.first().map(|cell| String::from_utf8_lossy(cell));
+                found.extend(id.and_then(|id| DataId::parse(&id).ok()));
+                true
+            })?;
+        }
         Ok(found)
     }
 
