@@ -194,6 +194,11 @@ fn stand_in(zone: &TestZone, name: &str) -> StandInAgent {
     StandInAgent::on_socket(&zone.path(&format!("{name}.sock")))
 }
 
+/// Whether the names of the jobs in the queue, as JSON or not, hold that of the one which reads what agents have done.
+fn is_collecting(queue: &str) -> bool {
+    [r#""collect""#, r#""collect\""#].iter().any(|word| queue.contains(word))
+}
+
 /// A fileset and an image, both with the number of the data.
 fn imported(file: &File) -> FileOutcome {
     let id = OmeroId::parse(&file.subject.short()[1..]).unwrap();
@@ -222,7 +227,7 @@ fn two_users_data_is_given_to_the_agent_and_no_executor_waits() {
     zone.wait_until_nothing_is_due();
     zone.wait_until("nothing but the collecting is queued", |z| {
         let queue = z.does("rods", &["query", "select DELAY_RULE_NAME"]);
-        queue.contains("collect") && !queue.contains(r#""sweep\""#) && !queue.contains(r#""sweep""#)
+        is_collecting(&queue) && !queue.contains(r#""sweep\""#) && !queue.contains(r#""sweep""#)
     });
     let mut users: Vec<String> = agent.jobs().iter().map(|j| j.user.to_string()).collect();
     users.sort();
@@ -237,7 +242,7 @@ fn two_users_data_is_given_to_the_agent_and_no_executor_waits() {
     assert!(avus.iter().any(|(a, _, u)| a == "fileset" && u == "omero.example.org"), "{avus:?}");
     assert!(!avus.iter().any(|(a, _, _)| a == "job"), "{avus:?}");
     zone.wait_until("the collecting ends", |z| {
-        !z.does("rods", &["query", "select DELAY_RULE_NAME"]).contains("collect")
+        !is_collecting(&z.does("rods", &["query", "select DELAY_RULE_NAME"]))
     });
     assert_eq!(zone.errors(), Vec::<String>::new());
 }

@@ -219,7 +219,7 @@ fn imported_exactly_once(way: Way) {
     site.zone.wait_until_nothing_is_due();
     site.zone.wait_until("no executor waits for OMERO", |_| {
         let queue = site.queue();
-        queue.contains("collect") && !queue.contains(r#"\"sweep\""#)
+        queue.contains(r#""collect\""#) && !queue.contains(r#"\"sweep\""#)
     });
     site.kill_agent();
     fs::write(&gate, "").unwrap();

@@ -1,6 +1,6 @@
 //! The reference of the configuration is what the reader asks for, and the documents show it.
 //!
-//! `WRITE_DOCS=1 cargo test -p irods-omero-tool --test reference` writes the tables into the documents.
+//! `WRITE_DOCS=1 cargo test -p irods-omero --test reference` writes the tables into the documents.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on has failed
 
