@@ -564,6 +564,7 @@ impl Sweeper<'_> {
             path,
             version,
             proof: record.proof(names),
+            place: record.place(names),
             attempts: record.attempts(names),
             since: retry.map_or(now, |r| r.since),
             mapped_by: record.mapped_by(names).cloned(),

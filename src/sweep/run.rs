@@ -11,7 +11,7 @@ use irods_omero_importer::wire::Submit;
 use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, LogicalPath};
-use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Proof, State, Triple};
+use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Print, Proof, State, Triple};
 use irods_omero_model::target::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -87,8 +87,18 @@ impl<'a> Run<'a> {
         let now = self.sweeper.clock.now();
         let since = record.retry(names).filter(|_| attempts > 0).map_or(now, |r| r.since);
         let previous = record.filesets_before(names);
-        let mut this =
-            About { subject, path, record, version, proof, attempts, since, mapped_by: None, previous };
+        let mut this = About {
+            subject,
+            path,
+            record,
+            version,
+            proof,
+            place: None,
+            attempts,
+            since,
+            mapped_by: None,
+            previous,
+        };
         match verdict {
             Verdict::Say(entry) => self.scribe.say(&this, &entry, None)?,
             Verdict::Touched => self.scribe.touch(&this)?,
@@ -111,6 +121,7 @@ impl<'a> Run<'a> {
             Verdict::Import(import) => {
                 self.room -= 1;
                 this.previous.clone_from(&import.previous);
+                this.place = Some(Print::of(import.importer_path.as_bytes()));
                 let by = &import.mapping;
                 this.mapped_by = Some(Triple::new(&names.mapped_by, record::sentence(&by.by), &by.person));
                 let key = (import.mapping.identity, import.target, import.plate_target);

@@ -9,7 +9,7 @@ use irods_omero_model::decide::Recorded;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{LogicalPath, OmeroId};
 use irods_omero_model::record::{
-    self, Awaited, Cause, Details, Entry, JobName, Proof, Record, Retry, State, Triple, Version,
+    self, Awaited, Cause, Details, Entry, JobName, Print, Proof, Record, Retry, State, Triple, Version,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(super) struct About {
     pub record: Record,
     pub version: Version,
     pub proof: Option<Proof>,
+    /// The path under which the importer sees it, where that is known.
+    pub place: Option<Print>,
     pub attempts: u32,
     /// Since when the import is tried.
     pub since: UnixTime,
@@ -240,6 +242,7 @@ impl<'a> Scribe<'a> {
             attempts: this.attempts,
             version: Some(this.version),
             proof: this.proof.as_ref(),
+            place: this.place.or_else(|| this.record.place(names)),
             server: self.server,
             previous: &this.previous,
             ..*details
@@ -267,10 +270,14 @@ impl<'a> Scribe<'a> {
     pub fn touch(&mut self, this: &About) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
         let mut triples = this.record.triples.clone();
-        let replaced = [&names.state, &names.reason, &names.version];
-        triples.retain(|t| !replaced.contains(&&t.attribute));
+        // A reason beside `imported` is about where the data lies.
+        let was_imported = this.record.state(names) == Some(State::Imported);
+        let replaced = [&names.state, &names.version];
+        triples
+            .retain(|t| !replaced.contains(&&t.attribute) && (was_imported || t.attribute != names.reason));
         triples.push(Triple::new(&names.state, State::Imported.as_str(), this.record.attempts(names)));
-        triples.push(record::version_triple(names, this.version, this.proof.as_ref()));
+        let place = this.record.place(names);
+        triples.push(record::version_triple(names, this.version, this.proof.as_ref(), place));
         self.replace(this, &triples).map(drop)
     }
 
@@ -285,6 +292,10 @@ impl<'a> Scribe<'a> {
             .object_avus(collection, Which::Between(id, id), &names.record(), &mut |_, t| there.push(t))?;
         log::info!("act=record path={path} why=\"moved from {} during its import\"", this.path);
         catalog.replace(Kind::DataObject, &path, &there, triples)?;
+        // Its link leads to where it was: a sweep there follows.
+        if let Some(parent) = path.parent() {
+            self.sweeper.mark(&parent, Duration::from_secs(1))?;
+        }
         Ok(true)
     }
 

@@ -71,8 +71,9 @@ impl Sweeper<'_> {
             };
             progress.after = Some(*last);
             for (below, path) in &below {
-                // A tree that was moved out of a watched collection: what waits in it no longer does.
-                if !self.watching(path)?.is_of_interest() && !self.has_open_record(*below)? {
+                // A tree that was moved out of a watched collection: what waits in it no longer does, and the links of what was
+                // imported lead to where it was.
+                if !self.watching(path)?.is_of_interest() && !self.has_record(*below)? {
                     continue;
                 }
                 self.mark_below(*below, path)?;

@@ -81,6 +81,18 @@ fn is_older(identity: &Identity, fileset: &Fileset) -> bool {
     made.is_some_and(|made| identity.changed_at().saturating_add(SKEW) < made)
 }
 
+/// Whether the file at a path has a hash as OMERO keeps it; `None` where that cannot be told.
+pub(crate) fn has_hash(
+    path: &str,
+    hash: Option<&str>,
+    roots: &[PathBuf],
+    alive: &mut dyn FnMut(),
+) -> Option<bool> {
+    let hash = hash.filter(|hash| hash.len() == SHA1_DIGITS)?;
+    let (_, file) = files::open_used(path, roots).ok()?;
+    Some(sha1(&file, alive)?.eq_ignore_ascii_case(hash))
+}
+
 fn sha1(file: &OwnedFd, alive: &mut dyn FnMut()) -> Option<String> {
     use std::fmt::Write;
     let mut context = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);

@@ -144,11 +144,37 @@ impl Cause {
 
 /// Names a target in a few characters, to tell later whether it is still the same.
 fn print_of(target: &str) -> String {
-    // FNV-1a: nobody gains by two targets of one print, and the print must be the same in every version.
-    let hash = target.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    Print::of(target.as_bytes()).to_string()
+}
+
+/// A path, or another long text, in a few characters, to tell later whether it is still the same.
+///
+/// The units of an AVU hold 250 characters, and a path has up to 4,095 bytes. What is told by it is whether a path has changed,
+/// and which of the links in one fileset's own directory is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Print(u64);
+
+impl Print {
+    /// Of a text.
+    pub fn of(text: &[u8]) -> Self {
+        // FNV-1a: nobody gains by two texts of one print, and the print must be the same in every version.
+        Self(text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
+    }
+
+    /// From its 16 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_print =
+            text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        is_print.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Print {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// Which state of the bytes was imported: modify time and size of the replica.
@@ -187,29 +213,44 @@ pub enum Proof {
         number: u32,
         /// The collection it was in.
         collection: CollectionId,
+        /// Its physical path; records of versions before this one do not say.
+        path: Option<Print>,
     },
 }
 
 impl Proof {
     const REPLICA: &str = "replica ";
     const IN: &str = " in ";
+    const AS: &str = " as ";
+    const AT: &str = " at ";
 
-    /// From the units of the AVU.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// From the units of the AVU, which may name a place behind it.
+    pub fn parse(units: &str) -> Option<Self> {
+        let text = units.split_once(Self::AT).map_or(units, |(text, _)| text);
         match text.strip_prefix(Self::REPLICA) {
             Some(place) => {
-                let (number, collection) = place.split_once(Self::IN)?;
+                let (number, place) = place.split_once(Self::IN)?;
+                let (collection, path) = match place.split_once(Self::AS) {
+                    Some((collection, path)) => (collection, Some(Print::parse(path)?)),
+                    None => (place, None),
+                };
                 let collection = CollectionId::parse(collection).ok()?;
-                Some(Self::Replica { number: number.parse().ok()?, collection })
+                Some(Self::Replica { number: number.parse().ok()?, collection, path })
             }
             None => (!text.is_empty()).then(|| Self::Checksum(text.to_owned())),
         }
     }
 
+    /// The place that the units of the AVU name behind the proof: where OMERO's link leads.
+    pub(crate) fn place(units: &str) -> Option<Print> {
+        Print::parse(units.split_once(Self::AT)?.1)
+    }
+
     /// Of the bytes in a replica.
     pub fn of(replica: &Replica) -> Self {
         let Replica { number, collection, .. } = *replica;
-        replica.checksum.clone().map_or(Self::Replica { number, collection }, Self::Checksum)
+        let path = Some(Print::of(&replica.physical_path));
+        replica.checksum.clone().map_or(Self::Replica { number, collection, path }, Self::Checksum)
     }
 
     /// The checksum, if it is one.
@@ -220,10 +261,11 @@ impl Proof {
         }
     }
 
-    /// Whether this is the replica that is meant, with whatever bytes.
+    /// Whether this is the replica that is meant, with whatever bytes: it lies where it lay.
     pub fn is_in(&self, replica: &Replica) -> bool {
-        let Self::Replica { number, collection } = *self else { return false };
+        let Self::Replica { number, collection, path } = *self else { return false };
         (number, collection) == (replica.number, replica.collection)
+            && path.is_none_or(|path| path == Print::of(&replica.physical_path))
     }
 
     /// The replica that has the bytes, of all those of a data object.
@@ -241,8 +283,9 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checksum(checksum) => f.write_str(checksum),
-            Self::Replica { number, collection } => {
-                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)
+            Self::Replica { number, collection, path } => {
+                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)?;
+                path.map_or(Ok(()), |path| write!(f, "{}{path}", Self::AS))
             }
         }
     }
@@ -282,6 +325,58 @@ impl Record {
     /// What proves that version.
     pub fn proof(&self, names: &Attributes) -> Option<Proof> {
         self.value(&names.version).and_then(|t| Proof::parse(&t.units))
+    }
+
+    /// The path under which the importer saw the bytes, and to which OMERO's link leads. It is not known of what was imported by
+    /// versions before this one.
+    pub fn place(&self, names: &Attributes) -> Option<Print> {
+        self.value(&names.version).and_then(|t| Proof::place(&t.units))
+    }
+
+    /// The record when OMERO's link has been pointed to another place, where the bytes are now.
+    pub fn followed(
+        &self,
+        names: &Attributes,
+        version: Version,
+        proof: Option<&Proof>,
+        place: Print,
+    ) -> Vec<Triple> {
+        let mut triples = self.without_complaint(names);
+        triples.retain(|t| t.attribute != names.version);
+        triples.push(version_triple(names, version, proof, Some(place)));
+        triples
+    }
+
+    /// The record when OMERO's link could not be pointed to where the bytes are, which is at `to` if OMERO sees them anywhere:
+    /// why, and when it is tried again.
+    pub fn not_followed(
+        &self,
+        names: &Attributes,
+        reason: &str,
+        to: Option<Print>,
+        retry: Option<Retry>,
+    ) -> Vec<Triple> {
+        let mut triples = self.without_complaint(names);
+        if self.state(names) == Some(State::Imported) {
+            let place = Cause::Place.as_str();
+            let units = to.map_or_else(|| place.to_owned(), |to| format!("{place} {to}"));
+            triples.push(Triple::new(&names.reason, sentence(reason), units));
+        }
+        triples.extend(retry.map(|retry| Triple::new(&names.retry, retry.next, retry.since)));
+        triples
+    }
+
+    /// To which place OMERO's link could not be pointed.
+    pub fn not_followed_to(&self, names: &Attributes) -> Option<Print> {
+        let (word, to) = self.value(&names.reason)?.units.split_once(' ')?;
+        Print::parse(to).filter(|_| Cause::parse(word) == Some(Cause::Place))
+    }
+
+    /// What is recorded but for what [`Self::not_followed`] added.
+    fn without_complaint(&self, names: &Attributes) -> Vec<Triple> {
+        let is_imported = self.state(names) == Some(State::Imported);
+        let goes = |t: &&Triple| t.attribute != names.retry && !(is_imported && t.attribute == names.reason);
+        self.triples.iter().filter(goes).cloned().collect()
     }
 
     /// The reason of the state.
@@ -563,6 +658,8 @@ pub struct Details<'a> {
     pub previous: &'a [OmeroId],
     /// The job in which an agent imports it.
     pub job: Option<JobName<'a>>,
+    /// The path under which the importer sees the bytes.
+    pub place: Option<Print>,
     /// The other collections in which files of its set lie.
     pub awaits: &'a [Awaited],
 }
@@ -585,8 +682,8 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
     let imported = if let Entry::Imported(imported) = entry { Some(imported) } else { None };
     triples.extend(match imported.and_then(|imported| imported.version) {
-        Some(other) => Some(version_triple(names, other, None)),
-        None => details.version.map(|v| version_triple(names, v, details.proof)),
+        Some(other) => Some(version_triple(names, other, None, details.place)),
+        None => details.version.map(|v| version_triple(names, v, details.proof, details.place)),
     });
     if let Some(who) = details.who {
         let group = who.group.as_ref().map_or("", |g| g.as_str());
@@ -629,9 +726,18 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     triples
 }
 
-/// The AVU that names a version of the bytes.
-pub fn version_triple(names: &Attributes, version: Version, proof: Option<&Proof>) -> Triple {
-    Triple::new(&names.version, version, proof.map(Proof::to_string).unwrap_or_default())
+/// The AVU that names a version of the bytes, and the path under which the importer saw them.
+pub fn version_triple(
+    names: &Attributes,
+    version: Version,
+    proof: Option<&Proof>,
+    place: Option<Print>,
+) -> Triple {
+    let mut units = proof.map(Proof::to_string).unwrap_or_default();
+    if let Some(place) = place {
+        units.push_str(&format!("{}{place}", Proof::AT));
+    }
+    Triple::new(&names.version, version, units)
 }
 
 /// A reason as one line that fits an AVU.
@@ -841,11 +947,16 @@ mod tests {
     #[test]
     fn proofs_read_back_and_find_the_replica_with_the_same_bytes() {
         let collection = |id: &str| CollectionId::parse(id).unwrap();
-        let recorded = |number| Proof::Replica { number, collection: collection("7") };
-        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3)] {
+        let recorded = |number| Proof::Replica { number, collection: collection("7"), path: None };
+        let lying = |path: &str| Proof::Replica {
+            number: 0,
+            collection: collection("7"),
+            path: Some(Print::of(path.as_bytes())),
+        };
+        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3), lying("/v/a.tif")] {
             assert_eq!(Proof::parse(&proof.to_string()), Some(proof));
         }
-        for nothing in ["", "replica x", "replica 1", "replica 1 in x"] {
+        for nothing in ["", "replica x", "replica 1", "replica 1 in x", "replica 1 in 7 as x"] {
             assert_eq!(Proof::parse(nothing), None, "{nothing}");
         }
         let replica = |number, size, status, checksum: Option<&str>| Replica {
@@ -876,5 +987,42 @@ mod tests {
         assert_eq!(found(&recorded(0), &[replica(1, 42, ReplicaStatus::Intermediate, None)]), None);
         let moved = Replica { collection: collection("8"), ..good(0, None) };
         assert_eq!(found(&recorded(0), &[moved]), Some(0));
+        // It has another name in the same collection; overwritten it lies where it lay.
+        assert_eq!(found(&lying("/v/old.tif"), &[good(0, None)]), Some(0));
+        assert_eq!(found(&lying("/v/a.tif"), &[good(0, None)]), None);
+    }
+
+    #[test]
+    fn a_record_says_where_the_link_leads_and_what_keeps_it_from_being_followed() {
+        let names = Attributes::default();
+        let (version, later) = (Version { modify_time: 1, size: 2 }, Version { modify_time: 9, size: 2 });
+        let [old, new] = ["/v/a.tif", "/v/b.tif"].map(|path| Print::of(path.as_bytes()));
+        let proof = Proof::Checksum("sha2:x".to_owned());
+        let triples = vec![
+            Triple::new(&names.state, "imported", 1),
+            version_triple(&names, version, Some(&proof), Some(old)),
+            Triple::new(&names.fileset, "5", "o"),
+        ];
+        let record = Record { triples };
+        assert_eq!((record.place(&names), record.proof(&names)), (Some(old), Some(proof.clone())));
+        let retry = Retry { next: 20, since: 10 };
+        let stuck = Record { triples: record.not_followed(&names, "no room", Some(new), Some(retry)) };
+        assert_eq!((stuck.not_followed_to(&names), record.not_followed_to(&names)), (Some(new), None));
+        assert_eq!((stuck.reason(&names), stuck.cause(&names)), (Some("no room"), Some(Cause::Place)));
+        assert_eq!((stuck.state(&names), stuck.retry(&names)), (Some(State::Imported), Some(retry)));
+        assert_eq!(stuck.place(&names), Some(old), "the link leads where it led");
+        let twice = Record { triples: stuck.not_followed(&names, "still no room", None, Some(retry)) };
+        assert_eq!(twice.triples.len(), stuck.triples.len());
+        let followed = Record { triples: twice.followed(&names, later, Some(&proof), new) };
+        assert_eq!((followed.place(&names), followed.version(&names)), (Some(new), Some(later)));
+        assert_eq!((followed.reason(&names), followed.retry(&names)), (None, None));
+        assert_eq!(followed.fileset(&names), Some(id("5")));
+        let unproved = version_triple(&names, version, None, Some(old));
+        let unproved = Record { triples: vec![unproved] };
+        assert_eq!((unproved.place(&names), unproved.proof(&names)), (Some(old), None));
+        for bad in ["", "0123", "0123456789ABCDEF", "+123456789abcdef"] {
+            assert_eq!(Print::parse(bad), None, "{bad}");
+        }
+        assert!(unproved.triples.iter().all(|t| t.units.len() <= 250), "longer than the column");
     }
 }
