@@ -89,10 +89,9 @@ fn course(config: &Config, recorded: &Recorded, object: &Object, path: &LogicalP
         recorded.version == Some(version_of(replica))
             || checksum.is_some_and(|c| replica.checksum.as_deref() == Some(c))
     };
-    let has_bytes = |replica: &&Replica| {
-        is_proved(replica)
-            || (bytes == Bytes::SameBytes && recorded.version.is_some_and(|v| v.size == replica.size))
-    };
+    // Good replicas have the same bytes, each with a time of its own.
+    let has_bytes =
+        |replica: &&Replica| is_proved(replica) || recorded.version.is_some_and(|v| v.size == replica.size);
     let good: Vec<&Replica> = object.good().filter(has_bytes).collect();
     let in_vault = good.iter().find_map(|replica| {
         let location = Location { physical_path: &replica.physical_path, hierarchy: &replica.hierarchy };
