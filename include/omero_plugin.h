@@ -66,6 +66,8 @@ typedef struct omero_argument {
     omero_argument_kind kind;
     omero_text text[9];
     int32_t number;
+    /* oprType of a data object or a collection; 0 elsewhere. */
+    int32_t operation;
     /* The server's KeyValPair, for omero_host.keyword; null where there is none. */
     const void* condition;
     /* The same of a copy's source; null elsewhere. */

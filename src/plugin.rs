@@ -1,11 +1,12 @@
 //! One configured instance of the plugin: what the shim's calls lead to.
 
-use crate::catalog::Catalog;
 use crate::catalog::irods::IrodsCatalog;
+use crate::catalog::{Catalog, Holdings};
 use crate::due::{self, Expected};
 use crate::event::mapping;
 use crate::event::{Argument, OpenObjects, Pep, Surroundings};
 use crate::ffi::{RULE_ENGINE_CONTINUE, Session};
+use crate::guard::act::Input;
 use crate::guard::{self, Refusal, Reserved};
 use crate::operations::{self, Context, Format, Function, OperationError, Reading, Request};
 use crate::sweep::Sweeper;
@@ -43,6 +44,10 @@ pub struct Plugin {
     on_provider: Cell<bool>,
     /// Whether PEPs other than the guard's concern us: a valid configuration that watches something.
     active: Cell<bool>,
+    /// The PEPs about which the guard of imported data is asked, a bit for each.
+    minded: Cell<u64>,
+    /// What can be read of a configuration with mistakes, for that guard; `None` inside where there is nothing to go by.
+    readable: OnceCell<Option<Config>>,
     /// The attributes that the guard keeps; set by `setup`, the default ones before.
     reserved: OnceCell<Reserved>,
     regex: OnceCell<String>,
@@ -93,6 +98,8 @@ impl Plugin {
             service: OnceCell::new(),
             on_provider: Cell::new(true),
             active: Cell::new(false),
+            minded: Cell::new(0),
+            readable: OnceCell::new(),
             reserved: OnceCell::new(),
             regex: OnceCell::new(),
             agent: RefCell::default(),
@@ -105,6 +112,8 @@ impl Plugin {
         let instance = &self.instance;
         let stanza = read_stanza(&directory.join("server_config.json"), instance);
         let reserved = stanza.as_ref().map_or_else(|_| Reserved::default(), |s| Reserved::read(&s.value));
+        let readable = stanza.as_ref().ok().filter(|s| s.value.as_object().is_some_and(|o| !o.is_empty()));
+        let readable = readable.and_then(|stanza| Config::read(&stanza.value).0);
         let read = stanza
             .and_then(|stanza| Ok((Config::parse(&stanza.value).map_err(|p| stanza.place(p))?, stanza)));
         let config = match read {
@@ -129,6 +138,14 @@ impl Plugin {
         self.active.set(config.as_ref().is_some_and(Config::watches_anything));
         let reserved = config.as_ref().map_or(reserved, |config| Reserved::of(&config.attributes));
         let _ = self.reserved.set(reserved);
+        let guarded = match &config {
+            Some(config) => Some(config).filter(|config| config.watches_anything()),
+            None => readable.as_ref(),
+        };
+        let bits =
+            guarded.map_or(0, |c| guard::imported::minded(c).into_iter().fold(0, |all, pep| all | bit(pep)));
+        self.minded.set(bits);
+        let _ = self.readable.set(readable.filter(|_| config.is_none()));
         let _ = self.config.set(config);
     }
 
@@ -158,10 +175,16 @@ impl Plugin {
         }
     }
 
-    /// Whether a PEP concerns us: those of the guard always do.
+    /// Whether a PEP concerns us: those of the guard of our attributes always do.
     #[inline]
     fn hears(&self, pep: Pep) -> bool {
-        self.active.get() || pep.is_guarded()
+        self.active.get() && !pep.is_of_data_guard() || pep.is_guarded() || self.minds(pep)
+    }
+
+    /// Whether the guard of imported data is asked about a PEP.
+    #[inline]
+    fn minds(&self, pep: Pep) -> bool {
+        self.minded.get() & bit(pep) != 0
     }
 
     /// The regular expression of the PEPs that concern us, to be asked for after `setup`.
@@ -196,19 +219,20 @@ impl Plugin {
     }
 
     /// A PEP fired. Only the guard of a pre PEP refuses; whatever else happens here, the client's operation is
-    /// not touched. `argument` unpacks the operation's argument. Without a session only the guard has an answer.
+    /// not touched. `argument` unpacks the operation's argument, `input` what the guard of imported data asks of it. Without a
+    /// session only the guard has an answer.
     pub fn pep<'a>(
         &self,
         session: Option<&Session<'_>>,
         pep: Pep,
         argument: impl FnOnce() -> Argument<'a>,
+        input: impl FnOnce() -> Option<Input<'a>>,
     ) -> Option<Refusal> {
         let service = self.service.get();
-        if pep.is_guarded() {
-            let names = Attributes::default(); // the guard says itself which attributes it asks for
-            let catalog = session.map(|session| IrodsCatalog::new(session, &names, &self.instance, service));
-            let catalog = catalog.as_ref().map(|c| -> &dyn Catalog { c });
-            return guard::check(self.reserved.get_or_init(Reserved::default), catalog, pep, argument());
+        if pep.is_guarded() || pep.is_of_data_guard() {
+            let reserved =
+                if pep.is_guarded() { self.about_attributes(session, pep, argument) } else { None };
+            return reserved.or_else(|| self.about_data(session, pep, input));
         }
         let (config, session) = self.config().zip(session)?;
         let argument = argument();
@@ -249,6 +273,39 @@ impl Plugin {
             Err(error) => log::warn!("act=event pep={} failed=\"{error}\"", pep.name()),
         }
         None
+    }
+
+    /// The guard of our attributes.
+    fn about_attributes<'a>(
+        &self,
+        session: Option<&Session<'_>>,
+        pep: Pep,
+        argument: impl FnOnce() -> Argument<'a>,
+    ) -> Option<Refusal> {
+        let names = Attributes::default(); // the guard says itself which attributes it asks for
+        let catalog =
+            session.map(|session| IrodsCatalog::new(session, &names, &self.instance, self.service.get()));
+        let catalog = catalog.as_ref().map(|c| -> &dyn Catalog { c });
+        guard::reserved::check(self.reserved.get_or_init(Reserved::default), catalog, pep, argument())
+    }
+
+    /// The guard of imported data.
+    fn about_data<'a>(
+        &self,
+        session: Option<&Session<'_>>,
+        pep: Pep,
+        input: impl FnOnce() -> Option<Input<'a>>,
+    ) -> Option<Refusal> {
+        if !self.minds(pep) {
+            return None;
+        }
+        let config = self.config().or_else(|| self.readable.get().and_then(Option::as_ref))?;
+        let service = self.service.get();
+        let catalog =
+            session.map(|session| IrodsCatalog::new(session, &config.attributes, &self.instance, service));
+        let catalog = catalog.as_ref().map(|c| -> &dyn Holdings { c });
+        let can_write = self.on_provider.get() && self.config().is_some();
+        guard::imported::check(config, catalog, can_write, pep, input().as_ref())
     }
 
     fn event(&self, around: &Around<'_>, expected: &mut Expected, pep: Pep, event: &Event) {
@@ -465,6 +522,12 @@ fn in_trash(path: &LogicalPath, user: &IrodsUser) -> Option<LogicalPath> {
         trash.extend(element);
     }
     LogicalPath::parse(&trash).ok()
+}
+
+/// The place of a PEP in a set of them.
+#[inline]
+fn bit(pep: Pep) -> u64 {
+    1 << (pep as u64)
 }
 
 /// Tells the client why something was not done.

@@ -28,7 +28,7 @@ fn put_into_collections(zone: &TestZone, image: &str, count: usize) -> Vec<Strin
 fn assert_each_imported_once(zone: &TestZone, paths: &[String]) {
     for path in paths {
         zone.wait_for(path, "imported");
-        assert!(zone.value(path, "image").is_some(), "{path}");
+        assert!(zone.told("-d", path, "images").is_some(), "{path}");
     }
     zone.wait_until_nothing_is_due();
     assert_eq!((zone.omero.count("filesets"), zone.omero.count("images")), (paths.len(), paths.len()));

@@ -59,9 +59,7 @@ fn avus_on_users_and_groups_and_a_service_accounts_persons_decide_as_whom_data_i
         (format!("{SCOPES}/alice/a.tif"), "alice", "avu on user", "alice#tempZone"),
     ] {
         zone.wait_for(&path, "imported");
-        let avus = zone.avus("-d", &path);
-        let mapped = ("mapped_by".to_owned(), by.to_owned(), person.to_owned());
-        assert!(avus.contains(&mapped), "{path}: {avus:?}");
+        assert_eq!(zone.told("-d", &path, "by"), Some(format!("{by} for {person}")), "{path}");
         assert_eq!(zone.value(&path, "owner").as_deref(), Some(owner), "{path}");
     }
     for (path, part) in [

@@ -20,7 +20,7 @@ fn target(name: &str) -> String {
 fn assert_imported_once(zone: &TestZone, paths: &[String]) {
     for path in paths {
         zone.wait_for(path, "imported");
-        assert!(zone.value(path, "fileset").is_some() && zone.value(path, "image").is_some());
+        assert!(zone.value(path, "fileset").is_some() && zone.told("-d", path, "images").is_some());
     }
     zone.wait_until_nothing_is_due();
     assert_eq!(zone.omero.count("filesets"), paths.len());
@@ -37,6 +37,9 @@ fn a_put_is_imported_in_place_as_the_owner_and_recorded() {
     assert_imported_once(&zone, &[target("a.tif")]);
     let avus = zone.avus("-d", &target("a.tif"));
     assert!(avus.contains(&("owner".to_owned(), "alice".to_owned(), "lab".to_owned())), "{avus:?}");
+    assert_eq!(avus.len(), 4, "{avus:?}");
+    let id = zone.admin(&["sql", "select data_id from R_DATA_MAIN where data_name = 'a.tif'"]);
+    assert_eq!(zone.told("-d", &target("a.tif"), "id").as_deref(), Some(id.trim()));
     let shown = zone.omero.show();
     let fileset = &shown["filesets"][0];
     assert_eq!((fileset["owner"].as_str(), fileset["group"].as_str()), (Some("alice"), Some("lab")));

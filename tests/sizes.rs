@@ -171,17 +171,19 @@ fn records(zone: &TestZone, collections: usize, files: usize) {
         format!("with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < {n})");
     for statement in [
         "insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit) values \
-         (1, 'irods::omero::state', 'imported', '1')"
+         (1, 'irods::omero::state', 'imported', '1'), (2, 'irods::omero::owner', 'bob', 'lab')"
             .to_owned(),
         format!(
             "insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit) {numbers} \
-             select 20000000 + i, 'irods::omero::version', '1600000000:1000', 'replica 0 in ' || (1000000 + i / {files}) from n"
+             select 20000000 + i, 'irods::omero::version', '1600000000:1000 id=' || (10000000 + i) || \
+             ' at=0/0123456789abcdef images=' || (2000000 + i) || ' by=table for bob#tempZone', 'replica 0 in ' || (1000000 + i / {files}) from n"
         ),
         format!(
             "insert into R_META_MAIN (meta_id, meta_attr_name, meta_attr_value, meta_attr_unit) {numbers} \
              select 40000000 + i, 'irods::omero::fileset', 1000000 + i, 'omero.example.org' from n"
         ),
         format!("insert into R_OBJT_METAMAP (object_id, meta_id) {numbers} select 10000000 + i, 1 from n"),
+        format!("insert into R_OBJT_METAMAP (object_id, meta_id) {numbers} select 10000000 + i, 2 from n"),
         format!(
             "insert into R_OBJT_METAMAP (object_id, meta_id) {numbers} select 10000000 + i, 20000000 + i from n"
         ),

@@ -39,7 +39,11 @@ const TREE_PAGE: usize = 4_000;
 const NO_COLLECTION: [i64; 2] = [-814_000, -310_000];
 
 /// Numbers of GenQuery1's columns (`rodsGenQuery.h`).
-mod column {
+pub(super) mod column {
+    pub const RESC_ID: i32 = 301;
+    pub const RESC_NAME: i32 = 302;
+    pub const RESC_VAULT_PATH: i32 = 307;
+    pub const RESC_PARENT: i32 = 317;
     pub const DATA_ID: i32 = 401;
     pub const DATA_COLL_ID: i32 = 402;
     pub const DATA_NAME: i32 = 403;
@@ -78,7 +82,7 @@ const LOCKS: &str = ".irods_omero_locks";
 /// The catalog, asked through one session.
 pub struct IrodsCatalog<'a> {
     session: &'a Session<'a>,
-    names: &'a Attributes,
+    pub(super) names: &'a Attributes,
     instance: &'a str,
     service: Option<&'a IrodsUser>,
 }
@@ -101,7 +105,7 @@ impl<'a> IrodsCatalog<'a> {
     }
 
     /// Rows of GenQuery1, each as many cells as there are columns.
-    fn list(
+    pub(super) fn list(
         &self,
         columns: &[i32],
         conditions: &[(i32, String)],
@@ -166,7 +170,7 @@ impl<'a> IrodsCatalog<'a> {
         wrong.map_or(Ok(ids), |detail| Err(unreadable("rsGenQuery", subject, &detail)))
     }
 
-    fn ids(&self, query: &[u8], subject: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
+    pub(super) fn ids(&self, query: &[u8], subject: &str) -> Result<BTreeSet<CollectionId>, CatalogError> {
         let rows = self.rows(query, subject)?;
         let ids = rows.iter().flatten().map(|id| CollectionId::parse(id)).collect::<Result<_, _>>();
         ids.map_err(|e| unreadable("rs_genquery2", subject, &e.to_string()))
@@ -799,7 +803,7 @@ impl Catalog for IrodsCatalog<'_> {
             let [attribute, value, units]: [String; 3] = row.try_into().ok()?;
             (!attribute.is_empty()).then_some(Triple { attribute, value, units })
         };
-        Ok(Record { triples: rows.into_iter().filter_map(triple).collect() })
+        Ok(Record { triples: rows.into_iter().filter_map(triple).collect(), ..Record::on(id.number()) })
     }
 
     fn tree(&self, collection: &LogicalPath, visit: &mut dyn FnMut(TreeReplica)) -> Result<(), CatalogError> {
@@ -1011,7 +1015,7 @@ pub(super) fn quoted(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The pattern, for `like`, of all paths below a collection.
-fn below(collection: &LogicalPath) -> Vec<u8> {
+pub(super) fn below(collection: &LogicalPath) -> Vec<u8> {
     let mut pattern = Vec::new();
     for b in collection.as_bytes() {
         if matches!(b, b'%' | b'_' | b'\\') {
@@ -1023,14 +1027,19 @@ fn below(collection: &LogicalPath) -> Vec<u8> {
     pattern
 }
 
+/// Whether a path is that of a collection, or below it.
+pub(super) fn is_at_or_below(path: &[u8], collection: &[u8]) -> bool {
+    path.strip_prefix(collection).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// A text that GenQuery1 can be asked for: it has no way to escape a quote, and takes some characters for its own.
-fn plain(text: &[u8]) -> Option<&str> {
+pub(super) fn plain(text: &[u8]) -> Option<&str> {
     let is_plain = |b: &u8| *b >= 0x20 && !matches!(b, b'\'' | b'"' | b'|' | b'&' | b'\\' | b'<' | b'>');
     std::str::from_utf8(text).ok().filter(|_| text.iter().all(is_plain))
 }
 
 /// A condition of GenQuery1 on a text that is [`plain`].
-fn equals(text: &str) -> String {
+pub(super) fn equals(text: &str) -> String {
     format!("= '{text}'")
 }
 
@@ -1042,7 +1051,7 @@ fn one_of(texts: &[&str]) -> Option<String> {
 }
 
 /// A condition of GenQuery1 that a text is one of several names of attributes.
-fn among(names: &[&str]) -> String {
+pub(super) fn among(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     format!("in ({})", names.join(","))
 }

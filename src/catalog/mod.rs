@@ -1,9 +1,11 @@
 //! What we ask of the iRODS catalog, in our words. The sweep and the due mark know this trait only.
 
+mod holdings;
 mod inquiry;
 pub mod irods;
 mod jobs;
 
+pub use holdings::{Holdings, RecordHolder, Resource};
 pub use inquiry::{Inquiry, Item, Level, Sight};
 pub use irods_omero_model::catalog::{CatalogError, Holder, Kind, Metadata, Replica, ReplicaStatus, UserTag};
 pub use irods_omero_model::clock::UnixTime;

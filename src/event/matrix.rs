@@ -379,6 +379,14 @@ pub fn table() -> String {
         "\nHeard by the guard only, which refuses our reserved attributes before they are written: {}.\n",
         names(&guards)
     );
+    let of_data: Vec<Pep> =
+        Pep::ALL.iter().map(|(pep, _)| *pep).filter(|pep| pep.is_of_data_guard()).collect();
+    let _ = write!(
+        text,
+        "\nHeard by the guard of imported data, as far as it has an answer to such an act: {}, and of those above the ones \
+         that write over data.\n",
+        names(&of_data)
+    );
     text
 }
 

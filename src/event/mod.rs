@@ -190,7 +190,13 @@ impl OpenObjects {
                 | Pep::StaticModAvuPre
                 | Pep::ModAvuPost
                 | Pep::StaticModAvuPost
-                | Pep::AtomicMetadataPost,
+                | Pep::AtomicMetadataPost
+                | Pep::UnlinkPre
+                | Pep::RmCollPre
+                | Pep::RenamePre
+                | Pep::TrimPre
+                | Pep::ReplicaTruncatePre
+                | Pep::TruncatePre,
                 _,
             ) => Ok(Vec::new()),
         }
@@ -340,7 +346,7 @@ fn tagging(change: &Change<'_>, around: &dyn Surroundings) -> Result<Vec<Event>,
 }
 
 /// Whether an open with these flags can change the data.
-fn writes(flags: i32) -> bool {
+pub fn writes(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_CREAT | libc::O_TRUNC) != 0
 }
 

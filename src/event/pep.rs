@@ -84,11 +84,23 @@ pub enum Pep {
     StaticModAvuPost,
     /// `pep_api_atomic_apply_metadata_operations_post`
     AtomicMetadataPost,
+    /// `pep_api_data_obj_unlink_pre`
+    UnlinkPre,
+    /// `pep_api_rm_coll_pre`
+    RmCollPre,
+    /// `pep_api_data_obj_rename_pre`
+    RenamePre,
+    /// `pep_api_data_obj_trim_pre`
+    TrimPre,
+    /// `pep_api_replica_truncate_pre`
+    ReplicaTruncatePre,
+    /// `pep_api_data_obj_truncate_pre`
+    TruncatePre,
 }
 
 impl Pep {
     /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 39] = [
+    pub const ALL: [(Self, &'static str); 45] = [
         (Self::PutPost, "pep_api_data_obj_put_post"),
         (Self::OpenPost, "pep_api_data_obj_open_post"),
         (Self::CreatePost, "pep_api_data_obj_create_post"),
@@ -128,6 +140,12 @@ impl Pep {
         (Self::ModAvuPost, "pep_api_mod_avu_metadata_post"),
         (Self::StaticModAvuPost, "acPostProcForModifyAVUMetadata"),
         (Self::AtomicMetadataPost, "pep_api_atomic_apply_metadata_operations_post"),
+        (Self::UnlinkPre, "pep_api_data_obj_unlink_pre"),
+        (Self::RmCollPre, "pep_api_rm_coll_pre"),
+        (Self::RenamePre, "pep_api_data_obj_rename_pre"),
+        (Self::TrimPre, "pep_api_data_obj_trim_pre"),
+        (Self::ReplicaTruncatePre, "pep_api_replica_truncate_pre"),
+        (Self::TruncatePre, "pep_api_data_obj_truncate_pre"),
     ];
 
     /// The PEP of that name. This is the hottest code of the plugin: the server asks several times for every
@@ -187,7 +205,13 @@ impl Pep {
             | Self::StaticModAvuPre
             | Self::ModAvuPost
             | Self::StaticModAvuPost
-            | Self::AtomicMetadataPost => None,
+            | Self::AtomicMetadataPost
+            | Self::UnlinkPre
+            | Self::RmCollPre
+            | Self::RenamePre
+            | Self::TrimPre
+            | Self::ReplicaTruncatePre
+            | Self::TruncatePre => None,
         }
     }
 
@@ -202,9 +226,22 @@ impl Pep {
         matches!(self, Self::ModAvuPre | Self::AtomicMetadataPre | Self::StaticModAvuPre)
     }
 
-    /// Whether the guard is asked: the PEPs that may refuse an operation. All others never do.
+    /// Whether the guard of our attributes is asked, whatever the configuration says.
     pub fn is_guarded(self) -> bool {
         self.carries_metadata() || self.writes_metadata()
+    }
+
+    /// Whether it only comes to the guard of imported data: it is no event, and is heard only where that guard asks for it.
+    pub fn is_of_data_guard(self) -> bool {
+        matches!(
+            self,
+            Self::UnlinkPre
+                | Self::RmCollPre
+                | Self::RenamePre
+                | Self::TrimPre
+                | Self::ReplicaTruncatePre
+                | Self::TruncatePre
+        )
     }
 
     /// A regular expression that names just those of our PEPs that are wanted, for the server's own filter.
@@ -229,7 +266,7 @@ const SHORTEST: usize = {
 };
 
 /// Where our names begin to differ.
-const WORD_AT: usize = 12;
+const WORD_AT: usize = 11;
 
 /// How many slots there are, as a number of bits: few enough to stay in the processor's cache, and enough that a seed by
 /// which no two of our names share one is found at once.

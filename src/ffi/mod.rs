@@ -21,7 +21,7 @@ mod raw {
 }
 
 use crate::event::{Argument, Pep};
-use crate::guard;
+use crate::guard::{self, act::Input};
 use crate::plugin::{Plugin, Sender};
 use once_cell::sync::OnceCell;
 use raw::{omero_argument, omero_argument_kind, omero_host, omero_level, omero_session, omero_text};
@@ -267,7 +267,9 @@ pub unsafe extern "C" fn omero_plugin_pep(
         let session = host.and_then(|host| Session::new(host, session));
         // SAFETY: the argument's texts live until this call returns.
         let read = || argument.map_or(Argument::Other, |a| unsafe { argument_of(host, pep, a) });
-        match plugin.pep(session.as_ref(), pep, read) {
+        // SAFETY: as above.
+        let input = || argument.and_then(|a| unsafe { input_of(host, a) });
+        match plugin.pep(session.as_ref(), pep, read, input) {
             None => RULE_ENGINE_CONTINUE,
             Some(refusal) => {
                 if let Some(session) = &session {
@@ -360,6 +362,33 @@ unsafe fn argument_of<'a>(host: Option<&omero_host>, pep: Pep, argument: &'a ome
         omero_argument_kind::OMERO_ARGUMENT_AVU => Argument::Avu(std::array::from_fn(text)),
         _ => Argument::Other,
     }
+}
+
+/// The same for the guard of imported data, of the operations that name a path.
+///
+/// # Safety
+/// The texts of `argument` must live as long as it is borrowed.
+unsafe fn input_of<'a>(host: Option<&'a omero_host>, argument: &'a omero_argument) -> Option<Input<'a>> {
+    // SAFETY: the caller's promise.
+    let text = |i: usize| unsafe { bytes(argument.text[i]) };
+    match argument.kind {
+        omero_argument_kind::OMERO_ARGUMENT_DATA_OBJECT
+        | omero_argument_kind::OMERO_ARGUMENT_COPY
+        | omero_argument_kind::OMERO_ARGUMENT_COLLECTION
+        | omero_argument_kind::OMERO_ARGUMENT_STRUCT_FILE => {}
+        _ => return None,
+    }
+    let word = move |key: &'static str| {
+        // SAFETY: the condition is the server's, and lives as long as the argument.
+        host.and_then(|host| unsafe { session::keyword(host, argument.condition, key) })
+    };
+    Some(Input {
+        path: text(0),
+        other: text(1),
+        open_flags: argument.number,
+        operation: argument.operation,
+        word: Box::new(word),
+    })
 }
 
 /// See `include/omero_plugin.h`.

@@ -162,7 +162,7 @@ impl Ignore {
 }
 
 /// The answer with what it is about.
-fn about(subject: &Subject, mut answer: Value) -> Value {
+pub(super) fn about(subject: &Subject, mut answer: Value) -> Value {
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("path".to_owned(), subject.path.display().into());
         fields.insert("kind".to_owned(), subject.kind_word().into());
@@ -196,7 +196,7 @@ fn place(subject: &Subject) -> Result<(LogicalPath, irods_omero_model::names::Co
     subject.collection().ok_or_else(|| OperationError::NotThere(subject.path.clone()))
 }
 
-fn client(context: &Context<'_>) -> Result<IrodsUser, OperationError> {
+pub(super) fn client(context: &Context<'_>) -> Result<IrodsUser, OperationError> {
     let nobody = || OperationError::Refused("the session has no user".to_owned());
     context.catalog.client().ok_or_else(nobody)
 }

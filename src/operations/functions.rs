@@ -63,6 +63,12 @@ impl Function {
             fields: &[field("path"), field("reason")],
             answer: None,
         },
+        Self {
+            name: "omero_release",
+            operation: "release",
+            fields: &[field("path"), optional("images")],
+            answer: None,
+        },
         Self { name: "omero_who", operation: "who", fields: &[field("user")], answer: Some(Part::Whole) },
     ];
 
@@ -168,6 +174,7 @@ mod tests {
             "path" => b"/z/home/alice/a.tif",
             "user" => b"alice#z",
             "target" => b"Dataset:name:x",
+            "images" => b"keep",
             _ => b"out of focus",
         }
     }

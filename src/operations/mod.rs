@@ -5,6 +5,7 @@ mod attention;
 mod explain;
 mod functions;
 mod recurring;
+mod release;
 mod request;
 mod state;
 mod status;
@@ -16,12 +17,13 @@ mod who;
 pub use attention::{Ignore, Import, Retry};
 pub use explain::Explain;
 pub use functions::Function;
+pub use release::{Deletion, Images, Release, Scope};
 pub use request::{Format, Reading, Request, read, read_json};
 pub use table::table;
 pub use verify::Verify;
 pub use who::Who;
 
-use crate::catalog::{CatalogError, Inquiry};
+use crate::catalog::{CatalogError, Holdings};
 use crate::due;
 use crate::sweep::Sweeper;
 use irods_omero_config::Config;
@@ -41,6 +43,8 @@ pub enum Operation {
     Retry(Retry),
     /// Leave data alone.
     Ignore(Ignore),
+    /// End the tie of data to OMERO.
+    Release(Release),
     /// The record of a data object or collection.
     State(LogicalPath),
     /// Compare records with the catalog.
@@ -69,18 +73,29 @@ pub enum Operation {
     Collect,
     /// Look at skipped data again.
     SweepSkipped,
+    /// Ask OMERO whether images are still there, and write down which are not.
+    LookInOmero(Scope),
+    /// Delete images in OMERO, and end the tie of what they were made of.
+    DeleteInOmero(Deletion),
 }
 
 impl Operation {
     /// Whether only jobs of the service account do it.
     fn is_of_jobs(&self) -> bool {
         match self {
-            Self::Sweep(_) | Self::Stage(_) | Self::SweepAll | Self::Collect | Self::SweepSkipped => true,
+            Self::Sweep(_)
+            | Self::Stage(_)
+            | Self::SweepAll
+            | Self::Collect
+            | Self::SweepSkipped
+            | Self::LookInOmero(_)
+            | Self::DeleteInOmero(_) => true,
             Self::Status
             | Self::Explain(_)
             | Self::Import(_)
             | Self::Retry(_)
             | Self::Ignore(_)
+            | Self::Release(_)
             | Self::State(_)
             | Self::Verify(_)
             | Self::Who(_)
@@ -137,7 +152,7 @@ pub struct Context<'a> {
     /// The plugin's configuration.
     pub config: &'a Config,
     /// The catalog.
-    pub catalog: &'a dyn Inquiry,
+    pub catalog: &'a dyn Holdings,
     /// What decides and imports.
     pub sweeper: &'a Sweeper<'a>,
     /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
@@ -197,6 +212,9 @@ impl Request {
             Operation::Import(import) => import.answer(context, self)?,
             Operation::Retry(retry) => retry.answer(context, self)?,
             Operation::Ignore(ignore) => ignore.answer(context, self)?,
+            Operation::Release(release) => release.answer(context, self)?,
+            Operation::LookInOmero(scope) => scope.look(context)?,
+            Operation::DeleteInOmero(deletion) => deletion.perform(context)?,
             Operation::State(path) => state::answer(context, path)?,
             Operation::Verify(verify) => verify.answer(context)?,
             Operation::Who(who) => who.answer(config, catalog)?,

@@ -1,10 +1,10 @@
 //! Reading a request: the JSON of a rule text as a typed operation, every field checked, every mistake told with its
 //! JSON pointer.
 
-use super::{Explain, Ignore, Import, Operation, Retry, Verify, Who};
+use super::{Deletion, Explain, Ignore, Images, Import, Operation, Release, Retry, Scope, Verify, Who};
 use irods_omero_model::form::suggestion;
 use irods_omero_model::form::{Form, Problems};
-use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use serde_json::Value;
 
 /// The version of the requests that is understood.
@@ -23,6 +23,7 @@ const OPERATIONS: &[&str] = &[
     "import",
     "retry",
     "ignore",
+    "release",
     "state",
     "verify",
     "who",
@@ -34,6 +35,8 @@ const OPERATIONS: &[&str] = &[
     "sweep_all",
     "collect",
     "sweep_skipped",
+    "look_in_omero",
+    "delete_in_omero",
 ];
 
 /// How an answer is written.
@@ -152,10 +155,18 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             let (path, reason) = (needed_path(form), limited(form, "reason"));
             Operation::Ignore(Ignore { path: path?, reason: reason?.to_owned(), recursive })
         }
+        "release" => {
+            let recursive = form.flag("recursive", true);
+            let images = match form.choice("images", &Images::WORDS, "keep") {
+                "delete" => Images::Delete,
+                _ => Images::Keep,
+            };
+            Operation::Release(Release { path: needed_path(form)?, recursive, images })
+        }
         "state" => Operation::State(needed_path(form)?),
         "verify" => {
-            let recursive = form.flag("recursive", false);
-            Operation::Verify(Verify { path: needed_path(form)?, recursive })
+            let (recursive, omero) = (form.flag("recursive", false), form.flag("omero", false));
+            Operation::Verify(Verify { path: needed_path(form)?, recursive, omero })
         }
         "who" => Operation::Who(Who { user: user(form), path: path(form) }),
         // The jobs of the delay queue.
@@ -172,8 +183,30 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             form.value("checked");
             Operation::Collect
         }
+        "look_in_omero" => Operation::LookInOmero(scope(form)?),
+        "delete_in_omero" => {
+            let scope = scope(form);
+            let (is_admin, tries) = (form.flag("admin", false), form.number("tries", 0, 0..=1_000));
+            if form.value("by").is_none() {
+                form.missing("by", "name who asked for it");
+            }
+            let by = limited(form, "by")
+                .and_then(|text| IrodsUser::parse(text).map_err(|e| form.problem("by", e)).ok());
+            let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+            Operation::DeleteInOmero(Deletion { scope: scope?, by: by?, is_admin, tries })
+        }
         _ => Operation::SweepSkipped,
     })
+}
+
+/// What a job about images is about.
+fn scope(form: &Form<'_>) -> Option<Scope> {
+    let (tree, data) = (form.flag("tree", false), limited(form, "data"));
+    let data = match data {
+        Some(text) => Some(DataId::parse(text).map_err(|e| form.problem("data", e)).ok()?),
+        None => None,
+    };
+    Some(Scope { collection: collection(form)?, data, tree })
 }
 
 /// A text that is not longer than a field may be.
@@ -292,8 +325,9 @@ mod tests {
             json!({"operation": "import", "path": path, "target": "Dataset:name:{user}"}),
             json!({"operation": "retry", "path": path, "recursive": true}),
             json!({"operation": "ignore", "path": path, "reason": "out of focus", "recursive": true}),
+            json!({"operation": "release", "path": path, "recursive": true, "images": "delete"}),
             json!({"operation": "state", "path": path}),
-            json!({"operation": "verify", "path": path, "recursive": true}),
+            json!({"operation": "verify", "path": path, "recursive": true, "omero": true}),
             json!({"operation": "who", "user": "alice#z", "path": path}),
             json!({"operation": "install_recurring"}),
             json!({"operation": "remove_recurring"}),
@@ -303,12 +337,15 @@ mod tests {
             json!({"operation": "sweep_all"}),
             json!({"operation": "collect"}),
             json!({"operation": "sweep_skipped"}),
+            json!({"operation": "look_in_omero", "collection": "10", "data": "11", "tree": true}),
+            json!({"operation": "delete_in_omero", "collection": "10", "data": "11", "tree": false,
+                "by": "alice#z", "admin": false, "tries": 1}),
         ]
     }
 
     #[test]
     fn every_operation_is_read_with_all_its_fields_and_without_those_that_may_lack() {
-        let needed = ["operation", "path", "reason", "collection"];
+        let needed = ["operation", "path", "reason", "collection", "by"];
         for mut request in whole() {
             request["version"] = json!(1);
             request["format"] = json!("table");
@@ -325,7 +362,7 @@ mod tests {
 
     #[test]
     fn every_field_that_is_missing_or_of_the_wrong_kind_or_unknown_is_named() {
-        let needed = ["path", "reason", "collection"];
+        let needed = ["path", "reason", "collection", "by"];
         for request in whole() {
             let name = request["operation"].clone();
             for key in request.as_object().unwrap().keys().filter(|k| *k != "operation") {

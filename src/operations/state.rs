@@ -5,7 +5,7 @@ use super::subject::Subject;
 use super::{Context, OperationError};
 use crate::catalog::{Item, Level};
 use irods_omero_model::attributes::Attributes;
-use irods_omero_model::names::LogicalPath;
+use irods_omero_model::names::{LogicalPath, OmeroId};
 use irods_omero_model::record::{Cause, Proof, Record, State, Triple};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -45,14 +45,14 @@ pub fn answer(context: &Context<'_>, path: &LogicalPath) -> Result<Value, Operat
 
 /// A record as JSON. Ids are texts, as everywhere in our answers.
 pub fn shown(names: &Attributes, record: &Record) -> Value {
-    let all = |attribute: &str| -> Vec<&Triple> {
-        record.triples.iter().filter(|t| t.attribute == attribute).collect()
+    let copied_from = record.copied_from(names);
+    let first = |attribute: &str| {
+        record.triples.iter().find(|t| t.attribute == attribute).filter(|_| copied_from.is_none())
     };
-    let one = |attribute: &str| all(attribute).first().map(|t| t.value.clone());
-    let values =
-        |attribute: &str| -> Vec<String> { all(attribute).iter().map(|t| t.value.clone()).collect() };
-    let pair = |attribute: &str, value: &str, units: &str| {
-        all(attribute).first().map(|t| {
+    let one = |attribute: &str| first(attribute).map(|t| t.value.clone());
+    let texts = |ids: &[OmeroId]| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
+    let pair = |triple: Option<&Triple>, value: &str, units: &str| {
+        triple.map(|t| {
             let text = |s: &str| if s.is_empty() { Value::Null } else { s.into() };
             let fields = [(value.to_owned(), text(&t.value)), (units.to_owned(), text(&t.units))];
             Value::Object(fields.into_iter().collect::<Map<String, Value>>())
@@ -60,22 +60,25 @@ pub fn shown(names: &Attributes, record: &Record) -> Value {
     };
     let proof = record.proof(names);
     let checksum = proof.as_ref().and_then(Proof::checksum);
+    let (images, plates) = (record.images(names), record.plates(names));
     json!({
         "state": record.state(names).map(State::as_str),
         "attempts": record.attempts(names),
         "reason": record.reason(names),
         "cause": record.cause(names).map(Cause::as_str),
         "fileset": one(&names.fileset),
-        "images": values(&names.image),
-        "plates": values(&names.plate),
+        "images": texts(&images.named),
+        "images_not_named": images.more,
+        "plates": texts(&plates.named),
         "member_of": one(&names.member_of),
-        "owner": pair(&names.owner, "user", "group"),
-        "mapped_by": pair(&names.mapped_by, "source", "person"),
+        "owner": pair(first(&names.owner), "user", "group"),
+        "mapped_by": pair(record.mapped_by(names).as_ref(), "source", "person"),
         "version": record.version(names).map(|v| json!({
             "modify_time": v.modify_time, "size": v.size, "checksum": checksum,
         })),
         "retry": record.retry(names).map(|r| json!({"next_at": r.next, "since": r.since})),
-        "previous": values(&names.previous),
+        "previous": texts(&record.previous(names)),
         "ignored_by": record.ignored_by(names),
+        "copied_from": copied_from.map(|id| id.to_string()),
     })
 }

@@ -169,7 +169,7 @@ pub fn things(
     let mut records = records(context, id, which, &config.attributes)?;
     let thing = |(id, replicas): (DataId, Vec<Replica>)| {
         let path = collection.join(&replicas.first()?.name).ok()?;
-        let record = records.remove(&id).unwrap_or_default();
+        let record = records.remove(&id).unwrap_or_else(|| Record::on(id.number()));
         Some(Thing { path, kind: Kind::DataObject, record, replicas })
     };
     Ok(found.into_iter().filter_map(thing).collect())
@@ -184,7 +184,7 @@ fn records(
 ) -> Result<BTreeMap<DataId, Record>, OperationError> {
     let mut records: BTreeMap<DataId, Record> = BTreeMap::new();
     context.catalog.object_avus(id, which, &names.record(), &mut |id, triple| {
-        let triples = &mut records.entry(id).or_default().triples;
+        let triples = &mut records.entry(id).or_insert_with(|| Record::on(id.number())).triples;
         // Every replica of a data object gives its AVUs again.
         if !triples.contains(&triple) {
             triples.push(triple);

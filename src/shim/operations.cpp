@@ -114,6 +114,7 @@ namespace
             out.kind = OMERO_ARGUMENT_DATA_OBJECT;
             out.text[0] = text((*p)->objPath);
             out.number = (*p)->openFlags;
+            out.operation = (*p)->oprType;
             out.condition = &(*p)->condInput;
         }
         else if (auto* p = boost::any_cast<openedDataObjInp_t*>(&value); p && *p) {
@@ -136,6 +137,7 @@ namespace
         else if (auto* p = boost::any_cast<collInp_t*>(&value); p && *p) {
             out.kind = OMERO_ARGUMENT_COLLECTION;
             out.text[0] = text((*p)->collName);
+            out.operation = (*p)->oprType;
             out.condition = &(*p)->condInput;
         }
         else if (auto* p = boost::any_cast<modAVUMetadataInp_t*>(&value); p && *p) {

@@ -564,10 +564,11 @@ impl Sweeper<'_> {
             path,
             version,
             proof: record.proof(names),
+            whereabouts: record.whereabouts(names),
             place: record.place(names),
             attempts: record.attempts(names),
             since: retry.map_or(now, |r| r.since),
-            mapped_by: record.mapped_by(names).cloned(),
+            mapped_by: record.mapped_by(names),
             previous: record.previous(names),
             record,
         };

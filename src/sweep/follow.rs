@@ -19,7 +19,7 @@ use irods_omero_importer::{Importing, Subject, check_path};
 use irods_omero_model::decide::{Bytes, Recorded, Replicas};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath, OmeroId};
-use irods_omero_model::record::{self, Print, Proof, Record, Retry, State, Triple, Version};
+use irods_omero_model::record::{self, Print, Proof, Record, Retry, State, Triple, Version, Whereabouts};
 use irods_omero_model::visibility::Location;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,6 +42,7 @@ struct Goal {
     importer_path: String,
     version: Version,
     proof: Option<Proof>,
+    at: Option<Whereabouts>,
     is_proved: bool,
 }
 
@@ -115,6 +116,7 @@ fn course(config: &Config, recorded: &Recorded, object: &Object, path: &LogicalP
             importer_path: seen.to_owned(),
             version: version_of(replica),
             proof: Some(Proof::of(replica)),
+            at: Some(Whereabouts::of(replica)),
             is_proved: is_proved(replica),
         }),
         Err(why) => Course::Nowhere(format!("its images in OMERO cannot be opened: {why}")),
@@ -347,7 +349,7 @@ impl Sweeper<'_> {
             Followed::Done => {
                 let place = Print::of(goal.importer_path.as_bytes());
                 let names = &self.config.attributes;
-                let triples = record.followed(names, goal.version, goal.proof.as_ref(), place);
+                let triples = record.followed(names, goal.version, goal.proof.as_ref(), goal.at, place);
                 log::info!("act=follow path={path} subject=\"{subject}\"");
                 report.followed += 1;
                 self.rewrite(*subject, path, record, &triples)

@@ -15,7 +15,7 @@ use crate::due;
 use irods_omero_importer::Subject;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
-use irods_omero_model::record::{Awaited, Entry, Imported, Print, Proof, Version};
+use irods_omero_model::record::{Awaited, Entry, Imported, Print, Proof, Version, Whereabouts};
 use irods_omero_model::visibility::{Location, Origin};
 use irods_omero_model::watch::{RawTag, Watching};
 use std::collections::BTreeSet;
@@ -371,11 +371,12 @@ impl Sweeper<'_> {
             subject: Subject::DataObject(id),
             version: plan::version_of(replica),
             proof: Some(Proof::of(replica)),
+            whereabouts: Some(Whereabouts::of(replica)),
             place: follow::seen(self.config, replica, &path).map(|seen| Print::of(&seen)),
             path,
             attempts: record.attempts(names),
             since: self.clock.now(),
-            mapped_by: record.mapped_by(names).cloned(),
+            mapped_by: record.mapped_by(names),
             previous,
             record,
         };

@@ -571,6 +571,7 @@ impl Sweeper<'_> {
             path: collection.clone(),
             version: record::Version { modify_time: unit.newest, size: 0 },
             proof: None,
+            whereabouts: None,
             record,
             attempts: 0,
             verdict: Verdict::Say(Entry::Failed(Cause::Place, why)),

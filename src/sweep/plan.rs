@@ -13,7 +13,7 @@ use irods_omero_model::decide::{
     decide, settle,
 };
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroId};
-use irods_omero_model::record::{Cause, Entry, Proof, Record, State, Version};
+use irods_omero_model::record::{Cause, Entry, Proof, Record, State, Version, Whereabouts};
 use irods_omero_model::target::{Filling, NoTarget, Target};
 use irods_omero_model::visibility::Location;
 use irods_omero_model::watch::{Place, Rules};
@@ -70,6 +70,8 @@ pub struct Planned {
     pub version: Version,
     /// What proves these bytes; nothing for a directory, whose bytes are those of many data objects.
     pub proof: Option<Proof>,
+    /// Where they lie.
+    pub whereabouts: Option<Whereabouts>,
     /// What its record says now.
     pub record: Record,
     /// How often the import of this version was tried.
@@ -239,6 +241,7 @@ impl<'a> Decider<'a> {
             path: path.clone(),
             version: version_of(replica),
             proof: data.map(|_| Proof::of(replica)),
+            whereabouts: data.map(|_| Whereabouts::of(replica)),
             attempts: if is_counted { recorded.attempts } else { 0 },
             record,
             verdict,
@@ -454,7 +457,8 @@ pub(super) fn read(
     let which = Which::Between(*first, *last);
     catalog.replicas(id, which, &mut |replica| {
         if ids.binary_search(&replica.data_id).is_ok() {
-            objects.entry(replica.data_id).or_default().0.replicas.push(replica);
+            let new = || (Object::default(), Record::on(replica.data_id.number()));
+            objects.entry(replica.data_id).or_insert_with(new).0.replicas.push(replica);
         }
     })?;
     catalog.object_avus(id, which, &config.attributes.record(), &mut |id, triple| {

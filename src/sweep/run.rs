@@ -83,20 +83,22 @@ impl<'a> Run<'a> {
     /// Writes down what is said, and gathers what is imported.
     pub fn take(&mut self, planned: Planned) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
-        let Planned { subject, path, version, proof, record, attempts, verdict } = planned;
+        let Planned { subject, path, version, proof, whereabouts, record, attempts, verdict } = planned;
         let now = self.sweeper.clock.now();
         let since = record.retry(names).filter(|_| attempts > 0).map_or(now, |r| r.since);
         let previous = record.filesets_before(names);
+        let mapped_by = None;
         let mut this = About {
             subject,
             path,
             record,
             version,
             proof,
+            whereabouts,
             place: None,
             attempts,
             since,
-            mapped_by: None,
+            mapped_by,
             previous,
         };
         match verdict {

@@ -9,7 +9,7 @@ use irods_omero_model::decide::Recorded;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{LogicalPath, OmeroId};
 use irods_omero_model::record::{
-    self, Awaited, Cause, Details, Entry, JobName, Print, Proof, Record, Retry, State, Triple, Version,
+    self, Awaited, Cause, Details, Entry, JobName, Print, Proof, Record, Retry, Triple, Version, Whereabouts,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub(super) struct About {
     pub record: Record,
     pub version: Version,
     pub proof: Option<Proof>,
+    pub whereabouts: Option<Whereabouts>,
     /// The path under which the importer sees it, where that is known.
     pub place: Option<Print>,
     pub attempts: u32,
@@ -245,16 +246,15 @@ impl<'a> Scribe<'a> {
             place: this.place.or_else(|| this.record.place(names)),
             server: self.server,
             previous: &this.previous,
+            subject: Some(this.subject.number()),
+            whereabouts: this.whereabouts,
+            // By which source, and for whom: a service account's data is somebody else's.
+            mapped_by: this.mapped_by.as_ref(),
             ..*details
         };
         let mut triples = record::triples(names, entry, &details);
-        // By which source, and for whom: a service account's data is somebody else's.
-        triples.extend(this.mapped_by.clone());
         if matches!(entry, Entry::Stale(..)) {
-            // The images in OMERO are still those of the old version: keep what names them.
-            let replaced = [&names.state, &names.reason];
-            triples.retain(|t| replaced.contains(&&t.attribute));
-            triples.extend(this.record.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned());
+            triples = this.record.outdated(names, &triples);
         }
         let is_final = matches!(entry, Entry::Imported(_) | Entry::Late(_));
         if self.replace(this, &triples)? || (is_final && self.follow(this, &triples)?) {
@@ -269,15 +269,7 @@ impl<'a> Scribe<'a> {
     /// Writes that what is in OMERO is this version too.
     pub fn touch(&mut self, this: &About) -> Result<(), CatalogError> {
         let names = &self.sweeper.config.attributes;
-        let mut triples = this.record.triples.clone();
-        // A reason beside `imported` is about where the data lies.
-        let was_imported = this.record.state(names) == Some(State::Imported);
-        let replaced = [&names.state, &names.version];
-        triples
-            .retain(|t| !replaced.contains(&&t.attribute) && (was_imported || t.attribute != names.reason));
-        triples.push(Triple::new(&names.state, State::Imported.as_str(), this.record.attempts(names)));
-        let place = this.record.place(names);
-        triples.push(record::version_triple(names, this.version, this.proof.as_ref(), place));
+        let triples = this.record.confirmed(names, this.version, this.proof.as_ref());
         self.replace(this, &triples).map(drop)
     }
 

@@ -80,6 +80,8 @@ impl Sweeper<'_> {
             attempts: object.attempts + 1,
             version: Some(object.version),
             proof: object.proof.as_ref(),
+            subject: Some(object.subject.number()),
+            whereabouts: object.whereabouts,
             previous: &previous,
             ..Details::default()
         };

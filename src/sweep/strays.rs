@@ -87,9 +87,9 @@ impl Sweeper<'_> {
     pub(super) fn has_open_record(&self, id: CollectionId) -> Result<bool, CatalogError> {
         let names = &self.config.attributes;
         let mut records: BTreeMap<DataId, Record> = BTreeMap::new();
-        let wanted = [&names.state, &names.ignored, &names.job].map(String::as_str);
+        let wanted = [&names.state, &names.ignored, &names.job, &names.version].map(String::as_str);
         self.catalog.object_avus(id, Which::All, &wanted, &mut |id, triple| {
-            records.entry(id).or_default().triples.push(triple);
+            records.entry(id).or_insert_with(|| Record::on(id.number())).triples.push(triple);
         })?;
         Ok(records.values().any(|record| self.is_open(record)))
     }
@@ -117,7 +117,7 @@ impl Sweeper<'_> {
         let mut waiting: BTreeMap<DataId, Record> = BTreeMap::new();
         self.catalog.object_avus(id, Which::All, &names.record(), &mut |id, triple| {
             if is_left(id) {
-                waiting.entry(id).or_default().triples.push(triple);
+                waiting.entry(id).or_insert_with(|| Record::on(id.number())).triples.push(triple);
             }
         })?;
         waiting.retain(|_, record| self.is_open(record));

@@ -225,6 +225,8 @@ impl Reading<'_> {
         self.catalog.object_avus(self.id, Which::All, wanted, &mut |id, triple| {
             known.entry(id).or_default().add(names, &triple);
         })?;
+        // What was copied here from other data says nothing of this.
+        known.retain(|id, recorded| recorded.is_of(id.number()));
         Ok(known)
     }
 

@@ -158,7 +158,13 @@ impl TestZone {
 
     /// One verb of a user, in a connection of its own.
     pub fn act(&self, user: &str, words: &[&str]) -> Seen {
-        let output = self.command().args(["as", user]).args(words).output().unwrap();
+        self.act_with(&[], user, words)
+    }
+
+    /// The same with more in the environment of the server.
+    pub fn act_with(&self, environment: &[(&str, &str)], user: &str, words: &[&str]) -> Seen {
+        let output =
+            self.command().envs(environment.iter().copied()).args(["as", user]).args(words).output().unwrap();
         Seen {
             ok: output.status.success(),
             output: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -244,6 +250,18 @@ impl TestZone {
     /// The value of one of our AVUs on a data object.
     pub fn value(&self, path: &str, attribute: &str) -> Option<String> {
         self.avus("-d", path).into_iter().find(|(a, _, _)| a == attribute).map(|(_, v, _)| v)
+    }
+
+    /// What the AVU of a version says under one of its words, such as `images`.
+    pub fn told(&self, kind: &str, path: &str, word: &str) -> Option<String> {
+        let (_, value, _) = self.avus(kind, path).into_iter().find(|(a, _, _)| a == "version")?;
+        let (head, by) = value.split_once(" by=").map_or((value.as_str(), None), |(h, b)| (h, Some(b)));
+        let words = head.split(' ').filter_map(|w| w.split_once('='));
+        words
+            .chain(by.map(|by| ("by", by)))
+            .into_iter()
+            .find(|(w, _)| *w == word)
+            .map(|(_, told)| told.to_owned())
     }
 
     /// Waits until a condition holds.

@@ -4,6 +4,7 @@
 //! the plugin then loads and does nothing but answer operations.
 
 mod agents;
+mod guard;
 pub mod identity;
 mod users;
 
@@ -285,6 +286,7 @@ fn rules(form: &Form<'_>, base: &Rules) -> Rules {
         target: template(form, "target").unwrap_or_else(|| base.target.clone()),
         plate_target: template(form, "plate_target").or_else(|| base.plate_target.clone()),
         on_overwrite: on_overwrite.unwrap_or_default(),
+        guard: form.form("guard").map_or_else(|| base.guard.clone(), |form| guard::read(form, &base.guard)),
     }
 }
 

@@ -471,6 +471,26 @@ impl Importer for CommandImporter<'_> {
         self.follow_files(follow, now, alive)
     }
 
+    fn present(
+        &self,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        self.present_in_omero(identity, ids, now, alive)
+    }
+
+    fn delete(
+        &self,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        self.delete_in_omero(identity, ids, now, alive)
+    }
+
     fn server(&self) -> &str {
         &self.omero.server.host
     }

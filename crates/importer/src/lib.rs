@@ -24,6 +24,7 @@ pub mod secret;
 mod session;
 pub mod settings;
 pub mod tls;
+mod upkeep;
 pub mod wire;
 mod work;
 pub mod worker;
@@ -42,6 +43,7 @@ use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, NameError, OmeroId};
 use irods_omero_model::record::{Imported, Version};
 use irods_omero_model::target::Target;
+use std::collections::BTreeSet;
 
 /// What in iRODS is imported: a file, or the directory of a format that is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +72,14 @@ impl Subject {
         match self {
             Self::DataObject(id) => format!("d{id}"),
             Self::Collection(id) => format!("c{id}"),
+        }
+    }
+
+    /// The catalog's number of it.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::DataObject(id) => id.number(),
+            Self::Collection(id) => id.number(),
         }
     }
 
@@ -223,6 +233,34 @@ pub trait Importer {
         Err(ImporterError::WillPass(
             "what imports here cannot point OMERO's links to another place".to_owned(),
         ))
+    }
+
+    /// Which of some filesets are there, as far as a user sees them.
+    ///
+    /// # Errors
+    /// OMERO cannot be asked: nothing is known of them.
+    fn present(
+        &self,
+        _identity: &OmeroIdentity,
+        _ids: &BTreeSet<OmeroId>,
+        _now: UnixTime,
+        _alive: &mut dyn FnMut(),
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        Err(ImporterError::Refused("this importer cannot ask for filesets".to_owned()))
+    }
+
+    /// Deletes filesets of a user with their images, with that user's rights. Gives those that are there still.
+    ///
+    /// # Errors
+    /// OMERO cannot be asked. Some of them may be gone.
+    fn delete(
+        &self,
+        _identity: &OmeroIdentity,
+        _ids: &BTreeSet<OmeroId>,
+        _now: UnixTime,
+        _alive: &mut dyn FnMut(),
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        Err(ImporterError::Refused("this importer cannot delete filesets".to_owned()))
     }
 
     /// Name of the OMERO server, the units of its ids.

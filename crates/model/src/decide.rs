@@ -9,7 +9,7 @@ use crate::attributes::Attributes;
 use crate::catalog::{Replica, ReplicaStatus};
 use crate::clock::UnixTime;
 use crate::names::OmeroId;
-use crate::record::{Cause, Print, Proof, Record, Retry, State, Triple, Version};
+use crate::record::{Cause, Particulars, Print, Proof, Record, Retry, State, Triple, Version};
 use crate::watch::OnOverwrite;
 
 /// What a record says of its data, as far as it matters here.
@@ -444,6 +444,8 @@ pub struct Recorded {
     pub is_ignored: bool,
     /// Whether it names a job of an agent.
     pub has_job: bool,
+    /// The catalog's number of the data object or collection that it is about, where it says so; 0 where it says several.
+    pub subject: Option<u64>,
 }
 
 impl Recorded {
@@ -457,10 +459,15 @@ impl Recorded {
     /// From a whole record.
     pub fn of(names: &Attributes, record: &Record) -> Self {
         let mut recorded = Self::default();
-        for triple in &record.triples {
+        for triple in record.own(names) {
             recorded.add(names, triple);
         }
         recorded
+    }
+
+    /// Whether it is a record of what has that number in the catalog, and not one that was copied there.
+    pub fn is_of(&self, number: u64) -> bool {
+        self.subject.is_none_or(|subject| subject == number)
     }
 
     /// Takes in one AVU.
@@ -473,7 +480,13 @@ impl Recorded {
         } else if attribute == names.version {
             self.version = Version::parse(&triple.value);
             self.proof = Proof::parse(&triple.units);
-            self.place = Proof::place(&triple.units);
+            self.previous = self.previous.max(Particulars::newest_before(&triple.value));
+            let subject = Particulars::subject_of(&triple.value);
+            self.subject = match (self.subject, subject) {
+                (Some(one), Some(other)) if one != other => Some(0),
+                (one, other) => one.or(other),
+            };
+            self.place = Particulars::link_of(&triple.value);
         } else if attribute == names.reason {
             self.cause = Cause::parse(&triple.units);
         } else if attribute == names.retry {

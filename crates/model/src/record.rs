@@ -1,5 +1,9 @@
 //! What became of a data object: the AVUs that say so, read and written as one value.
 
+mod particulars;
+
+pub use particulars::{Ids, Particulars, Whereabouts};
+
 use crate::attributes::Attributes;
 use crate::catalog::{Replica, ReplicaStatus};
 use crate::clock::UnixTime;
@@ -149,18 +153,15 @@ fn print_of(target: &str) -> String {
 
 /// A path, or another long text, in a few characters, to tell later whether it is still the same.
 ///
-/// The units of an AVU hold 250 characters, and a path has up to 4,095 bytes. What is told by it is whether a path has changed,
-/// and which of the links in one fileset's own directory is meant.
+/// The value of an AVU holds 2,700 characters, its units 250, and a path has up to 4,095 bytes. What is told by it is whether a path has
+/// changed, and which of the links in one fileset's own directory is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Print(u64);
 
 impl Print {
     /// Of a text.
     pub fn of(text: &[u8]) -> Self {
-        // FNV-1a: nobody gains by two texts of one print, and the print must be the same in every version.
-        Self(text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        }))
+        Self(particulars::print_of(text))
     }
 
     /// From its 16 hexadecimal digits.
@@ -187,9 +188,9 @@ pub struct Version {
 }
 
 impl Version {
-    /// From the value of the AVU, `modify time:size`.
+    /// From the value of the AVU, which begins with `modify time:size`; see [`Particulars`] for what may follow.
     pub fn parse(text: &str) -> Option<Self> {
-        let (time, size) = text.split_once(':')?;
+        let (time, size) = text.split(' ').next()?.split_once(':')?;
         Some(Self { modify_time: time.parse().ok()?, size: size.parse().ok()? })
     }
 }
@@ -222,11 +223,9 @@ impl Proof {
     const REPLICA: &str = "replica ";
     const IN: &str = " in ";
     const AS: &str = " as ";
-    const AT: &str = " at ";
 
-    /// From the units of the AVU, which may name a place behind it.
-    pub fn parse(units: &str) -> Option<Self> {
-        let text = units.split_once(Self::AT).map_or(units, |(text, _)| text);
+    /// From the units of the AVU.
+    pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(Self::REPLICA) {
             Some(place) => {
                 let (number, place) = place.split_once(Self::IN)?;
@@ -239,11 +238,6 @@ impl Proof {
             }
             None => (!text.is_empty()).then(|| Self::Checksum(text.to_owned())),
         }
-    }
-
-    /// The place that the units of the AVU name behind the proof: where OMERO's link leads.
-    pub(crate) fn place(units: &str) -> Option<Print> {
-        Print::parse(units.split_once(Self::AT)?.1)
     }
 
     /// Of the bytes in a replica.
@@ -292,45 +286,80 @@ impl fmt::Display for Proof {
 }
 
 /// The record of one data object as it is in the catalog.
+///
+/// AVUs that name another data object than that on which they were found are no record of it (an administrator's
+/// `imeta cp` leaves such): it reads as if there were none, and they are replaced when a record is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// Every AVU of ours on the object.
     pub triples: Vec<Triple>,
+    /// The catalog's number of the data object or collection on which they were found; `None` where that is not known.
+    pub found_on: Option<u64>,
 }
 
 impl Record {
-    fn value(&self, attribute: &str) -> Option<&Triple> {
-        self.triples.iter().find(|t| t.attribute == attribute)
+    /// Of a data object or collection with that number, of which no AVU has been read yet.
+    pub fn on(number: u64) -> Self {
+        Self { triples: Vec::new(), found_on: Some(number) }
     }
 
-    fn id(&self, attribute: &str) -> Option<OmeroId> {
-        self.value(attribute).and_then(|t| OmeroId::parse(&t.value).ok())
+    /// The number of the other data object that the AVUs are a record of, if they are.
+    pub fn copied_from(&self, names: &Attributes) -> Option<u64> {
+        let own = self.found_on?;
+        let versions = self.triples.iter().filter(|t| t.attribute == names.version);
+        versions.filter_map(|t| Particulars::subject_of(&t.value)).find(|id| *id != own)
+    }
+
+    /// The AVUs that say something about the object on which they are.
+    pub(crate) fn own(&self, names: &Attributes) -> &[Triple] {
+        if self.copied_from(names).is_some() { &[] } else { &self.triples }
+    }
+
+    fn all<'r>(&'r self, names: &Attributes, attribute: &str) -> impl Iterator<Item = &'r Triple> {
+        self.own(names).iter().filter(move |t| t.attribute == attribute)
+    }
+
+    fn value(&self, names: &Attributes, attribute: &str) -> Option<&Triple> {
+        self.own(names).iter().find(|t| t.attribute == attribute)
+    }
+
+    fn id(&self, names: &Attributes, attribute: &str) -> Option<OmeroId> {
+        self.value(names, attribute).and_then(|t| OmeroId::parse(&t.value).ok())
+    }
+
+    fn ids(&self, names: &Attributes, attribute: &str) -> Vec<OmeroId> {
+        self.all(names, attribute).filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
+    }
+
+    /// What the AVU of the version says.
+    pub fn particulars(&self, names: &Attributes) -> Option<Particulars> {
+        self.value(names, &names.version).and_then(|t| Particulars::parse(&t.value))
     }
 
     /// The state, if there is one we know.
     pub fn state(&self, names: &Attributes) -> Option<State> {
-        self.value(&names.state).and_then(|t| State::parse(&t.value))
+        self.value(names, &names.state).and_then(|t| State::parse(&t.value))
     }
 
     /// How often the import was tried.
     pub fn attempts(&self, names: &Attributes) -> u32 {
-        self.value(&names.state).and_then(|t| t.units.parse().ok()).unwrap_or(0)
+        self.value(names, &names.state).and_then(|t| t.units.parse().ok()).unwrap_or(0)
     }
 
     /// The version the state is about.
     pub fn version(&self, names: &Attributes) -> Option<Version> {
-        self.value(&names.version).and_then(|t| Version::parse(&t.value))
+        self.value(names, &names.version).and_then(|t| Version::parse(&t.value))
     }
 
     /// What proves that version.
     pub fn proof(&self, names: &Attributes) -> Option<Proof> {
-        self.value(&names.version).and_then(|t| Proof::parse(&t.units))
+        self.value(names, &names.version).and_then(|t| Proof::parse(&t.units))
     }
 
     /// The path under which the importer saw the bytes, and to which OMERO's link leads. It is not known of what was imported by
     /// versions before this one.
     pub fn place(&self, names: &Attributes) -> Option<Print> {
-        self.value(&names.version).and_then(|t| Proof::place(&t.units))
+        self.particulars(names)?.link
     }
 
     /// The record when OMERO's link has been pointed to another place, where the bytes are now.
@@ -339,12 +368,18 @@ impl Record {
         names: &Attributes,
         version: Version,
         proof: Option<&Proof>,
+        at: Option<Whereabouts>,
         place: Print,
     ) -> Vec<Triple> {
         let mut triples = self.without_complaint(names);
         triples.retain(|t| t.attribute != names.version);
-        triples.push(version_triple(names, version, proof, Some(place)));
-        triples
+        triples.push(version_triple(names, version, proof));
+        let known = self.particulars(names);
+        self.renewed(names, triples, |all| {
+            if let Some(known) = known {
+                *all = Particulars { version, at, link: Some(place), ..known };
+            }
+        })
     }
 
     /// The record when OMERO's link could not be pointed to where the bytes are, which is at `to` if OMERO sees them anywhere:
@@ -363,12 +398,12 @@ impl Record {
             triples.push(Triple::new(&names.reason, sentence(reason), units));
         }
         triples.extend(retry.map(|retry| Triple::new(&names.retry, retry.next, retry.since)));
-        triples
+        self.renewed(names, triples, |_| ())
     }
 
     /// To which place OMERO's link could not be pointed.
     pub fn not_followed_to(&self, names: &Attributes) -> Option<Print> {
-        let (word, to) = self.value(&names.reason)?.units.split_once(' ')?;
+        let (word, to) = self.value(names, &names.reason)?.units.split_once(' ')?;
         Print::parse(to).filter(|_| Cause::parse(word) == Some(Cause::Place))
     }
 
@@ -376,22 +411,22 @@ impl Record {
     fn without_complaint(&self, names: &Attributes) -> Vec<Triple> {
         let is_imported = self.state(names) == Some(State::Imported);
         let goes = |t: &&Triple| t.attribute != names.retry && !(is_imported && t.attribute == names.reason);
-        self.triples.iter().filter(goes).cloned().collect()
+        self.own(names).iter().filter(goes).cloned().collect()
     }
 
     /// The reason of the state.
     pub fn reason(&self, names: &Attributes) -> Option<&str> {
-        self.value(&names.reason).map(|t| t.value.as_str())
+        self.value(names, &names.reason).map(|t| t.value.as_str())
     }
 
     /// Why it failed, as a word.
     pub fn cause(&self, names: &Attributes) -> Option<Cause> {
-        self.value(&names.reason).and_then(|t| Cause::parse(&t.units))
+        self.value(names, &names.reason).and_then(|t| Cause::parse(&t.units))
     }
 
     /// Whether this is the target that OMERO refused for this data; `false` too where that is not known.
     pub fn refused_target(&self, names: &Attributes, target: &str) -> bool {
-        let reason = self.value(&names.reason);
+        let reason = self.value(names, &names.reason);
         reason.and_then(|t| t.units.split_once(' ')).is_some_and(|(word, print)| {
             Cause::parse(word) == Some(Cause::Target) && print == print_of(target)
         })
@@ -399,57 +434,79 @@ impl Record {
 
     /// When the import is tried next.
     pub fn retry(&self, names: &Attributes) -> Option<Retry> {
-        self.value(&names.retry).and_then(Retry::of)
+        self.value(names, &names.retry).and_then(Retry::of)
     }
 
     /// The fileset, of its key file and of its other files.
     pub fn fileset(&self, names: &Attributes) -> Option<OmeroId> {
-        self.id(&names.fileset).or_else(|| self.id(&names.member_of))
+        self.id(names, &names.fileset).or_else(|| self.id(names, &names.member_of))
     }
 
     /// Who asked that it is left alone.
     pub fn ignored_by(&self, names: &Attributes) -> Option<&str> {
-        self.value(&names.ignored).map(|t| t.value.as_str())
+        self.value(names, &names.ignored).map(|t| t.value.as_str())
     }
 
     /// The job in which an agent imports it now, or imported it until agents were given up.
     pub fn job(&self, names: &Attributes) -> Option<JobName<'_>> {
-        let job = self.value(&names.job).filter(|_| self.state(names) == Some(State::Importing))?;
+        let job = self.value(names, &names.job).filter(|_| self.state(names) == Some(State::Importing))?;
         Some(JobName { key: &job.value, agent: &job.units })
     }
 
     /// As whom it is imported.
     pub fn owner(&self, names: &Attributes) -> Option<OmeroIdentity> {
-        let owner = self.value(&names.owner)?;
+        let owner = self.value(names, &names.owner)?;
         let user = OmeroName::parse(&owner.value).ok()?;
         Some(OmeroIdentity { user, group: OmeroName::parse(&owner.units).ok() })
     }
 
-    /// By which source, and for which iRODS user.
-    pub fn mapped_by(&self, names: &Attributes) -> Option<&Triple> {
-        self.value(&names.mapped_by)
+    /// By which source (the value), and for which iRODS user (the units). Records of old versions have an AVU of that.
+    pub fn mapped_by(&self, names: &Attributes) -> Option<Triple> {
+        let told = self.particulars(names).and_then(|all| all.mapped_by);
+        let told = told.map(|(source, person)| Triple::new(&names.mapped_by, source, person));
+        told.or_else(|| self.value(names, &names.mapped_by).cloned())
+    }
+
+    /// Where the bytes lay that the version is about. Records of old versions do not say.
+    pub fn whereabouts(&self, names: &Attributes) -> Option<Whereabouts> {
+        self.particulars(names)?.at
+    }
+
+    /// The images. In records of old versions each has an AVU of its own.
+    pub fn images(&self, names: &Attributes) -> Ids {
+        let told = self.particulars(names).map(|all| all.images).unwrap_or_default();
+        self.with_avus(names, told, &names.image)
+    }
+
+    /// The plates, in the same way.
+    pub fn plates(&self, names: &Attributes) -> Ids {
+        let told = self.particulars(names).map(|all| all.plates).unwrap_or_default();
+        self.with_avus(names, told, &names.plate)
+    }
+
+    fn with_avus(&self, names: &Attributes, told: Ids, attribute: &str) -> Ids {
+        let mut all = told.named;
+        all.extend(self.ids(names, attribute));
+        Ids { more: told.more, ..Ids::of(&all) }
     }
 
     /// The filesets of versions before.
     pub fn previous(&self, names: &Attributes) -> Vec<OmeroId> {
-        let previous = self.triples.iter().filter(|t| t.attribute == names.previous);
-        previous.filter_map(|t| OmeroId::parse(&t.value).ok()).collect()
+        let told = self.particulars(names).map(|all| all.previous).unwrap_or_default();
+        self.with_avus(names, Ids { named: told, more: 0 }, &names.previous).named
     }
 
     /// The filesets of versions before for a record that is to name none: what it names now is one of them.
     pub fn filesets_before(&self, names: &Attributes) -> Vec<OmeroId> {
-        let of = [&names.previous, &names.fileset, &names.member_of];
-        let triples = self.triples.iter().filter(|t| of.contains(&&t.attribute));
-        let mut all: Vec<OmeroId> = triples.filter_map(|t| OmeroId::parse(&t.value).ok()).collect();
-        all.sort();
-        all.dedup();
-        all
+        let mut all = self.previous(names);
+        all.extend(self.ids(names, &names.fileset));
+        all.extend(self.ids(names, &names.member_of));
+        Ids::of(&all).named
     }
 
     /// The other collections in which files of its set lie.
     pub fn awaits(&self, names: &Attributes) -> BTreeSet<Awaited> {
-        let all = self.triples.iter().filter(|t| t.attribute == names.awaits);
-        all.filter_map(|t| Awaited::parse(&t.value)).collect()
+        self.all(names, &names.awaits).filter_map(|t| Awaited::parse(&t.value)).collect()
     }
 
     /// The record of what somebody asked to be tried again: at once, and as if for the first time. What is in OMERO
@@ -460,13 +517,19 @@ impl Record {
             Triple::new(&names.reason, sentence(reason), ""),
         ];
         let in_omero = [&names.fileset, &names.member_of, &names.previous];
-        for triple in &self.triples {
+        let (mut version, mut before) = (Vec::new(), Vec::new());
+        for triple in self.own(names) {
             if triple.attribute == names.version {
-                triples.push(triple.clone());
+                version.push(triple.clone());
             } else if in_omero.contains(&&triple.attribute) {
-                triples.push(Triple { attribute: names.previous.clone(), ..triple.clone() });
+                before.push(Triple { attribute: names.previous.clone(), ..triple.clone() });
             }
         }
+        triples.extend(version);
+        triples.extend(before);
+        let mut triples = self.renewed(names, triples, |all| {
+            (all.images, all.plates, all.mapped_by) = (Ids::default(), Ids::default(), None);
+        });
         triples.sort();
         triples.dedup();
         triples
@@ -475,14 +538,73 @@ impl Record {
     /// The record of what somebody asked to be left alone. What names images in OMERO is kept.
     pub fn left_alone(&self, names: &Attributes, by: &IrodsUser, reason: &str) -> Vec<Triple> {
         let replaced = [&names.state, &names.reason, &names.retry, &names.ignored];
-        let kept = self.triples.iter().filter(|t| !replaced.contains(&&t.attribute)).cloned();
+        let kept = self.own(names).iter().filter(|t| !replaced.contains(&&t.attribute)).cloned();
         let reason = format!("ignored by {by}: {reason}");
-        kept.chain([
+        let said = [
             Triple::new(&names.state, State::Skipped.as_str(), 0),
             Triple::new(&names.reason, sentence(&reason), Cause::Asked.as_str()),
             Triple::new(&names.ignored, by, ""),
-        ])
-        .collect()
+        ];
+        self.renewed(names, kept.chain(said).collect(), |_| ())
+    }
+
+    /// The record of what is out of date, or may be: the images in OMERO are still those of the old version, and what names
+    /// them is kept. `said`: its new state and reason.
+    pub fn outdated(&self, names: &Attributes, said: &[Triple]) -> Vec<Triple> {
+        let replaced = [&names.state, &names.reason];
+        let said = said.iter().filter(|t| replaced.contains(&&t.attribute)).cloned();
+        let kept = self.own(names).iter().filter(|t| !replaced.contains(&&t.attribute)).cloned();
+        self.renewed(names, said.chain(kept).collect(), |_| ())
+    }
+
+    /// The record that what is in OMERO is this version too.
+    pub fn confirmed(&self, names: &Attributes, version: Version, proof: Option<&Proof>) -> Vec<Triple> {
+        // A reason beside `imported` is about where the data lies.
+        let was_imported = self.state(names) == Some(State::Imported);
+        let goes = |t: &&Triple| {
+            t.attribute == names.state
+                || t.attribute == names.version
+                || (t.attribute == names.reason && !was_imported)
+        };
+        let mut triples: Vec<Triple> = self.own(names).iter().filter(|t| !goes(t)).cloned().collect();
+        triples.push(Triple::new(&names.state, State::Imported.as_str(), self.attempts(names)));
+        triples.push(version_triple(names, version, proof));
+        let known = self.particulars(names);
+        self.renewed(names, triples, |all| {
+            if let Some(known) = known {
+                *all = Particulars { version, ..known };
+            }
+        })
+    }
+
+    /// AVUs of a record in today's form: those that old versions wrote one by one stand in that of the version. Without
+    /// a version, which the first versions did not write everywhere, they stay as they are.
+    fn renewed(
+        &self,
+        names: &Attributes,
+        triples: Vec<Triple>,
+        change: impl FnOnce(&mut Particulars),
+    ) -> Vec<Triple> {
+        let given = Self { triples, found_on: self.found_on };
+        let version = given.value(names, &names.version);
+        let Some((mut all, units)) = version.and_then(|t| Some((Particulars::parse(&t.value)?, &t.units)))
+        else {
+            return given.triples;
+        };
+        change(&mut all);
+        // What is named by AVUs of their own too, `change` has had no say in.
+        all.subject = self.found_on.or(all.subject);
+        let taken_in = [&names.version, &names.image, &names.plate, &names.previous, &names.mapped_by];
+        let joined = |told: Ids, attribute| given.with_avus(names, told, attribute);
+        all.images = joined(all.images, &names.image);
+        all.plates = joined(all.plates, &names.plate);
+        all.previous = joined(Ids { named: all.previous, more: 0 }, &names.previous).named;
+        if let (None, Some(by)) = (&all.mapped_by, given.value(names, &names.mapped_by)) {
+            all.mapped_by = Some((by.value.clone(), by.units.clone()));
+        }
+        let server = given.value(names, &names.previous).or_else(|| given.value(names, &names.fileset));
+        let written = all.triples(names, units, server.map_or("", |t| &t.units));
+        given.triples.iter().filter(|t| !taken_in.contains(&&t.attribute)).cloned().chain(written).collect()
     }
 }
 
@@ -658,10 +780,16 @@ pub struct Details<'a> {
     pub previous: &'a [OmeroId],
     /// The job in which an agent imports it.
     pub job: Option<JobName<'a>>,
-    /// The path under which the importer sees the bytes.
-    pub place: Option<Print>,
     /// The other collections in which files of its set lie.
     pub awaits: &'a [Awaited],
+    /// The catalog's number of the data object or collection that the record is about.
+    pub subject: Option<u64>,
+    /// Where the bytes meant lie.
+    pub whereabouts: Option<Whereabouts>,
+    /// The path under which the importer sees them.
+    pub place: Option<Print>,
+    /// By which source (the value), and for which iRODS user (the units), it was decided who imports.
+    pub mapped_by: Option<&'a Triple>,
 }
 
 /// Names a job of an agent.
@@ -676,15 +804,12 @@ pub struct JobName<'a> {
 /// Longest AVU value that is written, in bytes; the column holds 2,700 characters.
 const MAX_VALUE_BYTES: usize = 2_000;
 
-/// The AVUs that say `entry`.
+/// The AVUs that say `entry`. Of what is imported they are four, of which the state and the owner are the same for much
+/// data, so that the catalog has them once.
 pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<Triple> {
     let server = details.server;
     let mut triples = vec![Triple::new(&names.state, entry.state().as_str(), details.attempts)];
     let imported = if let Entry::Imported(imported) = entry { Some(imported) } else { None };
-    triples.extend(match imported.and_then(|imported| imported.version) {
-        Some(other) => Some(version_triple(names, other, None, details.place)),
-        None => details.version.map(|v| version_triple(names, v, details.proof, details.place)),
-    });
     if let Some(who) = details.who {
         let group = who.group.as_ref().map_or("", |g| g.as_str());
         triples.push(Triple::new(&names.owner, &who.user, group));
@@ -696,11 +821,7 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
         Entry::Late(filesets) => {
             triples.extend(filesets.iter().map(|id| Triple::new(&names.member_of, id, server)));
         }
-        Entry::Imported(imported) => {
-            triples.push(Triple::new(&names.fileset, imported.fileset, server));
-            triples.extend(imported.images.iter().map(|id| Triple::new(&names.image, id, server)));
-            triples.extend(imported.plates.iter().map(|id| Triple::new(&names.plate, id, server)));
-        }
+        Entry::Imported(imported) => triples.push(Triple::new(&names.fileset, imported.fileset, server)),
         Entry::Importing
         | Entry::Waiting(_)
         | Entry::Pending(_)
@@ -720,24 +841,33 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     }
     let mut previous: Vec<OmeroId> = details.previous.to_vec();
     previous.extend(imported.iter().flat_map(|imported| &imported.previous));
-    previous.sort();
-    previous.dedup();
-    triples.extend(previous.iter().map(|id| Triple::new(&names.previous, id, server)));
+    let previous = Ids::of(&previous).named;
+    // Of an import that nobody noted it is known which version it was, and not what proves it.
+    let other = imported.and_then(|imported| imported.version);
+    let Some(version) = other.or(details.version) else {
+        triples.extend(details.mapped_by.cloned());
+        triples.extend(previous.iter().map(|id| Triple::new(&names.previous, id, server)));
+        return triples;
+    };
+    let proof = details.proof.filter(|_| other.is_none()).map(Proof::to_string).unwrap_or_default();
+    let shown = imported.filter(|imported| !imported.is_member);
+    let particulars = Particulars {
+        subject: details.subject,
+        at: details.whereabouts.filter(|_| other.is_none()),
+        link: details.place,
+        images: shown.map(|shown| Ids::of(&shown.images)).unwrap_or_default(),
+        plates: shown.map(|shown| Ids::of(&shown.plates)).unwrap_or_default(),
+        previous,
+        mapped_by: details.mapped_by.map(|by| (by.value.clone(), by.units.clone())),
+        ..Particulars::of(version)
+    };
+    triples.extend(particulars.triples(names, &proof, server));
     triples
 }
 
-/// The AVU that names a version of the bytes, and the path under which the importer saw them.
-pub fn version_triple(
-    names: &Attributes,
-    version: Version,
-    proof: Option<&Proof>,
-    place: Option<Print>,
-) -> Triple {
-    let mut units = proof.map(Proof::to_string).unwrap_or_default();
-    if let Some(place) = place {
-        units.push_str(&format!("{}{place}", Proof::AT));
-    }
-    Triple::new(&names.version, version, units)
+/// The AVU that names a version of the bytes, and nothing else.
+fn version_triple(names: &Attributes, version: Version, proof: Option<&Proof>) -> Triple {
+    Triple::new(&names.version, version, proof.map(Proof::to_string).unwrap_or_default())
 }
 
 /// A reason as one line that fits an AVU.
@@ -785,13 +915,132 @@ mod tests {
             previous: &[id("3")],
             ..Details::default()
         };
-        let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
+        let record =
+            Record { found_on: None, triples: triples(&names, &Entry::Imported(imported), &details) };
         assert_eq!((record.proof(&names), record.fileset(&names)), (Some(proof), Some(id("5"))));
         assert_eq!(record.previous(&names), [id("2"), id("3")]);
         assert_eq!(record.state(&names), Some(State::Imported));
         assert_eq!(record.attempts(&names), 2);
         assert_eq!(record.version(&names), Some(version));
-        assert_eq!(record.triples.iter().filter(|t| t.attribute == names.image).count(), 2);
+        assert_eq!(record.images(&names), Ids::of(&[id("7"), id("8")]));
+    }
+
+    /// Everything that a record of imported data can say.
+    fn whole(names: &Attributes, fileset: OmeroId, images: Vec<OmeroId>) -> Vec<Triple> {
+        let imported = Imported {
+            fileset,
+            images,
+            plates: vec![id("4")],
+            is_member: false,
+            adopted: false,
+            previous: vec![id("2"), id("3")],
+            version: None,
+        };
+        let by = Triple::new(&names.mapped_by, "table", "alice#z");
+        let who = OmeroIdentity {
+            user: OmeroName::parse("alice").unwrap(),
+            group: Some(OmeroName::parse("lab").unwrap()),
+        };
+        let details = Details {
+            attempts: 1,
+            version: Some(Version { modify_time: 1, size: 2 }),
+            proof: Some(&Proof::Checksum("sha2:x".to_owned())),
+            server: "o",
+            who: Some(&who),
+            subject: Some(10_045),
+            whereabouts: Whereabouts::parse("0/0f"),
+            mapped_by: Some(&by),
+            ..Details::default()
+        };
+        triples(names, &Entry::Imported(imported), &details)
+    }
+
+    #[test]
+    fn imported_data_has_four_avus_of_which_two_are_words_that_others_have_too() {
+        let names = Attributes::default();
+        let images = |of: std::ops::Range<u64>| of.filter_map(OmeroId::from_number).collect();
+        let one = whole(&names, id("5"), images(7..10_007));
+        let other = whole(&names, id("6"), images(20_000..20_001));
+        assert_eq!(one.len(), 4, "{one:?}");
+        let shared: Vec<&str> =
+            one.iter().filter(|t| other.contains(t)).map(|t| t.attribute.as_str()).collect();
+        assert_eq!(shared, [&names.state, &names.owner]);
+        assert!(one.iter().all(|t| t.value.len() <= MAX_VALUE_BYTES && t.units.len() <= 250));
+        let record = Record { triples: one, ..Record::on(10_045) };
+        assert_eq!(record.images(&names).named.len(), 10_000);
+        assert_eq!(
+            (record.plates(&names).named, record.previous(&names)),
+            (vec![id("4")], vec![id("2"), id("3")])
+        );
+        assert_eq!(record.mapped_by(&names), Some(Triple::new(&names.mapped_by, "table", "alice#z")));
+        assert_eq!(record.whereabouts(&names), Whereabouts::parse("0/0f"));
+    }
+
+    /// What versions before this one wrote.
+    fn of_old(names: &Attributes) -> Record {
+        let triple = |attribute: &str, value: &str, units: &str| Triple::new(attribute, value, units);
+        let mut triples = vec![
+            triple(&names.state, "imported", "1"),
+            triple(&names.fileset, "5", "o"),
+            triple(&names.plate, "4", "o"),
+            triple(&names.owner, "alice", "lab"),
+            triple(&names.mapped_by, "table", "alice#z"),
+            triple(&names.version, "1:2", "sha2:x"),
+            triple(&names.previous, "2", "o"),
+            triple(&names.previous, "3", "o"),
+        ];
+        triples.extend((7..10_007).map(|n| triple(&names.image, &n.to_string(), "o")));
+        Record { triples, ..Record::on(10_045) }
+    }
+
+    #[test]
+    fn records_of_old_versions_are_read_and_renewed_whenever_they_are_written() {
+        let names = Attributes::default();
+        let old = of_old(&names);
+        let by = IrodsUser::parse("alice#z").unwrap();
+        let new = Version { modify_time: 9, size: 2 };
+        let say = |r: &Record| (r.images(&names), r.previous(&names), r.mapped_by(&names), r.fileset(&names));
+        let sorted = |mut triples: Vec<Triple>| {
+            triples.sort();
+            triples
+        };
+        let stale = triples(&names, &Entry::Stale(Cause::Bytes, "x".to_owned()), &Details::default());
+        for (rows, written) in [
+            (4, old.confirmed(&names, new, None)),
+            (5, old.outdated(&names, &stale)),
+            (6, old.left_alone(&names, &by, "x")),
+        ] {
+            assert_eq!(written.len(), rows, "{written:?}");
+            let written = Record { triples: written, ..Record::on(10_045) };
+            assert_eq!(say(&written), say(&old));
+            assert_eq!(written.particulars(&names).and_then(|all| all.subject), Some(10_045));
+            // Written once more it is the same.
+            assert_eq!(sorted(written.outdated(&names, &written.triples)), sorted(written.triples));
+        }
+        let again = Record { triples: old.asked_again(&names, "x"), ..Record::on(10_045) };
+        assert_eq!((again.triples.len(), again.previous(&names)), (3, vec![id("2"), id("3"), id("5")]));
+        assert_eq!(again.images(&names), Ids::default());
+    }
+
+    #[test]
+    fn a_record_of_other_data_is_none() {
+        let names = Attributes::default();
+        let mut copied = Record { triples: whole(&names, id("5"), vec![id("7")]), ..Record::on(10_046) };
+        assert_eq!(copied.copied_from(&names), Some(10_045));
+        let nothing = (None, None, Vec::new(), Vec::new());
+        let say = |r: &Record| {
+            (r.state(&names), r.version(&names), r.images(&names).named, r.filesets_before(&names))
+        };
+        assert_eq!(say(&copied), nothing);
+        assert_eq!(copied.asked_again(&names, "x").len(), 2);
+        // Beside one of its own too: which AVU is whose cannot be told.
+        copied.triples.push(Triple::new(&names.version, "1:2 id=10046", ""));
+        assert_eq!(say(&copied), nothing);
+        copied.found_on = Some(10_045);
+        copied.triples.pop();
+        assert_eq!((copied.state(&names), copied.copied_from(&names)), (Some(State::Imported), None));
+        // Old records do not say of which data they are.
+        assert_eq!(of_old(&names).copied_from(&names), None);
     }
 
     #[test]
@@ -827,7 +1076,8 @@ mod tests {
         };
         let proof = Proof::Checksum("sha2:x".to_owned());
         let details = Details { version: Some(new), proof: Some(&proof), ..Details::default() };
-        let record = Record { triples: triples(&names, &Entry::Imported(imported), &details) };
+        let record =
+            Record { found_on: None, triples: triples(&names, &Entry::Imported(imported), &details) };
         assert_eq!((record.version(&names), record.proof(&names)), (Some(old), None));
     }
 
@@ -836,10 +1086,13 @@ mod tests {
         let names = Attributes::default();
         let retry = Some(Retry { next: 200, since: 100 });
         let details = Details { attempts: 3, retry, ..Details::default() };
-        let pending = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        let pending =
+            Record { found_on: None, triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
         assert_eq!((pending.retry(&names), pending.reason(&names)), (retry, Some("down")));
-        let failed =
-            Record { triples: triples(&names, &Entry::Failed(Cause::Bytes, "no".to_owned()), &details) };
+        let failed = Record {
+            found_on: None,
+            triples: triples(&names, &Entry::Failed(Cause::Bytes, "no".to_owned()), &details),
+        };
         assert_eq!(failed.retry(&names), None);
     }
 
@@ -850,14 +1103,18 @@ mod tests {
         let retry = Some(Retry { next: 200, since: 100 });
         let details =
             Details { attempts: 3, version: Some(version), retry, server: "o", ..Details::default() };
-        let waits = Record { triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
-        let again = Record { triples: waits.asked_again(&names, "alice asked") };
+        let waits =
+            Record { found_on: None, triples: triples(&names, &Entry::Pending("down".to_owned()), &details) };
+        let again = Record { found_on: None, triples: waits.asked_again(&names, "alice asked") };
         assert_eq!((again.state(&names), again.attempts(&names)), (Some(State::Pending), 0));
         assert_eq!((again.retry(&names), again.version(&names)), (None, Some(version)));
-        let late = Record { triples: triples(&names, &Entry::Late(vec![id("5"), id("6")]), &details) };
-        let again = Record { triples: late.asked_again(&names, "alice asked") };
+        let late = Record {
+            found_on: None,
+            triples: triples(&names, &Entry::Late(vec![id("5"), id("6")]), &details),
+        };
+        let again = Record { found_on: None, triples: late.asked_again(&names, "alice asked") };
         assert_eq!((again.fileset(&names), again.previous(&names)), (None, vec![id("5"), id("6")]));
-        assert!(again.triples.contains(&Triple::new(&names.previous, "5", "o")));
+        assert!(again.triples.iter().any(|t| t.value == "1:2 previous=5-6"), "{again:?}");
     }
 
     #[test]
@@ -865,14 +1122,14 @@ mod tests {
         let names = Attributes::default();
         let by = IrodsUser::parse("alice#z").unwrap();
         let details = Details { server: "o", ..Details::default() };
-        let late = Record { triples: triples(&names, &Entry::Late(vec![id("5")]), &details) };
-        let alone = Record { triples: late.left_alone(&names, &by, "out of focus") };
+        let late = Record { found_on: None, triples: triples(&names, &Entry::Late(vec![id("5")]), &details) };
+        let alone = Record { found_on: None, triples: late.left_alone(&names, &by, "out of focus") };
         assert_eq!((alone.state(&names), alone.ignored_by(&names)), (Some(State::Skipped), Some("alice#z")));
         assert_eq!(alone.reason(&names), Some("ignored by alice#z: out of focus"));
         assert_eq!(alone.fileset(&names), Some(id("5")));
-        let twice = Record { triples: alone.left_alone(&names, &by, "still") };
+        let twice = Record { found_on: None, triples: alone.left_alone(&names, &by, "still") };
         assert_eq!(twice.triples.len(), alone.triples.len());
-        let again = Record { triples: alone.asked_again(&names, "") };
+        let again = Record { found_on: None, triples: alone.asked_again(&names, "") };
         assert_eq!(again.ignored_by(&names), None);
     }
 
@@ -881,9 +1138,10 @@ mod tests {
         let names = Attributes::default();
         let job = Some(JobName { key: "k", agent: "a1" });
         let details = Details { job, ..Details::default() };
-        let importing = Record { triples: triples(&names, &Entry::Importing, &details) };
+        let importing = Record { found_on: None, triples: triples(&names, &Entry::Importing, &details) };
         assert_eq!(importing.job(&names), job);
-        let pending = Record { triples: triples(&names, &Entry::Pending("x".to_owned()), &details) };
+        let pending =
+            Record { found_on: None, triples: triples(&names, &Entry::Pending("x".to_owned()), &details) };
         assert_eq!(pending.job(&names), None);
     }
 
@@ -894,12 +1152,14 @@ mod tests {
         let awaits = [Awaited { collection, claims: true }, Awaited { collection, claims: false }];
         let details = Details { awaits: &awaits, ..Details::default() };
         for entry in [Entry::Pending("x".to_owned()), Entry::Importing] {
-            let record = Record { triples: triples(&names, &entry, &details) };
+            let record = Record { found_on: None, triples: triples(&names, &entry, &details) };
             assert_eq!(record.awaits(&names), BTreeSet::from(awaits));
             assert!(record.triples.iter().any(|t| t.value == Awaited::claimed(collection)));
         }
-        let failed =
-            Record { triples: triples(&names, &Entry::Failed(Cause::Set, "x".to_owned()), &details) };
+        let failed = Record {
+            found_on: None,
+            triples: triples(&names, &Entry::Failed(Cause::Set, "x".to_owned()), &details),
+        };
         assert_eq!(failed.awaits(&names), BTreeSet::new());
         assert_eq!(Awaited::parse("write 10023"), None);
     }
@@ -915,7 +1175,8 @@ mod tests {
     #[test]
     fn what_failed_says_what_for_in_a_word_that_reads_back() {
         let names = Attributes::default();
-        let read = |entry: &Entry| Record { triples: triples(&names, entry, &Details::default()) };
+        let read =
+            |entry: &Entry| Record { found_on: None, triples: triples(&names, entry, &Details::default()) };
         for cause in Cause::ALL {
             assert_eq!(Cause::parse(cause.as_str()), Some(cause));
             let why = || "why".to_owned();
@@ -998,31 +1259,43 @@ mod tests {
         let (version, later) = (Version { modify_time: 1, size: 2 }, Version { modify_time: 9, size: 2 });
         let [old, new] = ["/v/a.tif", "/v/b.tif"].map(|path| Print::of(path.as_bytes()));
         let proof = Proof::Checksum("sha2:x".to_owned());
-        let triples = vec![
-            Triple::new(&names.state, "imported", 1),
-            version_triple(&names, version, Some(&proof), Some(old)),
-            Triple::new(&names.fileset, "5", "o"),
-        ];
-        let record = Record { triples };
+        let details =
+            Details { version: Some(version), proof: Some(&proof), place: Some(old), ..Details::default() };
+        let fileset = Imported {
+            fileset: id("5"),
+            images: vec![id("7")],
+            plates: vec![],
+            is_member: false,
+            adopted: false,
+            previous: vec![],
+            version: None,
+        };
+        let record = Record { triples: triples(&names, &Entry::Imported(fileset), &details), found_on: None };
         assert_eq!((record.place(&names), record.proof(&names)), (Some(old), Some(proof.clone())));
         let retry = Retry { next: 20, since: 10 };
-        let stuck = Record { triples: record.not_followed(&names, "no room", Some(new), Some(retry)) };
+        let stuck = Record {
+            triples: record.not_followed(&names, "no room", Some(new), Some(retry)),
+            found_on: None,
+        };
         assert_eq!((stuck.not_followed_to(&names), record.not_followed_to(&names)), (Some(new), None));
         assert_eq!((stuck.reason(&names), stuck.cause(&names)), (Some("no room"), Some(Cause::Place)));
         assert_eq!((stuck.state(&names), stuck.retry(&names)), (Some(State::Imported), Some(retry)));
         assert_eq!(stuck.place(&names), Some(old), "the link leads where it led");
-        let twice = Record { triples: stuck.not_followed(&names, "still no room", None, Some(retry)) };
+        let twice = Record {
+            triples: stuck.not_followed(&names, "still no room", None, Some(retry)),
+            found_on: None,
+        };
         assert_eq!(twice.triples.len(), stuck.triples.len());
-        let followed = Record { triples: twice.followed(&names, later, Some(&proof), new) };
+        let followed =
+            Record { triples: twice.followed(&names, later, Some(&proof), None, new), found_on: None };
         assert_eq!((followed.place(&names), followed.version(&names)), (Some(new), Some(later)));
         assert_eq!((followed.reason(&names), followed.retry(&names)), (None, None));
         assert_eq!(followed.fileset(&names), Some(id("5")));
-        let unproved = version_triple(&names, version, None, Some(old));
-        let unproved = Record { triples: vec![unproved] };
-        assert_eq!((unproved.place(&names), unproved.proof(&names)), (Some(old), None));
+        assert_eq!(followed.images(&names).named, [id("7")]);
+        let confirmed = Record { triples: stuck.confirmed(&names, later, Some(&proof)), found_on: None };
+        assert_eq!((confirmed.reason(&names), confirmed.place(&names)), (Some("no room"), Some(old)));
         for bad in ["", "0123", "0123456789ABCDEF", "+123456789abcdef"] {
             assert_eq!(Print::parse(bad), None, "{bad}");
         }
-        assert!(unproved.triples.iter().all(|t| t.units.len() <= 250), "longer than the column");
     }
 }

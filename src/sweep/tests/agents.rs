@@ -251,7 +251,8 @@ fn a_batch_is_given_away_and_its_outcome_is_collected() {
     let done = o.collect().unwrap();
     assert_eq!((done.written.imported, done.goes_on), (1, false));
     assert_eq!((o.state("a.tif"), o.job("a.tif")), (Some(State::Imported), None));
-    assert!(o.world.catalog.value("a.tif", "::mapped_by").is_some(), "by which source stays");
+    let version = o.world.catalog.value("a.tif", "::version").unwrap();
+    assert!(version.contains(" by="), "by which source stays: {version}");
     assert!(!o.is_to_collect(), "the chain ends with the work");
 }
 

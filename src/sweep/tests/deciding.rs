@@ -13,7 +13,7 @@ fn set(w: &World, name: &str, triples: &[(&str, &str, &str)]) {
 /// The cause in the record.
 fn cause(w: &World, name: &str) -> Option<Cause> {
     let triples = w.catalog.avus_of(format!("{COLLECTION}/{name}").as_bytes());
-    Record { triples }.cause(&w.config.attributes)
+    Record { triples, ..Record::default() }.cause(&w.config.attributes)
 }
 
 /// Records of every kind, of a data object that was written at [`NOW`] with 10 bytes.
@@ -247,4 +247,33 @@ fn a_directory_whose_time_is_ahead_of_our_clock_waits_too() {
     assert_eq!((early.imported, early.again_in), (0, Some(Duration::from_secs(1))));
     w.wait(1);
     assert_eq!(w.sweeper().sweep(image).unwrap().imported, 1);
+}
+
+#[test]
+fn a_record_that_was_copied_from_other_data_is_replaced_by_one_of_its_own() {
+    let w = world();
+    w.put(1, "a.tif", "alice");
+    w.put(2, "b.tif", "alice");
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 2);
+    let of = |name: &str| w.catalog.avus_of(format!("{COLLECTION}/{name}").as_bytes());
+    let (a, b) = (of("a.tif"), of("b.tif"));
+    assert_eq!((a.len(), b.len()), (4, 4), "{a:?}");
+    // As `imeta cp` of an administrator leaves it on new data.
+    w.put(3, "c.tif", "alice");
+    let path = format!("{COLLECTION}/c.tif").into_bytes();
+    w.catalog.avus.borrow_mut().insert(path, a.iter().cloned().collect());
+    w.wait(QUIET);
+    assert_eq!(w.sweep().unwrap().imported, 1);
+    let c = of("c.tif");
+    assert_eq!((c.len(), w.filesets()), (4, 3), "{c:?}");
+    assert!(c.iter().any(|t| t.attribute.ends_with("::version") && t.value.contains(" id=3 ")), "{c:?}");
+    // Beside a record of its own too.
+    w.catalog.avus.borrow_mut().get_mut(format!("{COLLECTION}/b.tif").as_bytes()).unwrap().extend(a);
+    super::rules::due_anyway(&w);
+    w.wait(QUIET);
+    w.sweep().unwrap();
+    let again = of("b.tif");
+    assert_eq!((again.len(), w.catalog.state("b.tif")), (4, Some(State::Imported)), "{again:?}");
+    assert!(again.iter().any(|t| t.value.contains(" id=2 ")), "{again:?}");
 }

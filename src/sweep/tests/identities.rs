@@ -21,8 +21,9 @@ fn collection_avu(w: &World, path: &str, attribute: &str, value: &str) {
 fn mapped_by(w: &World, name: &str) -> Option<(String, String)> {
     let path = format!("{COLLECTION}/{name}").into_bytes();
     let avus = w.catalog.avus.borrow();
-    let triple = avus.get(&path)?.iter().find(|t| t.attribute == "irods::omero::mapped_by")?.clone();
-    Some((triple.value, triple.units))
+    let triples = avus.get(&path)?.iter().cloned().collect();
+    let mapped_by = Record { triples, ..Record::default() }.mapped_by(&w.config.attributes)?;
+    Some((mapped_by.value, mapped_by.units))
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn tagged_world() -> World {
     world_of(|c| c["watch"] = json!([]))
 }
 
-fn due_anyway(w: &World) {
+pub(super) fn due_anyway(w: &World) {
     w.catalog.set_mark(&collection(), &w.config.attributes.due, "alice#z").unwrap();
 }
 
@@ -324,7 +324,7 @@ fn under_reimport_a_new_version_makes_a_new_image_set_and_names_the_old_one() {
     overwrite(&w, 0);
     assert_eq!((w.sweep().unwrap().imported, w.filesets()), (1, 2));
     assert_eq!(w.catalog.value("a.tif", "::fileset").as_deref(), Some("2"));
-    assert_eq!(w.catalog.value("a.tif", "::previous").as_deref(), Some("1"));
+    assert_eq!(w.catalog.previous("a.tif"), [1]);
     due_anyway(&w);
     assert_eq!((w.sweep().unwrap(), w.filesets()), (Report::default(), 2));
 }
@@ -354,7 +354,7 @@ fn under_reimport_all_files_of_a_set_go_together_and_once_wherever_the_sweep_die
             assert_eq!(w.catalog.state(name), Some(State::Imported), "{name}, died at call {point}");
             let of = w.catalog.value(name, "::member_of").or_else(|| w.catalog.value(name, "::fileset"));
             assert_eq!(of.as_deref(), Some("2"), "{name}, died at call {point}");
-            assert_eq!(w.catalog.value(name, "::previous").as_deref(), Some("1"), "{name}, {point}");
+            assert_eq!(w.catalog.previous(name), [1], "{name}, {point}");
         }
     }
 }

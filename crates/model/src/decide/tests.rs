@@ -326,7 +326,7 @@ fn a_record_read_avu_by_avu_is_the_record() {
         Triple::new(&names.previous, 3, "o"),
         Triple::new(&names.ignored, "a#z", ""),
     ];
-    let record = Record { triples };
+    let record = Record { triples, ..Record::default() };
     let read = Recorded::of(&names, &record);
     assert_eq!((read.state, read.attempts), (record.state(&names), record.attempts(&names)));
     assert_eq!((read.version, &read.proof), (record.version(&names), &record.proof(&names)));
@@ -375,7 +375,7 @@ fn replicas_say_the_same_bytes_where_the_record_can_find_them() {
     let proofs = ["", "x", "replica 0 in 7", "replica 0 in 8"];
     let mut counted = std::collections::BTreeMap::new();
     for proof in proofs {
-        let record = Record { triples: vec![Triple::new(&names.version, "1:2", proof)] };
+        let record = Record { triples: vec![Triple::new(&names.version, "1:2", proof)], ..Record::default() };
         let recorded = Recorded::of(&names, &record);
         for (a, b) in singles.iter().flat_map(|a| singles.iter().map(move |b| (a, b))) {
             let all = [a.clone(), b.clone()];

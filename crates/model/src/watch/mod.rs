@@ -8,6 +8,7 @@ pub use files::{FileRules, Marker, NamePattern, patterns, scratch};
 pub use pattern::{CollectionPattern, glob_matches};
 pub use tag::{RawTag, Tag, Wishes, shown};
 
+use crate::guard::Guard;
 use crate::names::LogicalPath;
 use crate::target::Template;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub struct Rules {
     pub plate_target: Option<Template>,
     /// What happens when imported data is overwritten.
     pub on_overwrite: OnOverwrite,
+    /// What may be done to imported data.
+    pub guard: Guard,
 }
 
 impl Default for Rules {
@@ -96,6 +99,7 @@ impl Default for Rules {
             target: Template::default(),
             plate_target: None,
             on_overwrite: OnOverwrite::default(),
+            guard: Guard::default(),
         }
     }
 }

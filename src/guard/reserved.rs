@@ -1,4 +1,4 @@
-//! What is refused, before it is done, and the sentence the client reads.
+//! The guard of our attributes.
 //!
 //! Our attributes are reserved: a record or a mapping can be trusted only if nobody but the plugin and the
 //! administrators can write it. The one exception is the tag to import, which the owner of a collection may set.
@@ -6,6 +6,7 @@
 //! The guard does not depend on a valid configuration. Where it cannot find an answer, metadata that is about to be
 //! written is refused, and everything else goes on.
 
+use super::Refusal;
 use crate::catalog::{Catalog, CatalogError};
 use crate::event::{self, Argument, Pep};
 use irods_omero_model::attributes::Attributes;
@@ -29,15 +30,6 @@ const MAX_REQUEST: usize = 32 << 20;
 
 /// Whether the server is of the time when `imeta` knew more operations.
 const IS_4: bool = matches!(crate::BUILT_FOR.as_bytes(), [b'4', b'.', ..]);
-
-/// A refused operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// iRODS error code.
-    pub code: i64,
-    /// What the client reads.
-    pub sentence: String,
-}
 
 /// The attributes that nobody but the plugin and administrators writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
