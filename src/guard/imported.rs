@@ -306,7 +306,7 @@ impl Keeper<'_> {
     fn imported_in(&self, collection: &LogicalPath, id: CollectionId) -> Result<Vec<Found>, CatalogError> {
         let mut records: BTreeMap<DataId, Record> = BTreeMap::new();
         self.catalog.object_avus(id, Which::All, &self.names().record(), &mut |data_id, triple| {
-            let triples = &mut records.entry(data_id).or_default().triples;
+            let triples = &mut records.entry(data_id).or_insert_with(|| Record::on(data_id.number())).triples;
             if !triples.contains(&triple) {
                 triples.push(triple);
             }

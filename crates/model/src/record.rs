@@ -579,7 +579,7 @@ impl Record {
 
     /// AVUs of a record in today's form: those that old versions wrote one by one stand in that of the version. Without
     /// a version, which the first versions did not write everywhere, they stay as they are.
-    fn renewed(
+    pub(crate) fn renewed(
         &self,
         names: &Attributes,
         triples: Vec<Triple>,

@@ -2,7 +2,7 @@
 
 use crate::attributes::Attributes;
 use crate::names::IrodsUser;
-use crate::record::{Cause, Record, State, Triple, sentence};
+use crate::record::{Cause, Ids, Record, State, Triple, sentence};
 
 /// Who is named as having asked that data is left alone whose images somebody deleted in OMERO.
 pub const IN_OMERO: &str = "removed in OMERO";
@@ -34,10 +34,10 @@ impl Record {
         let Attributes { owner, mapped_by, version, previous, .. } = names;
         let stays = [owner, mapped_by, version, previous];
         let mut triples: Vec<Triple> =
-            self.triples.iter().filter(|t| stays.contains(&&t.attribute)).cloned().collect();
+            self.own(names).iter().filter(|t| stays.contains(&&t.attribute)).cloned().collect();
         if keeps {
             let of_omero = [&names.fileset, &names.member_of];
-            let filesets = self.triples.iter().filter(|t| of_omero.contains(&&t.attribute));
+            let filesets = self.own(names).iter().filter(|t| of_omero.contains(&&t.attribute));
             triples.extend(filesets.map(|t| Triple { attribute: previous.clone(), ..t.clone() }));
         }
         triples.extend([
@@ -45,6 +45,9 @@ impl Record {
             Triple::new(&names.reason, sentence(reason), Cause::Asked.as_str()),
             Triple::new(&names.ignored, by, ""),
         ]);
+        let mut triples = self.renewed(names, triples, |all| {
+            (all.images, all.plates) = (Ids::default(), Ids::default());
+        });
         triples.sort();
         triples.dedup();
         triples
@@ -61,31 +64,32 @@ mod tests {
                 Triple::new(&names.state, "imported", 1),
                 Triple::new(&names.fileset, "5", "omero"),
                 Triple::new(&names.image, "7", "omero"),
-                Triple::new(&names.version, "1:2", "sha2:x"),
+                Triple::new(&names.version, "1:2 id=9 images=8", "sha2:x"),
                 Triple::new(&names.owner, "alice", "lab"),
             ],
+            found_on: Some(9),
         }
     }
 
     #[test]
     fn what_is_released_names_no_images_and_waits_for_somebody_to_ask() {
         let (names, by) = (Attributes::default(), IrodsUser::parse("alice#z").unwrap());
-        let released = Record { triples: record(&names).released(&names, &by, false) };
+        let released = Record { triples: record(&names).released(&names, &by, false), ..Record::on(9) };
         assert_eq!((released.state(&names), released.fileset(&names)), (Some(State::Skipped), None));
         assert_eq!(released.ignored_by(&names), Some("alice#z"));
         assert_eq!(released.previous(&names).len(), 1);
-        assert!(!released.triples.iter().any(|t| t.attribute == names.image));
+        assert_eq!(released.images(&names), Ids::default());
         assert!(released.version(&names).is_some() && released.owner(&names).is_some());
-        let again = Record { triples: released.asked_again(&names, "alice asked") };
+        let again = Record { triples: released.asked_again(&names, "alice asked"), ..Record::on(9) };
         assert_eq!((again.state(&names), again.ignored_by(&names)), (Some(State::Pending), None));
-        let deleted = Record { triples: record(&names).released(&names, &by, true) };
+        let deleted = Record { triples: record(&names).released(&names, &by, true), ..Record::on(9) };
         assert_eq!(deleted.previous(&names), []);
     }
 
     #[test]
     fn of_what_was_deleted_in_omero_the_record_says_so() {
         let names = Attributes::default();
-        let removed = Record { triples: record(&names).removed_in_omero(&names) };
+        let removed = Record { triples: record(&names).removed_in_omero(&names), ..Record::on(9) };
         assert_eq!((removed.state(&names), removed.fileset(&names)), (Some(State::Skipped), None));
         assert_eq!(removed.ignored_by(&names), Some(IN_OMERO));
         assert!(removed.reason(&names).unwrap().contains("fileset 5"));
