@@ -200,7 +200,7 @@ fn a_replica_that_is_moved_or_copied_to_another_resource_and_trimmed_is_followed
 
 #[test]
 fn what_is_moved_out_of_omeros_sight_says_so_and_is_followed_when_it_is_back() {
-    let zone = TestZone::new();
+    let zone = TestZone::with(|c| c["guard"] = json!({"people": {"trim": "allow"}}));
     with_resources(&zone);
     let _delay = with_an_image(&zone);
     zone.does("alice", &["phymv", "-R", "hiddenResc", &at("run/a.tif")]);

@@ -145,9 +145,8 @@ impl Found<'_> {
         let is_data = |changed: &Changed| match (&*watching, &*recorded) {
             (_, Some(recorded)) => changed.in_flux || recorded.modify_time < changed.version.modify_time,
             (Watching::Yes { rules, .. }, None) => rules.files.admit(&changed.name),
-            (Watching::Unclear(_), None) => true,
             // What is in OMERO is followed wherever it lies.
-            (Watching::No, None) => true,
+            (Watching::Unclear(_) | Watching::No, None) => true,
         };
         let mut data: Vec<Changed> = changed.into_iter().filter(is_data).collect();
         if recorded.is_none() {

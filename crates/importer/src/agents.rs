@@ -136,7 +136,7 @@ impl<'a> Agents<'a> {
             match agent.follow(&body) {
                 Ok(outcomes) if outcomes.len() == follow.files.len() => return Ok(outcomes),
                 Ok(_) => {
-                    whys.push(format!("the agent '{}' did not say what became of each file", agent.name()))
+                    whys.push(format!("the agent '{}' did not say what became of each file", agent.name()));
                 }
                 Err(error) => {
                     log::warn!("act=follow agent={} failed=\"{error}\"", agent.name());

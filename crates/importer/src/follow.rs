@@ -301,12 +301,12 @@ fn goal_of(target: &str, moved: &MovedFile) -> Option<String> {
         Subject::DataObject(_) => (target == new || is_old(target)).then(|| new.clone()),
         Subject::Collection(_) => {
             // A directory holds many files; the link of each leads somewhere below it.
-            let slashes =
+            let mut slashes =
                 target.match_indices('/').map(|(at, _)| target.split_at(at)).filter(|(d, _)| !d.is_empty());
             let of = |(directory, rest): (&str, &str)| {
                 (directory == new || is_old(directory)).then(|| format!("{new}{rest}"))
             };
-            slashes.filter_map(of).next()
+            slashes.find_map(of)
         }
     }
 }

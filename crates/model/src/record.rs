@@ -393,6 +393,7 @@ impl Record {
     ) -> Vec<Triple> {
         let mut triples = self.without_complaint(names);
         if self.state(names) == Some(State::Imported) {
+            triples.retain(|t| t.attribute != names.reason);
             let place = Cause::Place.as_str();
             let units = to.map_or_else(|| place.to_owned(), |to| format!("{place} {to}"));
             triples.push(Triple::new(&names.reason, sentence(reason), units));
@@ -410,8 +411,11 @@ impl Record {
     /// What is recorded but for what [`Self::not_followed`] added.
     fn without_complaint(&self, names: &Attributes) -> Vec<Triple> {
         let is_imported = self.state(names) == Some(State::Imported);
-        let goes = |t: &&Triple| t.attribute != names.retry && !(is_imported && t.attribute == names.reason);
-        self.own(names).iter().filter(goes).cloned().collect()
+        let is_ours = |t: &Triple| {
+            is_imported && t.attribute == names.reason && Cause::parse(&t.units) == Some(Cause::Place)
+        };
+        let stays = |t: &&Triple| t.attribute != names.retry && !is_ours(t);
+        self.own(names).iter().filter(stays).cloned().collect()
     }
 
     /// The reason of the state.
