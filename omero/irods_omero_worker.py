@@ -314,6 +314,14 @@ def said(error):
     return text.split("\n")[0] if text.strip() else type(error).__name__
 
 
+def unanswered(error):
+    """The answer where OMERO's router refuses a login because the server behind it does not answer. It is the router's word
+    for every exception of the server's (`SessionRouterI.cpp` of Glacier2); seen on 5.6.12 with a server that hung."""
+    if said(error).strip().lower() != "internal server error":
+        return None
+    return Failed("connection", "OMERO's router answers, and the server behind it does not (internal server error)")
+
+
 def translated(error):
     """The answer for an error that omero-py or Ice raised."""
     if isinstance(error, Failed):
@@ -398,7 +406,7 @@ class Session:
                     self.idle = max(30.0, (idle.val or 900000) / 1000.0)
             except (Glacier2.PermissionDeniedException, Glacier2.CannotCreateSessionException) as e:
                 close(client)
-                raise Failed("session_expired", "OMERO does not know the session any more: %s" % said(e))
+                raise unanswered(e) or Failed("session_expired", "OMERO does not know the session any more: %s" % said(e))
             except BaseException:
                 close(client)
                 raise
@@ -629,7 +637,7 @@ class Worker:
             return client
         except Glacier2.PermissionDeniedException as e:
             close(client)
-            raise Failed("password", "OMERO refused the password of '%s': check omero/password_file (%s)"
+            raise unanswered(e) or Failed("password", "OMERO refused the password of '%s': check omero/password_file (%s)"
                          % (sudo_user, said(e)))
         except omero.SecurityViolation as e:
             close(client)
@@ -641,7 +649,7 @@ class Worker:
             raise Failed(kind, "OMERO opened no session for '%s': %s %s" % (sudo_user, e.type, said(e)))
         except Glacier2.CannotCreateSessionException as e:
             close(client)
-            raise Failed("internal", "OMERO opened no session for '%s': %s" % (sudo_user, said(e)))
+            raise unanswered(e) or Failed("internal", "OMERO opened no session for '%s': %s" % (sudo_user, said(e)))
         except BaseException:
             close(client)
             raise

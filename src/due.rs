@@ -23,8 +23,16 @@ pub const NEW: &str = "new";
 /// The value of the mark that a sweep leaves where it has to look again.
 pub const LATER: &str = "later";
 
+/// The value of the AVU `rested` that asks for all of a collection to be read, and not only what its times and ids show to be
+/// new.
+pub const ALL: &str = "all";
+
 /// A sweep that is to come at most this much later than an event wants it will do.
 const NEAR: u64 = 60;
+
+/// What comes later than this is far: it may wait for room. Much shorter than that, and the sweeps of a usual quiet period
+/// would be far themselves.
+const FAR: u64 = 300;
 
 /// When there are more marks than sweeps may be queued, how soon the rest is looked for.
 pub const NEXT_LOOK_WHEN_FULL: Duration = Duration::from_secs(30);
@@ -159,6 +167,15 @@ impl Limits {
         (self.of_events().div_ceil(2)).saturating_sub(self.waiting(jobs, now))
     }
 
+    /// Whether one more sweep may be queued that begins after `delay`. Those that are far fill half of what events may queue:
+    /// long quiet periods, or data that waits for OMERO, do not hold up what could be done now.
+    fn has_room(self, jobs: &Jobs, now: UnixTime, delay: Duration) -> bool {
+        let horizon = now.saturating_add(FAR);
+        let far = || jobs.all().iter().filter(|job| job.due_at > horizon && is_sweep(&job.text)).count();
+        self.waiting(jobs, now) < self.of_events()
+            && (delay.as_secs() <= FAR || far() < self.of_events().div_ceil(2))
+    }
+
     /// How many sweeps wait or are at work.
     pub fn waiting(self, jobs: &Jobs, now: UnixTime) -> usize {
         jobs.living(now, self.expiry).filter(|job| is_sweep(&job.text)).count()
@@ -181,14 +198,14 @@ fn ensure_sweep(
     if jobs.is_to_come(|job| job == text, &wanted) {
         return Ok(());
     }
-    if limits.waiting(jobs, now) < limits.of_events() {
+    if limits.has_room(jobs, now, delay) {
         return catalog.queue(&text, delay);
     }
-    let soon = now + 1..=now.saturating_add(NEXT_LOOK_WHEN_FULL.as_secs());
-    if jobs.is_to_come(|job| job == SWEEP_ALL, &soon) {
+    let next = if limits.waiting(jobs, now) < limits.of_events() { delay } else { NEXT_LOOK_WHEN_FULL };
+    if jobs.is_to_come(|job| job == SWEEP_ALL, &(now + 1..=now.saturating_add(next.as_secs()))) {
         return Ok(());
     }
-    catalog.queue(SWEEP_ALL, NEXT_LOOK_WHEN_FULL)
+    catalog.queue(SWEEP_ALL, next)
 }
 
 /// Sets a mark (`attribute`: that of the collection, or of its whole tree) and makes sure that a sweep is to come.
@@ -235,6 +252,22 @@ pub fn announce(
         return Ok(Marked::Already);
     }
     mark(catalog, attribute, collection, now, delay, Limits::of(config).for_tree(tree))
+}
+
+/// Asks the next sweep of a collection to read all of it: something has changed there that its times and ids do not show. It
+/// goes before the mark, so that the sweep that the mark brings sees it.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ask_for_all(
+    catalog: &dyn Catalog,
+    names: &Attributes,
+    collection: &LogicalPath,
+) -> Result<(), CatalogError> {
+    if !catalog.marks_at(collection, &names.rested)?.iter().any(|mark| mark == ALL) {
+        catalog.set_mark(collection, &names.rested, ALL)?;
+    }
+    Ok(())
 }
 
 /// Sets the mark of a collection or tree at somebody's wish, and makes sure that a sweep comes as soon as wished.

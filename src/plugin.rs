@@ -316,6 +316,8 @@ impl Plugin {
         if matches!(place, Affected::Abandoned(_) | Affected::Strays) && !self.on_provider.get() {
             return;
         }
+        // What is moved may keep its time, so its new collection is read as a whole.
+        let is_moved = matches!(place, Affected::TreeOrParent(_));
         let (collection, tree) = match place {
             Affected::Collection(path) | Affected::Unwatched(path) => (path, false),
             Affected::Tree(path) => (path, true),
@@ -355,6 +357,12 @@ impl Plugin {
         }
         let quiet = watching.quiet_period(config.defaults.quiet_period);
         let marked = if self.on_provider.get() {
+            if is_moved
+                && !tree
+                && let Err(error) = due::ask_for_all(catalog, &config.attributes, &collection)
+            {
+                log::error!("act=mark collection={collection} failed=\"{error}\"");
+            }
             due::announce(config, catalog, &collection, tree, SystemClock.now(), quiet).map(drop)
         } else {
             // Here a catalog call is the user's own, with the user's rights. The job runs on the provider.

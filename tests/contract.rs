@@ -691,7 +691,8 @@ fn what_a_server_says_to_a_login_is_told_apart() {
         ("refused", true, "connection refused"),
         ("dns", true, "host name"),
         ("security", false, "Sudo"),
-        ("denied", true, "importer"),
+        ("denied", true, "password of 'importer'"),
+        ("hung", true, "router"),
         ("other", true, "simulated"),
     ] {
         let mut world = World::new();

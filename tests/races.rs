@@ -128,3 +128,29 @@ fn a_tag_that_cannot_be_followed_is_named_in_the_record_and_stops_nothing_else()
     assert_eq!(zone.omero.count("filesets"), 1);
     assert!(!zone.log().contains("(agent killed)"));
 }
+
+#[test]
+fn a_record_whose_words_the_catalog_has_twice_says_one_thing() {
+    let zone = TestZone::with(|c| c["retry_wait_in_seconds"] = json!(1));
+    let (image, path) = (zone.image("a.tif"), format!("{HOME}/a.tif"));
+    zone.omero.admin(&["fault", "set", "wrong-password"]);
+    zone.does("alice", &["put", &image, &path]);
+    let _delay = zone.delay_server();
+    zone.wait_for(&path, "pending");
+    // As where two servers wrote the same words at one moment: the catalog has two rows of each, and the data object hangs on
+    // the later one.
+    zone.admin(&[
+        "sql",
+        "insert into R_META_MAIN select -meta_id, meta_namespace, meta_attr_name, meta_attr_value, meta_attr_unit, r_comment, \
+         create_ts, modify_ts from R_META_MAIN where meta_attr_name like 'irods::omero::%'",
+    ]);
+    zone.omero.admin(&["fault", "clear"]);
+    zone.wait_for(&path, "imported");
+    zone.wait_until_nothing_is_due();
+    let avus = zone.avus("-d", &path);
+    let said = |attribute: &str| -> Vec<&str> {
+        avus.iter().filter(|(a, ..)| a == attribute).map(|(_, value, _)| value.as_str()).collect()
+    };
+    assert_eq!(said("state"), ["imported"]);
+    assert_eq!([said("reason"), said("retry")].concat(), Vec::<&str>::new());
+}

@@ -152,6 +152,7 @@ impl Holdings for IrodsCatalog<'_> {
         let mut note = |ids: [&str; 2], triple: Triple| {
             if let (Ok(id), Ok(collection)) = (DataId::parse(ids[0]), CollectionId::parse(ids[1])) {
                 holder = Some(RecordHolder::DataObject(id, collection));
+                record.found_on = Some(id.number());
                 // Every replica of a data object gives its AVUs again.
                 if !record.triples.contains(&triple) {
                     record.triples.push(triple);
@@ -224,6 +225,7 @@ impl Holdings for IrodsCatalog<'_> {
                 && let Ok(id) = CollectionId::parse(&text(id))
             {
                 holder = Some(RecordHolder::Collection(id));
+                record.found_on = Some(id.number());
                 record.triples.push(Triple::new(&text(attribute), text(value), text(units)));
             }
             true

@@ -55,8 +55,8 @@ pub trait Inquiry: Catalog {
         limit: usize,
     ) -> Result<Vec<(DataId, CollectionId)>, CatalogError>;
 
-    /// The values of an attribute on data objects, each with the data object.
-    fn values(&self, attribute: &str, sight: Sight) -> Result<Vec<(DataId, String)>, CatalogError>;
+    /// How many data objects bear an attribute, and the first of its values in the order of texts.
+    fn first_of(&self, attribute: &str, sight: Sight) -> Result<(u64, Option<String>), CatalogError>;
 
     /// The AVUs of some attributes on collections.
     fn collection_avus(
@@ -177,20 +177,19 @@ impl Inquiry for IrodsCatalog<'_> {
         Ok(found)
     }
 
-    fn values(&self, attribute: &str, sight: Sight) -> Result<Vec<(DataId, String)>, CatalogError> {
+    fn first_of(&self, attribute: &str, sight: Sight) -> Result<(u64, Option<String>), CatalogError> {
         let subject = "data objects by their records";
         let query = [
-            b"select distinct DATA_ID, META_DATA_ATTR_VALUE where META_DATA_ATTR_NAME = ".as_slice(),
+            b"select count(distinct DATA_ID), min(META_DATA_ATTR_VALUE) where META_DATA_ATTR_NAME = "
+                .as_slice(),
             &quoted(attribute.as_bytes()),
-            format!(" limit {MAX_ROWS}").as_bytes(),
         ]
         .concat();
-        let rows = self.rows_seen(&query, subject, sight)?.into_iter();
-        rows.map(|row| {
-            let [id, value] = cells(row, subject)?;
-            Ok((parsed(DataId::parse(&id), subject)?, value))
-        })
-        .collect()
+        let Some(row) = self.rows_seen(&query, subject, sight)?.into_iter().next() else {
+            return Ok((0, None));
+        };
+        let [count, first] = cells(row, subject)?;
+        Ok((parsed(count.parse(), subject)?, Some(first).filter(|first| !first.is_empty())))
     }
 
     fn collection_avus(

@@ -218,6 +218,17 @@ pub trait Catalog: Metadata + Locks {
         since: Option<UnixTime>,
     ) -> Result<Vec<Changed>, CatalogError>;
 
+    /// The data objects directly in a collection with an id after one, or with a replica that was modified at a time or
+    /// later, or that is being written.
+    ///
+    /// What is given is no more than that. To find those of a time the catalog goes through the rows of the collection.
+    fn changed_in(
+        &self,
+        id: CollectionId,
+        after: u64,
+        since: UnixTime,
+    ) -> Result<BTreeSet<DataId>, CatalogError>;
+
     /// Calls `visit` for the state and the version that the records of the data objects with an id in a range say, with the
     /// collection that holds the data object.
     fn records_between(

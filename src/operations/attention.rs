@@ -2,7 +2,7 @@
 
 use super::subject::{Subject, Thing};
 use super::{Context, OperationError, Request};
-use crate::catalog::{Item, Level};
+use crate::catalog::{Item, Kind, Level};
 use crate::due;
 use crate::watch;
 use irods_omero_model::decide::{Decision, Facts, Recorded, Rest, Wish, decide};
@@ -10,6 +10,7 @@ use irods_omero_model::names::{IrodsUser, LogicalPath};
 use irods_omero_model::record::{Record, Triple};
 use irods_omero_model::watch::{OnOverwrite, Tag, agreed, is_trash};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// `{"operation":"import","path":...,"target":...}`: tag it and look at it.
@@ -70,7 +71,7 @@ impl Import {
         let old = tags_on(context, &subject)?;
         let new = self.tag(context, &subject.path, &old);
         catalog.replace(subject.kind(), &subject.path, &old, std::slice::from_ref(&new))?;
-        let tree = subject.kind() == crate::catalog::Kind::Collection && !subject.is_unit;
+        let tree = subject.kind() == Kind::Collection && !subject.is_unit;
         let quiet = watch::watching(config, catalog, &collection)?.quiet_period(config.defaults.quiet_period);
         due::set(config, catalog, &collection, tree, quiet)?;
         Ok(about(&subject, json!({"tag": new.value, "options": new.units})))
@@ -108,11 +109,13 @@ impl Retry {
         let user = client(context)?;
         let reason = format!("is tried again: {user} asked for it");
         let (mut retried, mut unchanged) = (0_u64, Vec::new());
+        let mut reopened = BTreeSet::new();
         subject.each(context, self.recursive, &mut |Thing { path, kind, record, .. }| {
             match answer_to(context, &record, Wish::TryAgain) {
                 Ok(()) => {
                     catalog.replace(kind, &path, &record.triples, &record.asked_again(names, &reason))?;
                     retried += 1;
+                    reopened.extend(path.parent().filter(|_| kind == Kind::DataObject));
                 }
                 Err(why) => unchanged.push((path, why)),
             }
@@ -120,6 +123,10 @@ impl Retry {
         })?;
         if let ([(path, why)], Item::DataObject(..)) = (unchanged.as_slice(), subject.item) {
             return Err(nothing_to_do(path, *why, "try again"));
+        }
+        // Its data has not changed, so nothing else shows that there is something to look at.
+        for collection in &reopened {
+            due::ask_for_all(catalog, names, collection)?;
         }
         if retried > 0 {
             let tree = self.recursive && !subject.is_unit && subject.item == Item::Collection(id);

@@ -35,8 +35,9 @@ pub fn answer(context: &Context<'_>) -> Result<Value, OperationError> {
     for (_, triple) in marks.of(&names.state) {
         *directories.entry(triple.value.clone()).or_insert(0) += 1;
     }
-    let retries = catalog.values(&names.retry, sight)?;
-    let next = retries.iter().filter_map(|(_, next)| next.parse::<UnixTime>().ok()).min();
+    // Times of our days have ten digits each, so the first of the texts is the first of the times.
+    let (retries, first) = catalog.first_of(&names.retry, sight)?;
+    let next = first.and_then(|next| next.parse::<UnixTime>().ok());
     Ok(json!({
         "scope": scope,
         "data_objects": by_state(&catalog.counts(&names.state, sight)?),
@@ -49,7 +50,7 @@ pub fn answer(context: &Context<'_>) -> Result<Value, OperationError> {
             "interval_in_seconds": config.sweep_all_interval.as_secs(),
         },
         "expired_locks": expired(context, sight, now)?,
-        "retries": {"waiting": retries.len(), "next_at": next},
+        "retries": {"waiting": retries, "next_at": next},
         "last_errors": errors(context, &marks, sight)?,
         "unclear_tags": unclear(context, &marks)?,
     }))

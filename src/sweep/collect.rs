@@ -208,12 +208,23 @@ impl Sweeper<'_> {
         Ok(Collected { written: report, goes_on })
     }
 
-    /// Where there are no agents any more: has looked at what they were given.
+    /// Where there are no agents any more: has looked at what they were given, in as many collections as there is room for in
+    /// the queue. The next look goes on with the others: those are marked already by then, or their data is imported.
     fn take_back(&self) -> Result<Collected, CatalogError> {
+        let now = self.clock.now();
+        let mut room = self.limits().room(&self.catalog.jobs()?, now);
+        let due = &self.config.attributes.due;
         for id in self.places()? {
-            if let Some(path) = self.catalog.collection_path(id)? {
-                self.mark(&path, Duration::from_secs(1))?;
+            let Some(path) = self.catalog.collection_path(id)? else { continue };
+            if self.catalog.marks_at(&path, due)?.iter().any(|mark| mark == due::NEW) {
+                continue;
             }
+            if room == 0 {
+                due::ensure_collect(self.catalog, now, due::NEXT_LOOK_WHEN_FULL)?;
+                return Ok(Collected { written: Report::default(), goes_on: true });
+            }
+            self.mark(&path, Duration::from_secs(1))?;
+            room -= 1;
         }
         Ok(Collected::default())
     }

@@ -13,6 +13,7 @@ mod look;
 mod members;
 mod notice;
 mod plan;
+mod rested;
 mod run;
 mod scribe;
 mod spread;
@@ -448,6 +449,25 @@ impl Sweeper<'_> {
         Reading { config, catalog, id, collection, scope, now }.survey()
     }
 
+    /// The same, of a large collection that is at rest only what may not be, and notes what is.
+    fn survey_what_changed(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+        scope: &Scope,
+    ) -> Result<Survey, CatalogError> {
+        let known = self.rested(collection, scope)?;
+        let (config, catalog, now) = (self.config, self.catalog, self.clock.now());
+        let reading = Reading { config, catalog, id, collection, scope, now };
+        let part = known.as_ref().map(|rested| reading.survey_part(rested)).transpose()?.flatten();
+        let survey = match part {
+            Some(survey) => survey,
+            None => reading.survey()?,
+        };
+        self.keep_rested(collection, known.as_ref(), &survey)?;
+        Ok(survey)
+    }
+
     /// Imports the data objects directly in a collection.
     fn sweep_objects(
         &self,
@@ -459,7 +479,7 @@ impl Sweeper<'_> {
         let Some(scope) = self.scope(id, collection)? else {
             return self.let_go(id, collection, &|_| true, report);
         };
-        let mut survey = self.survey(id, collection, &scope)?;
+        let mut survey = self.survey_what_changed(id, collection, &scope)?;
         let is_left = |id: DataId| match survey.tagged.get(&id) {
             Some(Ok(tag)) => *tag == Tag::Off,
             Some(Err(_)) => false,

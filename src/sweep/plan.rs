@@ -451,10 +451,28 @@ pub(super) fn read(
     ids: &[DataId],
 ) -> Result<BTreeMap<DataId, (Object, Record)>, CatalogError> {
     let mut objects: BTreeMap<DataId, (Object, Record)> = BTreeMap::new();
-    let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
-        return Ok(objects);
-    };
-    let which = Which::Between(*first, *last);
+    for (ids, which) in runs(ids) {
+        read_run(config, catalog, id, (ids, which), &mut objects)?;
+    }
+    Ok(objects)
+}
+
+/// How far apart two ids may be that are read together: rows that are not wanted cost less than one more question.
+const NEAR: u64 = 1_000;
+
+/// Ids (in their order) that lie near each other, with what is to be read for them.
+pub(super) fn runs(ids: &[DataId]) -> impl Iterator<Item = (&[DataId], Which)> {
+    let is_near = |one: &DataId, next: &DataId| next.number().saturating_sub(one.number()) <= NEAR;
+    ids.chunk_by(is_near).filter_map(|run| Some((run, Which::Between(*run.first()?, *run.last()?))))
+}
+
+fn read_run(
+    config: &Config,
+    catalog: &dyn Catalog,
+    id: CollectionId,
+    (ids, which): (&[DataId], Which),
+    objects: &mut BTreeMap<DataId, (Object, Record)>,
+) -> Result<(), CatalogError> {
     catalog.replicas(id, which, &mut |replica| {
         if ids.binary_search(&replica.data_id).is_ok() {
             let new = || (Object::default(), Record::on(replica.data_id.number()));
@@ -465,8 +483,7 @@ pub(super) fn read(
         if let Some((_, record)) = objects.get_mut(&id) {
             record.triples.push(triple);
         }
-    })?;
-    Ok(objects)
+    })
 }
 
 /// What a person is told of data whose modify time says nothing about when it was written.

@@ -3,11 +3,14 @@
 //! A collection may hold a hundred thousand data objects. What is kept of each here is small; the whole of it is
 //! read again, in pages, only of those that are decided on.
 
+use super::plan::runs;
+use super::rested::{Rested, print_of};
 use super::watched::Scope;
 use crate::catalog::{Catalog, CatalogError, Replica, ReplicaStatus, UnixTime, Which};
 use irods_omero_config::Config;
 use irods_omero_model::decide::{
-    Bytes, Decision, Facts, Quiet, Recorded, Renews, Replicas, Standing, Wait, Watched, Why, decide, renews,
+    Bytes, Decision, Facts, Quiet, Recorded, Renews, Replicas, Rest, Standing, Wait, Watched, Why, decide,
+    renews,
 };
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath, OmeroId};
 use irods_omero_model::record::State;
@@ -40,6 +43,10 @@ pub struct Survey {
     pub may_join: bool,
     /// How long ago the youngest data object to decide on was written, in seconds.
     pub age: u64,
+    /// How many data objects were read.
+    pub(super) seen: usize,
+    /// What is at rest and need not be read again.
+    pub(super) rested: Option<Rested>,
 }
 
 /// What the catalog says of a data object, in short.
@@ -73,6 +80,8 @@ impl Survey {
             again_in: None,
             may_join: false,
             age: 0,
+            seen: 0,
+            rested: None,
         }
     }
 
@@ -96,6 +105,10 @@ impl Survey {
     }
 }
 
+/// The most data objects that are read as a part of a collection, and in how many runs of ids.
+const MOST_OF_PART: usize = 5_000;
+const MOST_RUNS: usize = 50;
+
 /// Reads a collection.
 pub(super) struct Reading<'a> {
     pub config: &'a Config,
@@ -115,8 +128,37 @@ impl Reading<'_> {
     /// settles, but for files that may belong together; what has been in flux for as long is the leftover of a
     /// client that died and is left out. Where a marker is asked for nothing goes without it.
     pub fn survey(&self) -> Result<Survey, CatalogError> {
+        let all = [Which::All];
+        self.survey_of(&all, None)?.map_or_else(|| Ok(Survey::at(self.now)), Ok)
+    }
+
+    /// Reads what may not be at rest in a collection of which much is. `None`: it cannot be told of that part alone, because
+    /// files may belong together, or a marker says when all is complete, or it is much itself.
+    pub fn survey_part(&self, rested: &Rested) -> Result<Option<Survey>, CatalogError> {
+        if self.scope.rules.complete_marker.is_some() || !self.is_plain() {
+            return Ok(None);
+        }
+        let ids = self.catalog.changed_in(self.id, rested.last, rested.before)?;
+        let ids: Vec<DataId> = ids.into_iter().collect();
+        let parts: Vec<Which> = runs(&ids).map(|run| run.1).collect();
+        if ids.len() > MOST_OF_PART || parts.len() > MOST_RUNS {
+            return Ok(None);
+        }
+        self.survey_of(&parts, Some(rested))
+    }
+
+    /// Whether all data of the collection is treated alike.
+    fn is_plain(&self) -> bool {
+        self.scope.covers_all && self.scope.unclear.is_none()
+    }
+
+    fn survey_of(&self, parts: &[Which], rested: Option<&Rested>) -> Result<Option<Survey>, CatalogError> {
         let mut survey = Survey::at(self.now);
-        let known = self.known()?;
+        let raw_tags = self.raw_tags()?;
+        if rested.is_some() && !raw_tags.is_empty() {
+            return Ok(None);
+        }
+        let known = self.known(parts)?;
         let mut briefs: BTreeMap<DataId, Brief> = BTreeMap::new();
         let marker = self.scope.rules.complete_marker.as_ref();
         let mut is_marked = match marker {
@@ -125,9 +167,9 @@ impl Reading<'_> {
             }
             Some(Marker::File(_)) | None => false,
         };
-        let mut set_of = None;
-        let raw_tags = self.raw_tags()?;
-        self.catalog.replicas(self.id, Which::All, &mut |replica| {
+        let (mut set_of, mut last) = (None, None);
+        let mut read = |replica: Replica| {
+            last = last.max(Some(replica.data_id));
             if let Some(Marker::File(pattern)) = marker {
                 is_marked |= replica.status == ReplicaStatus::Good && pattern.fits(&replica.name);
             }
@@ -141,10 +183,16 @@ impl Reading<'_> {
                 }
                 briefs.entry(id).or_default().add(&replica, known.get(&id));
             }
-        })?;
+        };
+        for part in parts {
+            self.catalog.replicas(self.id, *part, &mut read)?;
+        }
         let has_members = known.values().any(|k| k.is_member);
         if has_members && set_of.is_none() {
             set_of = Some("a fileset of several files that is in OMERO already".to_owned());
+        }
+        if rested.is_some() && set_of.is_some() {
+            return Ok(None);
         }
         survey.may_join = set_of.is_some() && known.values().any(|k| k.fileset.is_some());
         survey.renewed = self.renewed(&survey, &briefs, &known);
@@ -160,13 +208,18 @@ impl Reading<'_> {
             hold.wait_for_agent(self.config.retry_wait);
         }
         survey.again_in = hold.unsettled;
+        let mut restless = Vec::new();
         for (id, brief) in &briefs {
             let known = known.get(id).unwrap_or(&nothing);
             let quiet = self.quiet(brief, known, &hold, marker.is_none());
             if quiet != Quiet::Settled {
                 survey.quiet.insert(*id, quiet);
             }
-            match self.decided(&survey, *id, brief, known) {
+            let decision = self.decided(&survey, *id, brief, known);
+            if !matches!(decision, Decision::Rest(why) if why != Rest::AtWork) {
+                restless.push(brief.newest);
+            }
+            match decision {
                 Decision::Rest(_) => {}
                 Decision::Wait(Wait::Until(next)) => {
                     survey.later.insert(*id);
@@ -188,7 +241,13 @@ impl Reading<'_> {
         let youngest = briefs.iter().filter(|(id, _)| survey.todo.contains(id));
         survey.age = youngest.map(|(_, brief)| self.age(brief)).min().unwrap_or(0);
         survey.waits_for = hold.reason;
-        Ok(survey)
+        survey.seen = briefs.len();
+        if marker.is_none() && set_of.is_none() && raw_tags.is_empty() && self.is_plain() {
+            let reading = (self.now, print_of(self.config, self.scope));
+            let quiet = self.scope.rules.quiet_period.as_secs();
+            survey.rested = Rested::of(reading, rested, last, briefs.len(), quiet, restless.into_iter());
+        }
+        Ok(Some(survey))
     }
 
     fn decided(&self, survey: &Survey, id: DataId, brief: &Brief, known: &Recorded) -> Decision {
@@ -216,15 +275,17 @@ impl Reading<'_> {
         }
     }
 
-    fn known(&self) -> Result<HashMap<DataId, Recorded>, CatalogError> {
+    fn known(&self, parts: &[Which]) -> Result<HashMap<DataId, Recorded>, CatalogError> {
         let names = &self.config.attributes;
         let wanted = Recorded::attributes(names);
         let mut known: HashMap<DataId, Recorded> = HashMap::new();
         // Where there are no agents any more nobody has a job.
         let wanted = if self.config.agents.is_some() { &wanted[..] } else { &wanted[..wanted.len() - 1] };
-        self.catalog.object_avus(self.id, Which::All, wanted, &mut |id, triple| {
-            known.entry(id).or_default().add(names, &triple);
-        })?;
+        for part in parts {
+            self.catalog.object_avus(self.id, *part, wanted, &mut |id, triple| {
+                known.entry(id).or_default().add(names, &triple);
+            })?;
+        }
         // What was copied here from other data says nothing of this.
         known.retain(|id, recorded| recorded.is_of(id.number()));
         Ok(known)

@@ -46,6 +46,10 @@ struct TestCatalog {
     others: RefCell<BTreeMap<u64, (LogicalPath, Vec<Replica>)>>,
     /// The marks: collection, attribute, value.
     marks: RefCell<Vec<(LogicalPath, String, String)>>,
+    /// How many replicas were listed.
+    read: Cell<usize>,
+    /// The same of those that say what is at rest.
+    rested: RefCell<Vec<(LogicalPath, String, String)>>,
     avus: RefCell<HashMap<Vec<u8>, BTreeSet<Triple>>>,
     /// AVUs of users, by name.
     tags: RefCell<Vec<(String, UserTag)>>,
@@ -75,6 +79,8 @@ impl TestCatalog {
             replicas: RefCell::default(),
             others: RefCell::default(),
             marks: RefCell::default(),
+            rested: RefCell::default(),
+            read: Cell::default(),
             avus: RefCell::default(),
             tags: RefCell::default(),
             queued: RefCell::default(),
@@ -185,6 +191,10 @@ impl TestCatalog {
         let path = format!("{COLLECTION}/{name}").into_bytes();
         let avus = self.avus.borrow();
         avus.get(&path)?.iter().find(|t| t.attribute.ends_with(attribute)).map(|t| t.value.clone())
+    }
+
+    fn marks_of(&self, attribute: &str) -> &RefCell<Vec<(LogicalPath, String, String)>> {
+        if attribute.ends_with("::rested") { &self.rested } else { &self.marks }
     }
 
     /// The filesets of versions before that a record names.
@@ -313,7 +323,7 @@ impl Catalog for TestCatalog {
     fn set_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.step()?;
         let mark = (path.clone(), attribute.to_owned(), value.to_owned());
-        let mut marks = self.marks.borrow_mut();
+        let mut marks = self.marks_of(attribute).borrow_mut();
         if marks.contains(&mark) {
             return Ok(false);
         }
@@ -322,7 +332,7 @@ impl Catalog for TestCatalog {
     }
     fn marks_at(&self, path: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError> {
         self.step()?;
-        let marks = self.marks.borrow();
+        let marks = self.marks_of(attribute).borrow();
         let of_it = marks.iter().filter(|(p, a, _)| p == path && a == attribute);
         Ok(of_it.map(|(_, _, m)| m.clone()).collect())
     }
@@ -335,7 +345,7 @@ impl Catalog for TestCatalog {
     }
     fn remove_mark(&self, path: &LogicalPath, attribute: &str, value: &str) -> Result<(), CatalogError> {
         self.step()?;
-        self.marks.borrow_mut().retain(|(p, a, m)| p != path || a != attribute || m != value);
+        self.marks_of(attribute).borrow_mut().retain(|(p, a, m)| p != path || a != attribute || m != value);
         Ok(())
     }
     fn change_mark(
@@ -416,7 +426,11 @@ impl Catalog for TestCatalog {
         visit: &mut dyn FnMut(Replica),
     ) -> Result<(), CatalogError> {
         self.step()?;
-        self.within(id).into_iter().filter(|r| which.means(r.data_id)).for_each(visit);
+        let meant = self.within(id).into_iter().filter(|r| which.means(r.data_id));
+        meant.for_each(|replica| {
+            self.read.set(self.read.get() + 1);
+            visit(replica);
+        });
         Ok(())
     }
     fn object_avus(
@@ -489,6 +503,19 @@ impl Catalog for TestCatalog {
             }
         }
         Ok(found)
+    }
+    fn changed_in(
+        &self,
+        id: CollectionId,
+        after: u64,
+        since: UnixTime,
+    ) -> Result<BTreeSet<DataId>, CatalogError> {
+        self.step()?;
+        let is_meant = |r: &Replica| {
+            let is_written = matches!(r.status, ReplicaStatus::Intermediate | ReplicaStatus::Locked);
+            r.data_id.number() > after || r.modify_time >= since || is_written
+        };
+        Ok(self.within(id).into_iter().filter(is_meant).map(|r| r.data_id).collect())
     }
     fn records_between(
         &self,

@@ -584,6 +584,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("due_tree", &mut names.due_tree),
         ("sweeping", &mut names.sweeping),
         ("noticed", &mut names.noticed),
+        ("rested", &mut names.rested),
         ("collected", &mut names.collected),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
@@ -612,6 +613,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         &names.due_tree,
         &names.sweeping,
         &names.noticed,
+        &names.rested,
         &names.collected,
         &names.recurring,
     ];

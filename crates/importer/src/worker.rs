@@ -11,7 +11,7 @@ pub use answers::{
     Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, Entry, Fileset, FilesetFiles,
     Hello, Leftover, Leftovers, LoggedOut, Opened, Probe, Repository, StoredFile,
 };
-pub use launch::{LaunchError, command_of};
+pub use launch::{LaunchError, command_of, python_of};
 pub use process::WorkerProcess;
 
 use crate::ImporterError;
@@ -25,6 +25,9 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
+
+/// The program: built in, so that it always speaks as this client does.
+pub const TEXT: &str = include_str!("../../../omero/irods_omero_worker.py");
 
 /// The version of the protocol that is spoken here.
 pub const PROTOCOL: u64 = 1;

@@ -13,6 +13,8 @@ pub struct Attributes {
     pub sweeping: String,
     /// Until when changes of the catalog have been looked at, on the zone's collection.
     pub noticed: String,
+    /// What of a large collection was at rest when all of it was last read.
+    pub rested: String,
     /// How far the feeds of the agents are read, on the zone's collection.
     pub collected: String,
     /// What became of a data object.
@@ -62,6 +64,7 @@ impl Default for Attributes {
             due_tree: name("due_tree"),
             sweeping: name("sweeping"),
             noticed: name("noticed"),
+            rested: name("rested"),
             collected: name("collected"),
             state: name("state"),
             reason: name("reason"),
@@ -88,9 +91,8 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let marks =
-            [&self.due, &self.due_tree, &self.sweeping, &self.noticed, &self.collected, &self.recurring]
-                .map(String::as_str);
+        let Self { due, due_tree, sweeping, noticed, rested, collected, recurring, .. } = self;
+        let marks = [due, due_tree, sweeping, noticed, rested, collected, recurring].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }

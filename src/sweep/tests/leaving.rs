@@ -374,3 +374,33 @@ fn a_tree_goes_on_where_sweeps_that_wait_for_omero_fill_the_part_of_events() {
     assert_eq!(jobs(&w, &due::sweep_text(tree)), 1, "its sweep sees to the next");
     assert_eq!(w.catalog.sweeps(), 8);
 }
+
+#[test]
+fn sweeps_that_are_far_leave_half_the_queue_to_those_that_are_near() {
+    let w = world_of(|c| c["max_queued_sweeps"] = json!(16));
+    w.catalog.make(1, "/z");
+    let limits = due::Limits::of(&w.config);
+    let mark = |number: u64, delay: u64| {
+        let id = w.catalog.make(300 + number, &format!("/z/home/alice/{number}"));
+        let path = w.catalog.path_of(id).unwrap();
+        let delay = Duration::from_secs(delay);
+        due::mark(&w.catalog, &w.config.attributes.due, &path, w.clock.now(), delay, limits).unwrap();
+        jobs(&w, &due::sweep_text(id))
+    };
+    // Of twelve sweeps that events may queue, six.
+    assert_eq!((0..20).map(|number| mark(number, 3_600)).sum::<usize>(), 6);
+    let looks = || {
+        let all = w.catalog.queued.borrow();
+        all.iter().filter(|job| job.text == due::SWEEP_ALL).map(|job| job.due_at).collect::<Vec<_>>()
+    };
+    let before = looks();
+    assert!(
+        before.iter().any(|at| *at <= w.clock.now() + 3_600),
+        "the others are found by a look: {before:?}"
+    );
+    assert!(before.iter().all(|at| *at > w.clock.now() + due::NEXT_LOOK_WHEN_FULL.as_secs()), "{before:?}");
+    assert_eq!((20..40).map(|number| mark(number, 5)).sum::<usize>(), 6);
+    let soon = w.clock.now() + due::NEXT_LOOK_WHEN_FULL.as_secs();
+    assert!(looks().iter().any(|at| *at <= soon), "the rest as soon as there is room");
+    assert_eq!(w.catalog.sweeps(), 12);
+}

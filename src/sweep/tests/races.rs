@@ -66,6 +66,8 @@ struct Zone {
     next_death: AtomicU64,
     /// How often the server has crashed, with all agents of executors.
     crashes: AtomicU64,
+    /// The last number that the catalog has given to a data object: each is higher than all before.
+    last_id: AtomicU64,
 }
 
 /// One process: what it asks of the catalog and of OMERO waits for its turn.
@@ -97,6 +99,7 @@ impl Zone {
             skews: skews.to_vec(),
             next_death: AtomicU64::new(UnixTime::MAX),
             crashes: AtomicU64::new(0),
+            last_id: AtomicU64::new(1_000),
         }
     }
 
@@ -493,6 +496,14 @@ impl Catalog for Process<'_> {
     fn client_is_service(&self) -> bool {
         true
     }
+    fn changed_in(
+        &self,
+        id: CollectionId,
+        after: u64,
+        since: UnixTime,
+    ) -> Result<BTreeSet<DataId>, CatalogError> {
+        self.call()?.changed_in(id, after, since)
+    }
     fn marks_at(&self, path: &LogicalPath, attribute: &str) -> Result<Vec<String>, CatalogError> {
         self.call()?.marks_at(path, attribute)
     }
@@ -549,15 +560,20 @@ fn client(zone: &Zone, me: usize, skew: i64, acts: &mut Dice) {
         zone.wait(me, Until::Time(zone.clock.now() + wait));
         number += 1;
         let name = format!("{number}.tif");
+        let is_moved = acts.roll(4) == 0;
         {
             let catalog = zone.catalog.lock().unwrap();
-            let mut replica = catalog.replica(number, &format!("{COLLECTION}/{name}"), "alice");
-            let is_moved = acts.roll(4) == 0;
+            // What is moved in is older than all that is there.
+            let id = if is_moved { number } else { zone.last_id.fetch_add(1, Ordering::Relaxed) + 1 };
+            let mut replica = catalog.replica(id, &format!("{COLLECTION}/{name}"), "alice");
             replica.modify_time = if is_moved { NOW - 100_000 } else { Clock::now(&process) };
             catalog.replicas.borrow_mut().push(replica);
         }
         if acts.roll(2) == 0 {
             zone.wait(me, Until::Turn);
+        }
+        if is_moved {
+            let _ = due::ask_for_all(&process, &config.attributes, &collection());
         }
         event(&process, &config, Clock::now(&process));
         if acts.roll(4) == 0 {

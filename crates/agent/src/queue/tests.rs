@@ -349,23 +349,49 @@ async fn a_full_queue_turns_submissions_away_and_still_writes_what_becomes_of_it
 }
 
 #[tokio::test]
+async fn the_ends_of_all_jobs_that_were_taken_are_written_however_large_the_requests() {
+    for body in [1_000, 50_000, 200_000] {
+        let mut place = place();
+        place.settings.max_bytes = 400_000;
+        let queue = place.open();
+        let mut taken = 0;
+        loop {
+            let key = format!("k{taken}");
+            match queue.submit(NewJob { body: vec![b'x'; body], ..job(&key, "alice") }, 1_000).await {
+                Ok(Submitted::New(_)) => taken += 1,
+                other => break assert!(matches!(other, Err(QueueError::Full(_))), "{other:?}"),
+            }
+        }
+        assert!(taken > 0, "{body}");
+        for _ in 0..taken {
+            let job = queue.take(turn(), 2_000).await.unwrap().unwrap().job;
+            let end = End::Done { outcomes: vec![b'o'; body], failed: 0 };
+            let ended = queue.finish(job.id, end, String::new(), 2_001).await;
+            assert_eq!(ended.unwrap().unwrap().state, Done, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_is_full_fails_the_one_who_writes_and_loses_nothing() {
     let mut place = place();
     place.settings.max_bytes = 400_000;
     let queue = place.open();
     let id = submit(&queue, job("k", "alice")).await;
-    let huge = NewJob { body: vec![b'x'; 1_000_000], ..job("huge", "alice") };
-    let (failed, fine) =
-        tokio::join!(queue.submit(huge, 1_000), queue.submit(job("beside it", "alice"), 1_000));
+    let running = queue.take(turn(), 1_000).await.unwrap().unwrap().job;
+    assert_eq!(running.id, id);
+    let huge = End::Done { outcomes: vec![b'o'; 1_000_000], failed: 0 };
+    let (failed, fine) = tokio::join!(
+        queue.finish(id, huge, String::new(), 1_000),
+        queue.submit(job("beside it", "alice"), 1_000)
+    );
     assert!(matches!(&failed, Err(QueueError::Unusable { why, .. }) if why.contains("full")), "{failed:?}");
     assert!(matches!(fine, Ok(Submitted::New(_))), "{fine:?}");
-    assert_eq!(
-        (state(&queue, id).await, queue.find("huge".to_owned(), Scope::default()).await.unwrap()),
-        (Queued, None)
-    );
-    assert_eq!(take(&queue, turn()).await.as_deref(), Some("k"));
+    assert_eq!(state(&queue, id).await, Running);
     assert_eq!(take(&queue, turn()).await.as_deref(), Some("beside it"));
     assert_eq!(take(&queue, turn()).await, None);
+    queue.finish(id, done(0), String::new(), 1_001).await.unwrap();
+    assert_eq!(state(&queue, id).await, Done);
 }
 
 #[tokio::test]

@@ -290,7 +290,7 @@ impl Writing<'_> {
             let same = was == digest.as_slice();
             return Ok(Ok(if same { Submitted::Same(job) } else { Submitted::Conflict(job) }));
         }
-        if let Some(full) = self.full()? {
+        if let Some(full) = self.full(new.body.len())? {
             return Ok(Err(QueueError::Full(full)));
         }
         let change = self.next_change();
@@ -352,13 +352,14 @@ impl Writing<'_> {
         Ok(Ok(Submitted::New(job)))
     }
 
-    /// Why no more jobs are taken, if so. An eighth of the file is kept free for what has to be written of the jobs
-    /// that are in it. What has ended goes before anything is turned away.
-    fn full(&mut self) -> Result<Option<String>> {
+    /// Why no job whose request has so many bytes is taken, if so. An eighth of the file is kept free for what has to be
+    /// written of the jobs that are in it. What has ended goes before anything is turned away.
+    fn full(&mut self, bytes: usize) -> Result<Option<String>> {
         if self.memory.open >= self.settings.max_open {
             return Ok(Some(format!("{} jobs are queued", self.memory.open)));
         }
-        let most = self.settings.max_bytes / 8 * 7;
+        let own = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let most = (self.settings.max_bytes / 8 * 7).saturating_sub(own);
         let used = self.make_room(most)?;
         Ok((used >= most).then(|| format!("{used} bytes of {}", self.settings.max_bytes)))
     }

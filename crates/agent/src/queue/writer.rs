@@ -233,9 +233,11 @@ fn upgrade(connection: &mut Connection, version: i64, now: UnixTime) -> rusqlite
     connection.pragma_update(None, "foreign_keys", true)
 }
 
+/// Bounds the file itself. Submissions end at `max_bytes`; the end of a job that was taken is written beyond it, since a
+/// job whose end cannot be written runs again and again. That is bounded too: outcomes are by what was asked for.
 fn limit(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     let page: u64 = connection.pragma_query_value(None, "page_size", |r| r.get(0))?;
-    let pages = (settings.max_bytes / page).clamp(1, u64::from(u32::MAX - 2));
+    let pages = (settings.max_bytes.saturating_mul(2) / page).clamp(1, u64::from(u32::MAX - 2));
     connection.pragma_update(None, "max_page_count", pages)
 }
 

@@ -6,6 +6,7 @@
 use super::importer;
 use crate::finding::{Code, Report};
 use crate::server_config::{open_regular, read_regular};
+use irods_omero_importer::worker::{self, PROTOCOL, TEXT};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -15,12 +16,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-
-/// The worker's text; importers have it built in too.
-const TEXT: &str = include_str!("../../../../omero/irods_omero_worker.py");
-
-/// The version of the worker's protocol.
-const PROTOCOL: u64 = 1;
 
 /// How much of a script is looked at for its first line, in bytes: as much as the kernel looks at.
 const HEAD: u64 = 256;
@@ -122,23 +117,11 @@ fn converse(child: &mut Child) -> Option<Value> {
     answer
 }
 
-/// The words of the Python that a script names in its first line, or in its second where pip wrote a shell's.
+/// The words of the Python that a script names, by the same rule as an importer's.
 fn interpreter(script: &Path) -> Option<Vec<String>> {
     let mut head = Vec::new();
     open_regular(script).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let mut lines = head.lines();
-    let mut words: Vec<String> =
-        lines.next()?.strip_prefix("#!")?.split_whitespace().map(str::to_owned).collect();
-    if words.first().is_some_and(|program| program == "/bin/sh") {
-        let python = lines.next()?.strip_prefix("'''exec' ")?;
-        words = vec![python.trim_start_matches('"').split(['"', ' ']).next()?.to_owned()];
-    }
-    let is_env = words.first().is_some_and(|program| program.ends_with("/env"));
-    let python = words.iter().skip(usize::from(is_env)).find(|word| *word != "-S")?;
-    let name = python.rsplit('/').next()?;
-    let is_absolute = words.first().is_some_and(|program| program.starts_with('/'));
-    (is_absolute && (name.starts_with("python") || name.starts_with("pypy"))).then_some(words)
+    worker::python_of(&head)?.into_iter().map(|word| word.into_string().ok()).collect()
 }
 
 #[cfg(test)]
@@ -146,23 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_python_of_a_script_is_found() {
+    fn the_python_is_the_one_that_an_importer_takes() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("omero");
-        for (head, words) in [
-            ("#!/opt/omero/venv/bin/python3\nimport x\n", Some("/opt/omero/venv/bin/python3")),
-            ("#! /usr/bin/python3 -I\n", Some("/usr/bin/python3 -I")),
-            ("#!/usr/bin/env -S python3 -E\n", Some("/usr/bin/env -S python3 -E")),
-            (
-                "#!/bin/sh\n'''exec' /long/venv/bin/python \"$0\" \"$@\"\n' '''\n",
-                Some("/long/venv/bin/python"),
-            ),
-            ("#!/bin/sh\nexec /opt/omero \"$@\"\n", None),
-            ("#!python3\n", None),
-            ("\u{7f}ELF", None),
-        ] {
-            fs::write(&script, head).unwrap();
-            assert_eq!(interpreter(&script).map(|w| w.join(" ")).as_deref(), words, "{head}");
-        }
+        fs::write(&script, "#!/usr/bin/env -S python3 -E\nimport x\n").unwrap();
+        assert_eq!(interpreter(&script).unwrap().join(" "), "/usr/bin/env -S python3 -E");
+        fs::write(&script, "\u{7f}ELF").unwrap();
+        assert_eq!(interpreter(&script), None);
+        assert_eq!(interpreter(dir.path()), None, "no file");
     }
 }

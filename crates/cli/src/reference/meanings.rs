@@ -243,6 +243,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("sweeping", "collection", "", "", "lock of a version before this one; it is removed where it is found"),
     ("recurring", "the zone's collection", "`sweep_all`", "", "the look for collections whose sweep was lost goes on for ever"),
     ("collected", "the zone's collection", "JSON", "", "how far the feeds of the agents have been read"),
+    ("rested", "collection of 1,000 data objects or more", "four numbers, or `all`", "", "up to which id and time its data was at rest when all of it was last read; `all`: all of it is to be read"),
     ("noticed", "the zone's collection", "JSON, or `skipped after ID`", "", "how far the regular look has come, and how far skipped data has been looked at again"),
     ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
     ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),

@@ -61,7 +61,7 @@ pub fn command_of(importer: &ImporterCommand) -> Result<Vec<OsString>, LaunchErr
     }
     let path = &importer.command;
     let head = head(path).map_err(|e| LaunchError::Unreadable { path: path.clone(), why: e.to_string() })?;
-    interpreter(&head).ok_or_else(|| LaunchError::NoPython { path: path.clone() })
+    python_of(&head).ok_or_else(|| LaunchError::NoPython { path: path.clone() })
 }
 
 fn head(path: &Path) -> io::Result<Vec<u8>> {
@@ -70,9 +70,11 @@ fn head(path: &Path) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// The words of the interpreter that a script names in its first line, or, where that line would be longer than a
-/// kernel takes, in its second: pip then writes a shell script that is Python too (`'''exec' PYTHON "$0" "$@"`).
-fn interpreter(head: &[u8]) -> Option<Vec<OsString>> {
+/// The words of the Python that a script names in its first line, or, where that line would be longer than a kernel
+/// takes, in its second: pip then writes a shell script that is Python too (`'''exec' PYTHON "$0" "$@"`). `head` is the
+/// beginning of the script, of which the kernel looks at 256 bytes. Nothing for what is no Python script.
+#[must_use]
+pub fn python_of(head: &[u8]) -> Option<Vec<OsString>> {
     let mut lines = head.split(|byte| *byte == b'\n');
     let first = lines.next()?.strip_prefix(b"#!")?;
     let mut words: Vec<&[u8]> = words_of(first);
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     fn words(head: &str) -> Option<Vec<String>> {
-        let words = interpreter(head.as_bytes())?;
+        let words = python_of(head.as_bytes())?;
         Some(words.into_iter().map(|word| word.into_string().unwrap()).collect())
     }
 

@@ -25,9 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The program: built in, so that it always speaks as this client does.
-const TEXT: &str = include_str!("../../../../omero/irods_omero_worker.py");
-
 /// Its name in the worker's directory.
 const FILE: &str = "irods_omero_worker.py";
 
@@ -162,7 +159,7 @@ impl Running {
         };
         let place = Workplace::new(&importer.work_directory, Purpose::Worker, SystemClock.now())
             .map_err(no_directory)?;
-        let text = place.keep(FILE, TEXT.as_bytes()).map_err(no_directory)?;
+        let text = place.keep(FILE, super::TEXT.as_bytes()).map_err(no_directory)?;
         let (mut command, shown) = command(&words, text);
         place.prepare(&mut command, importer);
         // Where systemd hands over the password file.
