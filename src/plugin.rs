@@ -317,7 +317,8 @@ impl Plugin {
             return;
         }
         // What is moved may keep its time, so its new collection is read as a whole.
-        let is_moved = matches!(place, Affected::TreeOrParent(_));
+        let is_moved = matches!(place, Affected::TreeOrParent(_) | Affected::Abandoned(_))
+            || matches!(pep, Pep::PhymvPost | Pep::TrimPost);
         let (collection, tree) = match place {
             Affected::Collection(path) | Affected::Unwatched(path) => (path, false),
             Affected::Tree(path) => (path, true),
@@ -357,10 +358,7 @@ impl Plugin {
         }
         let quiet = watching.quiet_period(config.defaults.quiet_period);
         let marked = if self.on_provider.get() {
-            if is_moved
-                && !tree
-                && let Err(error) = due::ask_for_all(catalog, &config.attributes, &collection)
-            {
+            if is_moved && let Err(error) = due::ask_for_all(catalog, &config.attributes, &collection) {
                 log::error!("act=mark collection={collection} failed=\"{error}\"");
             }
             due::announce(config, catalog, &collection, tree, SystemClock.now(), quiet).map(drop)
@@ -389,6 +387,7 @@ impl Plugin {
             }
             let quiet = config.defaults.quiet_period;
             places.iter().try_for_each(|place| {
+                due::ask_for_all(catalog, &config.attributes, place)?;
                 due::announce(config, catalog, place, false, SystemClock.now(), quiet).map(drop)
             })
         };

@@ -349,8 +349,10 @@ fn a_sweep_that_dies_before_the_record_is_written_is_done_again() {
     delay.kill_with_agents();
     zone.omero.admin(&["fault", "clear"]);
     let _delay = zone.delay_server();
+    zone.wait_until("its new place is known to all", |z| {
+        annotated(z, "iRODS path").as_deref() == Some(at("run/b.tif").as_str())
+    });
     assert_followed(&zone, &at("run/b.tif"));
-    assert_eq!(annotated(&zone, "iRODS path").as_deref(), Some(at("run/b.tif").as_str()));
 }
 
 #[test]

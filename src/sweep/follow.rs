@@ -9,6 +9,7 @@
 //! lies. The mark of the collection is what makes it durable, and the record is written last.
 
 use super::plan::{self, Object, version_of};
+use super::rested::Rested;
 use super::scribe::NOT_THERE;
 use super::unit::Unit;
 use super::{Hold, PAGE, Report, Sweeper};
@@ -124,18 +125,21 @@ fn course(config: &Config, recorded: &Recorded, object: &Object, path: &LogicalP
 }
 
 impl Sweeper<'_> {
-    /// Has OMERO's links lead to where the data objects directly in a collection are now, if it was imported.
+    /// Has OMERO's links lead to where the data objects directly in a collection are now, if it was imported. Gives whether some
+    /// do not.
     pub(super) fn follow_objects(
         &self,
         id: CollectionId,
         collection: &LogicalPath,
         hold: &Hold,
         report: &mut Report,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         let elsewhere = self.elsewhere(id, collection)?;
         if elsewhere.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        let before = report.followed;
+        let count = elsewhere.len();
         let names = &self.config.attributes;
         let mut moved: BTreeMap<(OmeroIdentity, OmeroId), Vec<Moved>> = BTreeMap::new();
         let ids: Vec<DataId> = elsewhere.into_iter().collect();
@@ -149,7 +153,8 @@ impl Sweeper<'_> {
                 self.gather((subject, path, record), course, &mut moved, report)?;
             }
         }
-        self.follow_all(collection, moved, hold, report)
+        self.follow_all(collection, moved, hold, report)?;
+        Ok(report.followed - before < count)
     }
 
     /// The same of a directory that is one image.
@@ -191,16 +196,19 @@ impl Sweeper<'_> {
         }
         let wanted = [&names.state, &names.version, &names.fileset, &names.member_of];
         let mut known: BTreeMap<DataId, Recorded> = BTreeMap::new();
-        self.catalog.object_avus(id, Which::All, &wanted.map(String::as_str), &mut |id, triple| {
-            known.entry(id).or_default().add(names, &triple);
-        })?;
+        let parts = self.parts_that_may_have_moved(id, collection)?;
+        for part in &parts {
+            self.catalog.object_avus(id, *part, &wanted.map(String::as_str), &mut |id, triple| {
+                known.entry(id).or_default().add(names, &triple);
+            })?;
+        }
         known.retain(|_, recorded| has_link(recorded));
         if known.is_empty() {
             return Ok(BTreeSet::new());
         }
         let mut elsewhere: BTreeSet<DataId> = BTreeSet::new();
         let mut there: BTreeSet<DataId> = BTreeSet::new();
-        self.catalog.replicas(id, Which::All, &mut |replica| {
+        let mut look = |replica: Replica| {
             let Some(recorded) = known.get(&replica.data_id) else { return };
             let mut lies_there = false;
             if replica.status == ReplicaStatus::Good
@@ -214,9 +222,27 @@ impl Sweeper<'_> {
             } else {
                 elsewhere.insert(replica.data_id)
             };
-        })?;
+        };
+        for part in &parts {
+            self.catalog.replicas(id, *part, &mut look)?;
+        }
         elsewhere.retain(|id| !there.contains(id));
         Ok(elsewhere)
+    }
+
+    /// Which data objects of a collection may have moved since all of it was read: those that the sweep reads too.
+    fn parts_that_may_have_moved(
+        &self,
+        id: CollectionId,
+        collection: &LogicalPath,
+    ) -> Result<Vec<Which>, CatalogError> {
+        let said = self.catalog.marks_at(collection, &self.config.attributes.rested)?;
+        let [one] = said.as_slice() else { return Ok(vec![Which::All]) };
+        let Some(rested) = Rested::parse(one).filter(|rested| rested.is_new(self.clock.now())) else {
+            return Ok(vec![Which::All]);
+        };
+        let ids: Vec<DataId> = self.catalog.changed_in(id, rested.last, rested.before)?.into_iter().collect();
+        Ok(plan::runs(&ids).map(|run| run.1).collect())
     }
 
     /// Whether the next try is due, or the data lies elsewhere than at the last.

@@ -406,8 +406,11 @@ impl Sweeper<'_> {
             Some(Ok(unit)) => self.mark_unit(&unit)?,
             Some(Err(_)) | None => {
                 // First of all: what comes to where it lay must not be taken for it.
-                self.follow_objects(id, collection, hold, &mut report)?;
+                let waits = self.follow_objects(id, collection, hold, &mut report)?;
                 self.sweep_objects(id, collection, hold, &mut report)?;
+                if waits {
+                    due::ask_for_all(self.catalog, names, collection)?;
+                }
             }
         }
         self.ensure_recheck(&report)?;

@@ -14,7 +14,7 @@ use crate::command::CommandImporter;
 use crate::files::{self, Expected, Wrong};
 use crate::inventory::{Fileset, Wanted, mark_of};
 use crate::links::{self, Cut};
-use crate::replaced::{has_hash, read_mark};
+use crate::replaced::{REPLACED_BY, has_hash, read_mark};
 use crate::worker::{FilesetFiles, Note, StoredFile};
 use crate::workplace::Workplace;
 use crate::{ImporterError, Subject};
@@ -252,6 +252,8 @@ impl CommandImporter<'_> {
             }
             None => pairs.retain(|(key, _)| key != APART),
         }
+        // The links show the right bytes again.
+        pairs.retain(|(key, _)| key != REPLACED_BY);
         if pairs == fileset.pairs && Some(&description) == fileset.mark.as_ref() {
             return Ok(());
         }
@@ -297,6 +299,8 @@ fn unreadable(root: &Path, error: &io::Error) -> ImporterError {
 fn goal_of(target: &str, moved: &MovedFile) -> Option<String> {
     let new = &moved.importer_path;
     let is_old = |path: &str| Print::of(path.as_bytes()) == moved.place;
+    // One that was cut off, because other data had come to the old path, is ours too.
+    let target = links::shown_before(target).unwrap_or(target);
     match moved.subject {
         Subject::DataObject(_) => (target == new || is_old(target)).then(|| new.clone()),
         Subject::Collection(_) => {
@@ -416,7 +420,9 @@ mod tests {
         for target in ["/v/a.tif", "/v/b.tif"] {
             assert_eq!(goal_of(target, &file).as_deref(), Some("/v/b.tif"), "{target}");
         }
-        for other in ["/v/c.tif", "/v/a.tif/x", "a.tif", "/irods-data-replaced/by-data-id-9/v/a.tif", ""] {
+        let cut = "/irods-data-replaced/by-data-id-9/v/a.tif";
+        assert_eq!(goal_of(cut, &file).as_deref(), Some("/v/b.tif"), "other data had come to the old path");
+        for other in ["/v/c.tif", "/v/a.tif/x", "a.tif", "/irods-data-replaced/by-data-id-9/v/c.tif", ""] {
             assert_eq!(goal_of(other, &file), None, "{other}");
         }
     }

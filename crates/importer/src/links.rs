@@ -41,6 +41,12 @@ pub(crate) fn nowhere(by: Subject, path: &str) -> String {
     if whole.len() <= MAX_TARGET { whole } else { by }
 }
 
+/// The path that a link showed which leads nowhere now.
+pub(crate) fn shown_before(target: &str) -> Option<&str> {
+    let by = target.strip_prefix(NOWHERE)?.strip_prefix("/by-")?;
+    by.find('/').and_then(|at| by.get(at..))
+}
+
 /// Has the link `stored` below `root` lead to `target`, in one step, if it leads to exactly `shown` now.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ const CHUNK: usize = 1 << 20;
 const SHA1_DIGITS: usize = 40;
 
 /// The key under which our annotation says which data lies where the files of a fileset lay.
-const REPLACED_BY: &str = "iRODS replaced by";
+pub(crate) const REPLACED_BY: &str = "iRODS replaced by";
 
 /// How many data objects are named there at most.
 const MAX_NAMED: usize = 20;
