@@ -1129,12 +1129,23 @@ class Worker:
             import omero
             import omero.callbacks  # noqa: F401
             import omero.cmd
-            request = omero.cmd.Delete2()
-            request.targetObjects = {"Fileset": [fileset]}
+            # The images of a plate go with the plate alone, and take their fileset along.
+            plates = sorted({plate for _, plate in Worker.plates(query, [fileset])})
+            if plates:
+                shared = query.rows_in(
+                    "select s.id from WellSample s where s.well.plate.id in (:ids) and s.image.fileset.id <> :fileset",
+                    plates, fileset=fileset)
+                if shared:
+                    return state("failed", Failed("refused", "its plate shows images of other filesets too"))
             # A fileset goes with its images, whatever the options of the request say (seen on 5.6.12). That is why the images
             # are asked for just before.
-            run_command(client, request, {"omero.group": str(group)}, deadline)
-            rows = query.rows(about, id=fileset)
+            for targets in [{"Plate": plates}, {"Fileset": [fileset]}] if plates else [{"Fileset": [fileset]}]:
+                request = omero.cmd.Delete2()
+                request.targetObjects = targets
+                run_command(client, request, {"omero.group": str(group)}, deadline)
+                rows = query.rows(about, id=fileset)
+                if not rows:
+                    break
             if rows:
                 return state("failed", Failed("internal", "the fileset is still there"))
             return state("deleted")

@@ -98,6 +98,15 @@ fn imported_data_is_not_removed_for_good_by_people_and_the_sentence_says_whose_i
 }
 
 #[test]
+fn a_record_that_an_administrator_has_copied_to_other_data_guards_nothing() {
+    let zone = zone_with(&["a.tif"]);
+    zone.does("rods", &["meta", "-M", "cp", "-d", "-d", &at("a.tif"), &at("new.tif")]);
+    assert_eq!(zone.value(&at("new.tif"), "state").as_deref(), Some("imported"));
+    zone.does("alice", &["rm", "-f", &at("new.tif")]);
+    refused(&zone, "alice", &["rm", "-f", &at("a.tif")]);
+}
+
+#[test]
 fn the_trash_takes_imported_data_and_is_not_emptied_of_it() {
     let zone = zone_with(&["a.tif", "run/b.tif"]);
     zone.does("alice", &["rm", &at("a.tif")]);
@@ -274,7 +283,7 @@ fn the_last_good_replica_that_omero_sees_is_not_trimmed_or_moved_out_of_sight() 
         vec!["phymv", "-S", "seen", "-R", "dark", &path],
     ] {
         let told = refused(&zone, "alice", &words);
-        assert!(told.contains("OMERO sees no other good replica"), "{told}");
+        assert!(told.contains("trimmed or moved out of OMERO's sight"), "{told}");
     }
     // What OMERO does not see may go, and what it does if it sees another.
     zone.does("alice", &["trim", "-n", "1", &path]);
@@ -323,6 +332,44 @@ fn what_is_deleted_in_omero_is_free_a_moment_later_and_not_imported_again_unless
     refused(&zone, "alice", &["rm", "-r", "-f", &at("run")]);
     zone.wait_until("all is free", |z| z.act("alice", &["rm", "-r", "-f", &at("run")]).ok);
     assert_eq!(zone.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn of_a_set_whose_images_are_deleted_in_omero_every_file_is_free() {
+    let zone = TestZone::new();
+    fs::write(zone.path("x.plate-test"), "name P\nwell A1 a1.tif\nwell A2 a2.tif\n").unwrap();
+    for name in ["a1.tif", "a2.tif"] {
+        zone.does("alice", &["put", &zone.image(name), &at(name)]);
+    }
+    zone.does("alice", &["put", zone.path("x.plate-test").to_str().unwrap(), &at("x.plate-test")]);
+    let _delay = zone.delay_server();
+    for name in ["x.plate-test", "a1.tif", "a2.tif"] {
+        zone.wait_for(&at(name), "imported");
+    }
+    zone.wait_until_nothing_is_due();
+    zone.omero.act("alice", &["delete", "-q", "Plate:1"]);
+    assert_eq!(zone.omero.count("filesets"), 0);
+    refused(&zone, "alice", &["rm", "-f", &at("a2.tif")]);
+    zone.wait_until("all of it is free", |z| {
+        ["x.plate-test", "a1.tif", "a2.tif"]
+            .iter()
+            .all(|n| z.value(&at(n), "state").as_deref() == Some("skipped"))
+    });
+    zone.does("alice", &["rm", "-f", &at("a1.tif")]);
+}
+
+#[test]
+fn a_client_of_a_catalog_consumer_is_refused_too() {
+    let zone = zone_with(&["a.tif", "run/b.tif"]);
+    zone.add_consumer("edge");
+    let at_edge = |words: &[&str]| zone.act_on("edge", "alice", words);
+    for words in [vec!["rm", "-f", &at("a.tif")], vec!["rm", "-r", "-f", &at("run")]] {
+        let seen = at_edge(&words);
+        let told = format!("{}{}", seen.output, seen.error);
+        assert!(!seen.ok && told.contains("-169000") && told.contains("fileset"), "{words:?}: {told}");
+    }
+    assert!(at_edge(&["rm", "-f", &at("new.tif")]).ok);
+    assert!(is_there(&zone, &at("a.tif")) && is_there(&zone, &at("run/b.tif")));
 }
 
 #[test]
@@ -409,11 +456,40 @@ fn a_set_is_released_as_a_whole() {
     zone.wait_until_nothing_is_due();
     drop(delay);
     refused(&zone, "alice", &["rm", "-f", &at("a1.tif")]);
+    let explained = answer(&zone, "alice", &json!({"operation": "explain", "path": at("a1.tif")}));
+    assert_eq!(
+        (&explained["guard"]["remove"], &explained["guard"]["rename"]),
+        (&json!("refuse"), &json!("follow"))
+    );
     let ask = json!({"operation": "release", "path": at("a1.tif")});
     assert_eq!(answer(&zone, "alice", &ask)["released"], json!(3));
     for name in ["a1.tif", "a2.tif", "x.plate-test"] {
         zone.does("alice", &["rm", "-f", &at(name)]);
     }
+}
+
+#[test]
+fn a_set_that_is_a_plate_is_released_with_its_images() {
+    let zone = TestZone::new();
+    fs::write(zone.path("x.plate-test"), "name P\nwell A1 a1.tif\nwell A2 a2.tif\n").unwrap();
+    for name in ["a1.tif", "a2.tif"] {
+        zone.does("alice", &["put", &zone.image(name), &at(name)]);
+    }
+    zone.does("alice", &["put", zone.path("x.plate-test").to_str().unwrap(), &at("x.plate-test")]);
+    let _delay = zone.delay_server();
+    for name in ["x.plate-test", "a1.tif", "a2.tif"] {
+        zone.wait_for(&at(name), "imported");
+    }
+    zone.wait_until_nothing_is_due();
+    let ask = json!({"operation": "release", "path": at("a2.tif"), "images": "delete"});
+    assert_eq!(answer(&zone, "alice", &ask)["to_delete"], json!(1));
+    zone.wait_until("all of it is released", |z| {
+        ["x.plate-test", "a1.tif", "a2.tif"]
+            .iter()
+            .all(|n| z.value(&at(n), "state").as_deref() == Some("skipped"))
+    });
+    assert_eq!((zone.omero.count("plates"), zone.omero.count("filesets")), (0, 0));
+    zone.does("alice", &["rm", "-f", &at("a1.tif")]);
 }
 
 #[test]

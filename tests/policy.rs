@@ -81,6 +81,7 @@ fn a_function_about_the_data_of_somebody_else_fails_with_a_code_a_rule_can_catch
         &["omero_import", FILE, "", ""][..],
         &["omero_retry", FILE],
         &["omero_ignore", FILE, "because"],
+        &["omero_release", FILE, ""],
         &["omero_state", FILE, ""],
     ] {
         let told = call(&zone, "bob", words).unwrap_err();

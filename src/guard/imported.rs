@@ -108,7 +108,7 @@ impl<'a> Target<'a> {
 }
 
 /// The answers that hold for the data directly in a collection.
-fn guard_at<'c>(config: &'c Config, collection: &LogicalPath) -> &'c Guard {
+pub fn guard_at<'c>(config: &'c Config, collection: &LogicalPath) -> &'c Guard {
     config.watch_of(collection.as_bytes()).map_or(&config.defaults.guard, |(watch, _)| &watch.rules.guard)
 }
 

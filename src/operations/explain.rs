@@ -5,7 +5,9 @@ use super::subject::{Subject, things};
 use super::{Context, OperationError};
 use crate::catalog::{Item, Level, Which};
 use crate::event::Pep;
+use crate::guard::imported::{guard_at, is_in_omero};
 use crate::sweep::{Explanation, Outlook};
+use irods_omero_model::guard::{Act, Doer};
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, OmeroName};
 use irods_omero_model::record::{Record, State};
 use serde_json::{Value, json};
@@ -51,6 +53,11 @@ impl Explain {
         if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), shown(&explanation.outlook)) {
             answer.extend(more);
         }
+        if let Some((collection, _)) = subject.as_ref().and_then(Subject::collection)
+            && is_in_omero(names, &record)
+        {
+            answer["guard"] = guard(context, &collection);
+        }
         Ok(answer)
     }
 
@@ -86,6 +93,15 @@ impl Explain {
         }
         Ok(explanation)
     }
+}
+
+/// What the guard answers to whoever asks, for each act on imported data in a collection.
+fn guard(context: &Context<'_>, collection: &LogicalPath) -> Value {
+    let user = context.catalog.client();
+    let doer = Doer { user: user.as_ref(), is_admin: context.catalog.client_is_admin() };
+    let guard = guard_at(context.config, collection);
+    let answers = Act::ALL.map(|act| (act.as_str().to_owned(), guard.stance(act, doer).as_str().into()));
+    Value::Object(answers.into_iter().collect())
 }
 
 fn explain_subject(
@@ -140,6 +156,11 @@ fn event_step(event: &str) -> String {
     match Pep::of(event.as_bytes()) {
         Some(pep) if pep.is_guarded() => {
             format!("{event} is heard: the guard refuses what would write our reserved attributes")
+        }
+        Some(pep) if pep.is_of_data_guard() => {
+            format!(
+                "{event} is heard where the guard has an answer to it: it may refuse what would break an image in OMERO"
+            )
         }
         Some(_) => format!("{event} is heard: what it is about is looked at"),
         None => {

@@ -189,6 +189,27 @@ fn with_their_sets(
     Ok((tied, unchanged))
 }
 
+/// The data objects of some sets that are not among others.
+fn files_of(
+    context: &Context<'_>,
+    sets: &BTreeSet<OmeroId>,
+    known: &[Tied],
+) -> Result<Vec<Tied>, OperationError> {
+    let (catalog, names) = (context.catalog, &context.config.attributes);
+    let mut found = Vec::new();
+    for set in sets {
+        for (id, collection) in catalog.data_of_fileset(*set)? {
+            let Some((_, path)) = catalog.object_path(id)? else { continue };
+            let Some(parent) = path.parent().filter(|_| !known.iter().any(|one| one.path == path)) else {
+                continue;
+            };
+            let all = things(context, collection, &parent, Which::Between(id, id))?;
+            found.extend(all.into_iter().filter(|t| is_in_omero(names, &t.record)).map(Tied::from));
+        }
+    }
+    Ok(found)
+}
+
 /// What speaks to OMERO from here.
 pub(super) fn can_ask<'c>(context: &Context<'c>) -> Result<&'c dyn Importer, OperationError> {
     match context.sweeper.importing {
@@ -276,7 +297,10 @@ impl Scope {
                     continue;
                 }
             };
-            for Tied { path, kind, record } in tied {
+            // Of a set that is gone no file is shown, wherever it lies.
+            let gone: BTreeSet<OmeroId> = ids.difference(&present).copied().collect();
+            let others = files_of(context, &gone, &tied)?;
+            for Tied { path, kind, record } in tied.into_iter().chain(others) {
                 looked_at += 1;
                 if record.fileset(names).is_none_or(|id| present.contains(&id)) {
                     continue;

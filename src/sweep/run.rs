@@ -3,14 +3,14 @@
 
 use super::scribe::{About, Scribe, retry_wait};
 use super::usable::usable;
-use super::{Hold, Planned, Report, Sweeper, Verdict, stage};
+use super::{Hold, PAGE, Planned, Report, Sweeper, Verdict, plan, stage};
 use crate::catalog::{CatalogError, UnixTime};
 use crate::due;
 use irods_omero_importer::agents::{AgentError, Agents};
 use irods_omero_importer::wire::Submit;
 use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
-use irods_omero_model::names::{CollectionId, LogicalPath};
+use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
 use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Print, Proof, State, Triple};
 use irods_omero_model::target::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -147,7 +147,10 @@ impl<'a> Run<'a> {
         if self.stages {
             due::ensure_stage(self.sweeper.catalog, self.id, self.sweeper.clock.now())?;
         }
-        for ((identity, target, plate_target), files) in std::mem::take(&mut self.batches) {
+        for (n, ((identity, target, plate_target), files)) in
+            std::mem::take(&mut self.batches).into_iter().enumerate()
+        {
+            let files = if n == 0 { files } else { self.as_decided(files)? };
             let (files, elsewhere) = self.spread_sets(files, &identity)?;
             if files.is_empty() {
                 continue;
@@ -162,6 +165,35 @@ impl<'a> Run<'a> {
             self.import(&batch)?;
         }
         if self.submitted { self.sweeper.ensure_collect() } else { Ok(()) }
+    }
+
+    /// Those of some files that are still as they were decided on: the batches before may have taken hours. What has changed
+    /// since is decided on anew by the next sweep.
+    fn as_decided(&mut self, files: Vec<BatchFile>) -> Result<Vec<BatchFile>, CatalogError> {
+        let mut ids: Vec<DataId> = files.iter().filter_map(|file| object_of(file.subject)).collect();
+        ids.sort();
+        let mut there = BTreeMap::new();
+        for page in ids.chunks(PAGE) {
+            there.extend(plan::read(self.sweeper.config, self.sweeper.catalog, self.id, page)?);
+        }
+        let is_same = |file: &BatchFile| {
+            let Some(id) = object_of(file.subject) else { return true };
+            let Some(((object, record), this)) = there.get(&id).zip(self.about.get(&file.subject)) else {
+                return false;
+            };
+            let (now, then): (BTreeSet<&Triple>, BTreeSet<&Triple>) =
+                (record.triples.iter().collect(), this.record.triples.iter().collect());
+            now == then && object.good().any(|replica| plan::version_of(replica) == file.version)
+        };
+        let (same, others): (Vec<BatchFile>, Vec<BatchFile>) = files.into_iter().partition(is_same);
+        for file in &others {
+            log::info!("act=import path={} why=\"changed since it was decided on\"", file.logical_path);
+            self.about.remove(&file.subject);
+        }
+        if !others.is_empty() {
+            self.leave_rest();
+        }
+        Ok(same)
     }
 
     /// The files that can be given to the importer now, and the other collections in which files of their sets lie. A set
@@ -351,5 +383,13 @@ impl<'a> Run<'a> {
             self.hold.alive.set(now);
         }
         Ok(())
+    }
+}
+
+/// The data object that is meant; `None` for a directory.
+fn object_of(subject: Subject) -> Option<DataId> {
+    match subject {
+        Subject::DataObject(id) => Some(id),
+        Subject::Collection(_) => None,
     }
 }

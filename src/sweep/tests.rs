@@ -1008,6 +1008,23 @@ impl World {
 }
 
 #[test]
+fn data_that_changes_while_others_are_imported_is_decided_on_anew_before_its_own_import() {
+    let w = world_of(|_| {});
+    w.put(1, "b.tif", "bob");
+    w.put(2, "a.tif", "alice");
+    w.wait(QUIET);
+    let report = w.sweep_with(&Overwritten { world: &w, finds_old: false });
+    assert_eq!((report.imported, w.importer.batches.borrow().len()), (1, 1));
+    assert_eq!((w.catalog.state("a.tif"), w.catalog.state("b.tif")), (Some(State::Imported), None));
+    assert!(report.again_in.is_some());
+    w.wait(QUIET);
+    assert_eq!((w.sweep().unwrap().imported, w.filesets()), (1, 2));
+    let new = w.catalog.replicas.borrow()[0].clone();
+    let version = Version::parse(&w.catalog.value("b.tif", "::version").unwrap());
+    assert_eq!(version, Some(Version { modify_time: new.modify_time, size: new.size }));
+}
+
+#[test]
 fn data_overwritten_during_its_import_becomes_stale_and_is_not_imported_twice() {
     let w = world();
     w.put(1, "a.tif", "alice");

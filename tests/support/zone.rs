@@ -172,6 +172,16 @@ impl TestZone {
         }
     }
 
+    /// One verb of a user at another server of the zone.
+    pub fn act_on(&self, server: &str, user: &str, words: &[&str]) -> Seen {
+        let output = self.command().args(["--server", server, "as", user]).args(words).output().unwrap();
+        Seen {
+            ok: output.status.success(),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// One verb of a user, which must succeed; gives what it printed.
     pub fn does(&self, user: &str, words: &[&str]) -> String {
         let seen = self.act(user, words);

@@ -47,7 +47,7 @@ impl Act {
             Self::Remove => "removed",
             Self::Trash => "put into the trash",
             Self::Rename => "moved",
-            Self::Trim => "trimmed or moved, as OMERO sees no other good replica",
+            Self::Trim => "trimmed or moved out of OMERO's sight",
             Self::Overwrite => "overwritten",
             Self::Truncate => "truncated",
         }

@@ -260,8 +260,22 @@ impl Request<'_> {
         if self.faults.take("save-error", None, None).is_some() {
             return Err(Failed::new("internal", "OMERO did not do it: stand-in fault"));
         }
-        if let Err(why) = commands::delete_one(store, &seat.context, "Fileset", id)? {
-            return Err(Failed::new("internal", format!("OMERO did not do it: {why}")));
+        // The images of a plate go with the plate alone, and take their fileset along.
+        let plates = rows(
+            store,
+            "select distinct w.plate from well w join well_sample s on s.well = w.id join image i on i.id = s.image
+             where i.fileset = ?1 order by w.plate",
+            &[&id],
+        )?;
+        let plates = plates.iter().filter_map(|row| Some(("Plate", row.first()?.as_i64()?)));
+        let mut targets: Vec<(&str, i64)> = plates.collect();
+        if targets.is_empty() {
+            targets.push(("Fileset", id));
+        }
+        for (class, id) in targets {
+            if let Err(why) = commands::delete_one(store, &seat.context, class, id)? {
+                return Err(Failed::new("internal", format!("OMERO did not do it: {why}")));
+            }
         }
         tx.commit()?;
         commands::remove_orphans(store)?;
