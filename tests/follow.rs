@@ -4,6 +4,7 @@
 
 mod support;
 
+use irods_omero_model::record::Print;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,9 +76,10 @@ fn image(zone: &TestZone, name: &str, more: usize) -> String {
 
 /// Waits until OMERO sees a data object where it is, and nothing is left to do.
 fn assert_followed(zone: &TestZone, path: &str) {
-    zone.wait_until(&format!("the link leads to {path}"), |z| {
-        let place = lies(z, path);
-        stored(z).iter().any(|file| file.target == place)
+    // The record is written last.
+    zone.wait_until(&format!("the link leads to {path}, and the record says so"), |z| {
+        let link = format!(" link={}", Print::of(lies(z, path).as_bytes()));
+        z.value(path, "version").is_some_and(|version| version.contains(&link))
     });
     zone.wait_until_nothing_is_due();
     let place = lies(zone, path);
