@@ -901,7 +901,7 @@ impl Catalog for IrodsCatalog<'_> {
         for condition in [
             between(&(after.saturating_add(1)..=LAST_ID)),
             (column::DATA_MODIFY_TIME, format!(">= '{since:011}'")),
-            (column::DATA_REPL_STATUS, "in ('2','3','4')".to_owned()),
+            (column::DATA_REPL_STATUS, "between '2' '4'".to_owned()),
         ] {
             let wanted = [(column::DATA_COLL_ID, equals(&id.to_string())), condition];
             self.list(&[column::DATA_ID], &wanted, &format!("collection {id}"), &mut |cells| {
