@@ -167,6 +167,12 @@ def check_pair(name, value):
     return [check_text(name, element) for element in value]
 
 
+def check_place(name, value):
+    if not isinstance(value, list) or len(value) != 2:
+        raise Failed("bad_params", "%s holds something that is not an id with a path" % name)
+    return check_id(name, value[0]), check_text(name, value[1])
+
+
 def chunks(values, size=CHUNK):
     values = list(values)
     return [values[start:start + size] for start in range(0, len(values), size)]
@@ -563,6 +569,7 @@ class Worker:
             "logout": self.logout,
             "filesets": self.filesets,
             "files": self.files,
+            "relocate": self.relocate,
             "container": self.container,
             "lonely": self.lonely,
             "put": self.put,
@@ -940,6 +947,32 @@ class Worker:
             return {"fileset": fileset, "owner": owner, "user_id": user, "group_id": group,
                     "prefix": (prefix or "").rstrip("/"), "repository": self.repository(query, repository),
                     "entries": entries, "more": len(rows) > count}
+
+        return self.ask(session, deadline, work)
+
+    def relocate(self, params, deadline):
+        session = self.session(params)
+        fileset = params.number("fileset", 0, 2 ** 63 - 1)
+        wanted = dict(params.list("paths", check_place, MAX_ENTRIES))
+        params.end()
+
+        def work(client, query):
+            from omero.rtypes import rstring
+            rows = query.rows("select f.details.group.id from Fileset f where f.id = :id and f.details.owner.id = :me",
+                              id=fileset, me=session.user_id())
+            if not rows:
+                raise Failed("not_found", "there is no fileset %d of this user" % fileset)
+            group, changed = rows[0][0], 0
+            for some in chunks(sorted(wanted), SAVED_AT_ONCE):
+                entries = query.objects("select fe from FilesetEntry fe where fe.fileset.id in (:filesets) and fe.id in (:ids)",
+                                        filesets=[fileset], ids=some)
+                other = [entry for entry in entries if entry.clientPath.val != wanted[entry.id.val]]
+                for entry in other:
+                    entry.clientPath = rstring(wanted[entry.id.val])
+                if other:
+                    save(client, other, group, deadline)
+                changed += len(other)
+            return {"changed": changed}
 
         return self.ask(session, deadline, work)
 

@@ -266,7 +266,7 @@ impl Plugin {
                         around.forget();
                     }
                     if !is_heard_twice {
-                        self.event(&around, expected, &event);
+                        self.event(&around, expected, pep, &event);
                     }
                 }
             }
@@ -308,7 +308,7 @@ impl Plugin {
         guard::imported::check(config, catalog, can_write, pep, input().as_ref())
     }
 
-    fn event(&self, around: &Around<'_>, expected: &mut Expected, event: &Event) {
+    fn event(&self, around: &Around<'_>, expected: &mut Expected, pep: Pep, event: &Event) {
         let Some(place) = event.affected() else { return };
         let Around { config, catalog, .. } = *around;
         let anyway = matches!(place, Affected::Unwatched(_) | Affected::Abandoned(_));
@@ -317,7 +317,8 @@ impl Plugin {
             return;
         }
         // What is moved may keep its time, so its new collection is read as a whole.
-        let is_moved = matches!(place, Affected::TreeOrParent(_));
+        let is_moved = matches!(place, Affected::TreeOrParent(_) | Affected::Abandoned(_))
+            || matches!(pep, Pep::PhymvPost | Pep::TrimPost);
         let (collection, tree) = match place {
             Affected::Collection(path) | Affected::Unwatched(path) => (path, false),
             Affected::Tree(path) => (path, true),
@@ -333,6 +334,9 @@ impl Plugin {
                 }
             },
             Affected::Strays => {
+                if let Event::Removed(path) = event {
+                    Self::follow_into_trash(config, catalog, pep, path);
+                }
                 let quiet = config.defaults.quiet_period;
                 if let Err(error) =
                     expected.look_for_strays(catalog, SystemClock.now(), quiet, Instant::now())
@@ -354,10 +358,7 @@ impl Plugin {
         }
         let quiet = watching.quiet_period(config.defaults.quiet_period);
         let marked = if self.on_provider.get() {
-            if is_moved
-                && !tree
-                && let Err(error) = due::ask_for_all(catalog, &config.attributes, &collection)
-            {
+            if is_moved && let Err(error) = due::ask_for_all(catalog, &config.attributes, &collection) {
                 log::error!("act=mark collection={collection} failed=\"{error}\"");
             }
             due::announce(config, catalog, &collection, tree, SystemClock.now(), quiet).map(drop)
@@ -370,6 +371,28 @@ impl Plugin {
                 "act=mark collection={collection} failed=\"{error}\" remedy=\"the data is imported after the next \
                  recurring scan; a policy of the site that refuses AVUs has to allow those of the service account\""
             );
+        }
+    }
+
+    /// What was removed may be in the trash of whoever removed it, and OMERO is to see it there.
+    fn follow_into_trash(config: &Config, catalog: &dyn Catalog, pep: Pep, path: &LogicalPath) {
+        let marked = || -> Result<(), irods_omero_model::catalog::CatalogError> {
+            let Some(trash) = catalog.client().and_then(|user| in_trash(path, &user)) else { return Ok(()) };
+            let mut places = Vec::new();
+            match pep {
+                Pep::RmCollPost => places = catalog.in_omero_like(&trash)?,
+                // It may have been removed for good.
+                _ => places
+                    .extend(trash.parent().filter(|p| catalog.collection_id(p).is_ok_and(|id| id.is_some()))),
+            }
+            let quiet = config.defaults.quiet_period;
+            places.iter().try_for_each(|place| {
+                due::ask_for_all(catalog, &config.attributes, place)?;
+                due::announce(config, catalog, place, false, SystemClock.now(), quiet).map(drop)
+            })
+        };
+        if let Err(error) = marked() {
+            log::error!("act=mark path={path} failed=\"{error}\" why=\"it may be in the trash\"");
         }
     }
 
@@ -483,6 +506,29 @@ impl Plugin {
         let on_provider = self.on_provider.get();
         request.answer(&Context { config, catalog: &catalog, sweeper: &sweeper, on_provider })
     }
+}
+
+/// Where something is put when a user removes it (`rsMkTrashPath` of 5.0.2); a name that is taken there gets a number more.
+fn in_trash(path: &LogicalPath, user: &IrodsUser) -> Option<LogicalPath> {
+    let mut elements = path.elements();
+    let zone = elements.next()?.to_vec();
+    let mut rest: Vec<&[u8]> = elements.collect();
+    if rest.first() == Some(&b"trash".as_slice()) {
+        return None;
+    }
+    let owner = if user.zone().as_bytes() == zone { user.name().to_owned() } else { user.to_string() };
+    if rest.first() == Some(&b"home".as_slice()) {
+        rest.remove(0);
+        if rest.len() > 1 && rest.first() == Some(&owner.as_bytes()) {
+            rest.remove(0);
+        }
+    }
+    let mut trash = [b"/", zone.as_slice(), b"/trash/home/", owner.as_bytes()].concat();
+    for element in rest {
+        trash.push(b'/');
+        trash.extend(element);
+    }
+    LogicalPath::parse(&trash).ok()
 }
 
 /// The place of a PEP in a set of them.
@@ -609,6 +655,22 @@ impl Surroundings for Around<'_> {
                     false
                 })
             })
+    }
+
+    fn is_in_omero(&self, path: &[u8]) -> bool {
+        let names = &self.config.attributes;
+        let fileset = [names.fileset.as_str(), names.member_of.as_str()];
+        let asked = self.catalog.bears(b"-d", path, &fileset).and_then(|object| {
+            if object {
+                return Ok(true);
+            }
+            let Ok(path) = LogicalPath::parse(path) else { return Ok(false) };
+            self.catalog.is_any_in_omero(&path)
+        });
+        asked.unwrap_or_else(|error| {
+            log::error!("act=event path={} failed=\"{error}\"", String::from_utf8_lossy(path));
+            false
+        })
     }
 
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>> {

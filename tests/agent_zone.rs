@@ -334,3 +334,32 @@ fn a_set_whose_files_lie_in_collections_below_its_key_is_one_fileset() {
     }
     assert_eq!((site.zone.omero.count("filesets"), site.zone.errors()), (2, vec![]));
 }
+
+#[test]
+fn the_agent_points_the_link_to_where_the_data_has_moved_also_after_it_was_away() {
+    let mut site = Site::new(Way::Socket);
+    site.start_agent();
+    let image = site.zone.image("a.tif");
+    let _delay = site.zone.delay_server();
+    site.zone.does("alice", &["put", &image, ALICES]);
+    site.zone.wait_for(ALICES, "imported");
+    site.zone.wait_until_nothing_is_due();
+    let leads_to = |zone: &TestZone, name: &str| {
+        let shown = zone.omero.show();
+        let file = &shown["filesets"][0]["files"][0];
+        file["readable"] == true && file["target"].as_str().is_some_and(|to| to.ends_with(name))
+    };
+    let (second, third) = ("/tempZone/home/alice/b.tif", "/tempZone/home/alice/c.tif");
+    site.zone.does("alice", &["mv", ALICES, second]);
+    site.zone.wait_until("the link leads to the new name", |z| leads_to(z, "/alice/b.tif"));
+    site.kill_agent();
+    site.zone.does("alice", &["mv", second, third]);
+    site.zone.wait_until("the record says why not", |z| {
+        z.value(third, "reason").is_some_and(|why| why.contains("the agent 'a1' cannot be reached"))
+    });
+    assert_eq!(site.zone.value(third, "state").as_deref(), Some("imported"));
+    site.start_agent();
+    site.zone.wait_until("the link leads to the last name", |z| leads_to(z, "/alice/c.tif"));
+    site.zone.wait_until("nothing is said any more", |z| z.value(third, "reason").is_none());
+    assert_eq!(site.zone.omero.count("filesets"), 1);
+}

@@ -640,6 +640,55 @@ impl Catalog for IrodsCatalog<'_> {
         Ok(!self.rows(&query, &collection.display())?.is_empty())
     }
 
+    fn is_any_in_omero(&self, collection: &LogicalPath) -> Result<bool, CatalogError> {
+        let names = quoted_list(&[&self.names.fileset, &self.names.member_of]);
+        for kind in ["DATA", "COLL"] {
+            let query = [
+                b"select COLL_ID where (COLL_NAME = ".as_slice(),
+                &quoted(collection.as_bytes()),
+                b" or COLL_NAME like ",
+                &quoted(&below(collection)),
+                format!(") and META_{kind}_ATTR_NAME in (").as_bytes(),
+                &names,
+                b") limit 1",
+            ]
+            .concat();
+            if !self.rows(&query, &collection.display())?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn in_omero_like(&self, collection: &LogicalPath) -> Result<Vec<LogicalPath>, CatalogError> {
+        let names = quoted_list(&[&self.names.fileset, &self.names.member_of]);
+        let path = collection.as_bytes();
+        let mut suffixed = below(collection);
+        suffixed.truncate(suffixed.len().saturating_sub(2));
+        suffixed.extend_from_slice(b".%");
+        let mut found = Vec::new();
+        for kind in ["DATA", "COLL"] {
+            let query = [
+                b"select distinct COLL_ID where (COLL_NAME = ".as_slice(),
+                &quoted(path),
+                b" or COLL_NAME like ",
+                &quoted(&below(collection)),
+                b" or COLL_NAME like ",
+                &quoted(&suffixed),
+                format!(") and META_{kind}_ATTR_NAME in (").as_bytes(),
+                &names,
+                b") limit 1000",
+            ]
+            .concat();
+            for id in self.ids(&query, &collection.display())? {
+                found.extend(self.collection_path(id)?);
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
     fn tagged_objects(
         &self,
         id: CollectionId,

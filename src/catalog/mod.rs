@@ -144,6 +144,13 @@ pub trait Catalog: Metadata + Locks {
     /// Whether any collection below one, at any depth, bears a tag of that attribute.
     fn is_tagged_below(&self, collection: &LogicalPath, attribute: &str) -> Result<bool, CatalogError>;
 
+    /// Whether a collection, or anything in it at any depth, is in OMERO.
+    fn is_any_in_omero(&self, collection: &LogicalPath) -> Result<bool, CatalogError>;
+
+    /// Some of the collections of which anything directly in them, or they themselves, is in OMERO: of the collection of that
+    /// path, those below it, and those of the same name with a dot and more behind it.
+    fn in_omero_like(&self, collection: &LogicalPath) -> Result<Vec<LogicalPath>, CatalogError>;
+
     /// The tags of that attribute on the data objects directly in a collection: id, value, units.
     fn tagged_objects(
         &self,

@@ -22,7 +22,8 @@ pub struct Row {
 const COLLECTION: &str = "its collection";
 const CLOSED: &str = "its collection, when it is closed";
 const TREE: &str = "the collection and all below it";
-const REMOVED: &str = "records of data in the trash: what waited for its import is `gone`";
+const REMOVED: &str = "records of data in the trash: what waited for its import is `gone`; and where it lies in the trash: what was \
+                       imported is followed";
 const TAGGED: &str = "the collection and all below it, at once; for a data object its collection";
 
 /// All of them.
@@ -150,6 +151,7 @@ pub const MATRIX: &[Row] = &[
             "routes::an_object_moved_into_a_watched_collection_is_imported",
             "routes::data_moved_within_watched_collections_is_imported_once",
             "routes::imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data",
+            "follow::a_renamed_data_object_is_seen_under_its_new_name_and_nothing_is_imported_anew",
         ],
     },
     Row {
@@ -160,14 +162,25 @@ pub const MATRIX: &[Row] = &[
         tests: &[
             "routes::a_collection_moved_into_a_watched_one_is_imported_with_all_below_it",
             "routes::data_moved_within_watched_collections_is_imported_once",
+            "follow::a_renamed_collection_has_all_below_it_followed",
         ],
     },
     Row {
         does: "moves a data object or a collection out of a watched one",
         example: "`imv run/a.tif elsewhere`",
         heard: &[Pep::RenamePost],
-        looked_at: "where it is now: what waited for its import is `gone`",
-        tests: &["routes::data_moved_out_before_its_import_is_gone_and_comes_back"],
+        looked_at: "where it is now: what waited for its import is `gone`, what was imported is followed",
+        tests: &[
+            "routes::data_moved_out_before_its_import_is_gone_and_comes_back",
+            "follow::what_leaves_the_watched_collections_is_followed_there_too",
+        ],
+    },
+    Row {
+        does: "moves imported data that is not in a watched collection",
+        example: "`imv elsewhere/a.tif further/b.tif`",
+        heard: &[Pep::RenamePost],
+        looked_at: "where it is now: it is followed",
+        tests: &["follow::what_leaves_the_watched_collections_is_followed_there_too"],
     },
     Row {
         does: "registers a file",
@@ -211,16 +224,21 @@ pub const MATRIX: &[Row] = &[
         does: "moves a replica",
         example: "`iphymv -R visible a.tif`",
         heard: &[Pep::PhymvPost],
-        looked_at: "its collection: OMERO may see the data now",
-        tests: &["routes::a_replica_moved_to_where_omero_sees_it_is_imported_once"],
+        looked_at: "its collection: OMERO may see the data now; what was imported is followed",
+        tests: &[
+            "routes::a_replica_moved_to_where_omero_sees_it_is_imported_once",
+            "follow::a_replica_that_is_moved_or_copied_to_another_resource_and_trimmed_is_followed",
+            "follow::what_is_moved_out_of_omeros_sight_says_so_and_is_followed_when_it_is_back",
+        ],
     },
     Row {
         does: "trims a replica",
         example: "`itrim a.tif`",
-        heard: &[],
-        looked_at: "nothing: no data has come, and the data object is still there. Where the replica that was imported is \
-                    trimmed, a copy of it with the same size is the same data",
+        heard: &[Pep::TrimPost],
+        looked_at: "its collection: where the replica that was imported is trimmed, a copy of it with the same size is the same \
+                    data, and is followed",
         tests: &[
+            "follow::a_replica_that_is_moved_or_copied_to_another_resource_and_trimmed_is_followed",
             "routes::replicating_imported_data_imports_nothing_new",
             "routes::imported_data_that_is_copied_to_another_resource_and_trimmed_is_the_same_data",
         ],

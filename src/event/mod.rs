@@ -69,6 +69,10 @@ pub trait Surroundings {
     fn is_watched(&self, collection: &[u8]) -> bool;
     /// Whether data in a collection, or somewhere below it, may be watched.
     fn may_hold_watched(&self, collection: &[u8]) -> bool;
+    /// Whether a data object, or the collection of that path with all below it, is in OMERO.
+    fn is_in_omero(&self, _path: &[u8]) -> bool {
+        false
+    }
     /// The JSON description of an open descriptor (`rs_get_file_descriptor_info`), if there is one.
     fn descriptor(&self, descriptor: i32) -> Option<Vec<u8>>;
     /// The attribute of the tag to import; `None` where tags are not followed.
@@ -133,8 +137,9 @@ impl OpenObjects {
             (Pep::BulkPutPost | Pep::StructFilePost, Argument::Collection(path)) => {
                 tree(Event::TreeWritten, path)
             }
-            (Pep::ReplPost | Pep::PhymvPost, Argument::DataObject { path, .. }) => {
-                one(Event::ReplicaMoved, path)
+            (Pep::ReplPost | Pep::PhymvPost | Pep::TrimPost, Argument::DataObject { path, .. }) => {
+                let moved = one(Event::ReplicaMoved, path)?;
+                Ok(if moved.is_empty() { displaced(path, around)? } else { moved })
             }
             (
                 Pep::PhyPathRegPost | Pep::RegisterPhysicalPathPost,
@@ -161,6 +166,7 @@ impl OpenObjects {
                 | Pep::StructFilePost
                 | Pep::ReplPost
                 | Pep::PhymvPost
+                | Pep::TrimPost
                 | Pep::RsyncPost
                 | Pep::UnlinkPost
                 | Pep::RmCollPost
@@ -281,7 +287,13 @@ fn if_it_was_watched(
 }
 
 fn moved_out(source: &[u8], destination: &[u8], around: &dyn Surroundings) -> Result<Vec<Event>, NameError> {
-    if_it_was_watched(source, around, || Ok(Event::MovedOut(LogicalPath::parse(destination)?)))
+    let out = if_it_was_watched(source, around, || Ok(Event::MovedOut(LogicalPath::parse(destination)?)))?;
+    Ok(if out.is_empty() { displaced(destination, around)? } else { out })
+}
+
+/// What was imported is followed wherever it lies.
+fn displaced(path: &[u8], around: &dyn Surroundings) -> Result<Vec<Event>, NameError> {
+    Ok(if around.is_in_omero(path) { vec![Event::Displaced(LogicalPath::parse(path)?)] } else { Vec::new() })
 }
 
 /// A tag among the AVUs that came along with a data object.

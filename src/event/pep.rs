@@ -38,6 +38,8 @@ pub enum Pep {
     ReplPost,
     /// `pep_api_data_obj_phymv_post`
     PhymvPost,
+    /// `pep_api_data_obj_trim_post`
+    TrimPost,
     /// `pep_api_data_obj_rsync_post`
     RsyncPost,
     /// `pep_api_data_obj_unlink_post`
@@ -98,7 +100,7 @@ pub enum Pep {
 
 impl Pep {
     /// Every PEP we ask for, with its name in the server.
-    pub const ALL: [(Self, &'static str); 44] = [
+    pub const ALL: [(Self, &'static str); 45] = [
         (Self::PutPost, "pep_api_data_obj_put_post"),
         (Self::OpenPost, "pep_api_data_obj_open_post"),
         (Self::CreatePost, "pep_api_data_obj_create_post"),
@@ -115,6 +117,7 @@ impl Pep {
         (Self::StructFilePost, "pep_api_struct_file_ext_and_reg_post"),
         (Self::ReplPost, "pep_api_data_obj_repl_post"),
         (Self::PhymvPost, "pep_api_data_obj_phymv_post"),
+        (Self::TrimPost, "pep_api_data_obj_trim_post"),
         (Self::RsyncPost, "pep_api_data_obj_rsync_post"),
         (Self::UnlinkPost, "pep_api_data_obj_unlink_post"),
         (Self::RmCollPost, "pep_api_rm_coll_post"),
@@ -194,6 +197,7 @@ impl Pep {
             | Self::StructFilePost
             | Self::ReplPost
             | Self::PhymvPost
+            | Self::TrimPost
             | Self::UnlinkPost
             | Self::RmCollPost
             | Self::ModAvuPre

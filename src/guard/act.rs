@@ -111,6 +111,7 @@ pub fn acts_of(pep: Pep) -> &'static [Act] {
         | Pep::StructFilePost
         | Pep::ReplPost
         | Pep::PhymvPost
+        | Pep::TrimPost
         | Pep::RsyncPost
         | Pep::UnlinkPost
         | Pep::RmCollPost

@@ -576,6 +576,7 @@ impl Sweeper<'_> {
             version,
             proof: record.proof(names),
             whereabouts: record.whereabouts(names),
+            place: record.place(names),
             attempts: record.attempts(names),
             since: retry.map_or(now, |r| r.since),
             mapped_by: record.mapped_by(names),

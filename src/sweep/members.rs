@@ -6,6 +6,7 @@
 //! (`irods::omero::awaits`) until it is imported or given up. As long as it stands there, their collections wait.
 
 use super::Sweeper;
+use super::follow;
 use super::plan;
 use super::scribe::{About, Scribe};
 use super::watched::Scope;
@@ -14,7 +15,7 @@ use crate::due;
 use irods_omero_importer::Subject;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, parent_bytes};
-use irods_omero_model::record::{Awaited, Entry, Imported, Proof, Version, Whereabouts};
+use irods_omero_model::record::{Awaited, Entry, Imported, Print, Proof, Version, Whereabouts};
 use irods_omero_model::visibility::{Location, Origin};
 use irods_omero_model::watch::{RawTag, Watching};
 use std::collections::BTreeSet;
@@ -368,10 +369,11 @@ impl Sweeper<'_> {
         previous.dedup();
         let this = About {
             subject: Subject::DataObject(id),
-            path,
             version: plan::version_of(replica),
             proof: Some(Proof::of(replica)),
             whereabouts: Some(Whereabouts::of(replica)),
+            place: follow::seen(self.config, replica, &path).map(|seen| Print::of(&seen)),
+            path,
             attempts: record.attempts(names),
             since: self.clock.now(),
             mapped_by: record.mapped_by(names),

@@ -7,6 +7,7 @@
 
 mod collect;
 mod explain;
+mod follow;
 pub mod lock;
 mod look;
 mod members;
@@ -67,6 +68,8 @@ pub struct Report {
     pub stale: usize,
     /// Data objects that went before their import.
     pub gone: usize,
+    /// Imported data that lies elsewhere now, where OMERO sees it again.
+    pub followed: usize,
     /// When the collection is looked at again; `None` if it is done.
     pub again_in: Option<Duration>,
     /// Nothing was done, because its files may belong to sets of other collections.
@@ -81,8 +84,9 @@ impl Report {
 
     /// Whether it has nothing to tell.
     fn is_empty(&self) -> bool {
-        let Self { imported, failed, skipped, pending, stale, gone, again_in: _, is_held: _ } = self;
-        imported + failed + skipped + pending + stale + gone == 0
+        let Self { imported, failed, skipped, pending, stale, gone, followed, again_in: _, is_held: _ } =
+            self;
+        imported + failed + skipped + pending + stale + gone + followed == 0
     }
 
     /// Adds what another did.
@@ -93,6 +97,7 @@ impl Report {
         self.pending += other.pending;
         self.stale += other.stale;
         self.gone += other.gone;
+        self.followed += other.followed;
         if let Some(wait) = other.again_in {
             self.again(wait);
         }
@@ -113,10 +118,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { imported, failed, skipped, pending, stale, gone, again_in: _, is_held: _ } = self;
+        let Self { imported, failed, skipped, pending, stale, gone, followed, again_in: _, is_held: _ } =
+            self;
         write!(
             f,
-            "imported={imported} failed={failed} skipped={skipped} pending={pending} stale={stale} gone={gone}"
+            "imported={imported} failed={failed} skipped={skipped} pending={pending} stale={stale} gone={gone} \
+             followed={followed}"
         )
     }
 }
@@ -392,9 +399,19 @@ impl Sweeper<'_> {
             report.again(wait);
         }
         match self.config.unit_of(collection.as_bytes()).map(LogicalPath::parse) {
-            Some(Ok(unit)) if unit == *collection => self.sweep_unit(id, collection, hold, &mut report)?,
+            Some(Ok(unit)) if unit == *collection => {
+                self.follow_directory(id, collection, hold, &mut report)?;
+                self.sweep_unit(id, collection, hold, &mut report)?;
+            }
             Some(Ok(unit)) => self.mark_unit(&unit)?,
-            Some(Err(_)) | None => self.sweep_objects(id, collection, hold, &mut report)?,
+            Some(Err(_)) | None => {
+                // First of all: what comes to where it lay must not be taken for it.
+                let waits = self.follow_objects(id, collection, hold, &mut report)?;
+                self.sweep_objects(id, collection, hold, &mut report)?;
+                if waits {
+                    due::ask_for_all(self.catalog, names, collection)?;
+                }
+            }
         }
         self.ensure_recheck(&report)?;
         if !report.is_empty() {

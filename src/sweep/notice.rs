@@ -145,12 +145,13 @@ impl Found<'_> {
         let is_data = |changed: &Changed| match (&*watching, &*recorded) {
             (_, Some(recorded)) => changed.in_flux || recorded.modify_time < changed.version.modify_time,
             (Watching::Yes { rules, .. }, None) => rules.files.admit(&changed.name),
-            (Watching::Unclear(_), None) => true,
-            (Watching::No, None) => false,
+            // What is in OMERO is followed wherever it lies.
+            (Watching::Unclear(_) | Watching::No, None) => true,
         };
         let mut data: Vec<Changed> = changed.into_iter().filter(is_data).collect();
         if recorded.is_none() {
-            sweeper.without_recorded(id, &mut data)?;
+            let is_watched = watching.is_of_interest();
+            sweeper.without_recorded(id, &mut data, is_watched)?;
         }
         if data.is_empty() {
             return Ok(false);
@@ -170,8 +171,14 @@ impl Found<'_> {
 }
 
 impl Sweeper<'_> {
-    /// Leaves out the data objects of which a replica is recorded in the version that it has.
-    fn without_recorded(&self, id: CollectionId, data: &mut Vec<Changed>) -> Result<(), CatalogError> {
+    /// Leaves out the data objects of which a replica is recorded in the version that it has, and where nothing is watched those
+    /// without a record.
+    fn without_recorded(
+        &self,
+        id: CollectionId,
+        data: &mut Vec<Changed>,
+        is_watched: bool,
+    ) -> Result<(), CatalogError> {
         let ids = data.iter().map(|c| c.data_id);
         let (Some(first), Some(last)) = (ids.clone().min(), ids.max()) else { return Ok(()) };
         let mut recorded: HashSet<(DataId, Version)> = HashSet::new();
@@ -182,7 +189,8 @@ impl Sweeper<'_> {
         // Of the replicas of one data object one that is recorded will do.
         let known: HashSet<DataId> =
             data.iter().filter(|c| recorded.contains(&(c.data_id, c.version))).map(|c| c.data_id).collect();
-        data.retain(|c| !known.contains(&c.data_id));
+        let has_record: HashSet<DataId> = recorded.iter().map(|(id, _)| *id).collect();
+        data.retain(|c| !known.contains(&c.data_id) && (is_watched || has_record.contains(&c.data_id)));
         Ok(())
     }
 

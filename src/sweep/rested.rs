@@ -80,7 +80,12 @@ impl Rested {
 
     /// Whether it can be relied on.
     fn holds(&self, rules: u64, now: UnixTime) -> bool {
-        self.rules == rules && self.read <= now && now - self.read < VALID
+        self.rules == rules && self.is_new(now)
+    }
+
+    /// Whether all of the collection was read less than a day ago.
+    pub fn is_new(&self, now: UnixTime) -> bool {
+        self.read <= now && now - self.read < VALID
     }
 }
 

@@ -11,7 +11,7 @@ use irods_omero_importer::wire::Submit;
 use irods_omero_importer::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Importing, Subject};
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
-use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Proof, State, Triple};
+use irods_omero_model::record::{self, Awaited, Cause, Entry, JobName, Print, Proof, State, Triple};
 use irods_omero_model::target::Target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -95,6 +95,7 @@ impl<'a> Run<'a> {
             version,
             proof,
             whereabouts,
+            place: None,
             attempts,
             since,
             mapped_by,
@@ -122,6 +123,7 @@ impl<'a> Run<'a> {
             Verdict::Import(import) => {
                 self.room -= 1;
                 this.previous.clone_from(&import.previous);
+                this.place = Some(Print::of(import.importer_path.as_bytes()));
                 let by = &import.mapping;
                 this.mapped_by = Some(Triple::new(&names.mapped_by, record::sentence(&by.by), &by.person));
                 let key = (import.mapping.identity, import.target, import.plate_target);

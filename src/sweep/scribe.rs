@@ -9,7 +9,7 @@ use irods_omero_model::decide::Recorded;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::{LogicalPath, OmeroId};
 use irods_omero_model::record::{
-    self, Awaited, Cause, Details, Entry, JobName, Proof, Record, Retry, Triple, Version, Whereabouts,
+    self, Awaited, Cause, Details, Entry, JobName, Print, Proof, Record, Retry, Triple, Version, Whereabouts,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) struct About {
     pub version: Version,
     pub proof: Option<Proof>,
     pub whereabouts: Option<Whereabouts>,
+    /// The path under which the importer sees it, where that is known.
+    pub place: Option<Print>,
     pub attempts: u32,
     /// Since when the import is tried.
     pub since: UnixTime,
@@ -241,6 +243,7 @@ impl<'a> Scribe<'a> {
             attempts: this.attempts,
             version: Some(this.version),
             proof: this.proof.as_ref(),
+            place: this.place.or_else(|| this.record.place(names)),
             server: self.server,
             previous: &this.previous,
             subject: Some(this.subject.number()),
@@ -281,6 +284,10 @@ impl<'a> Scribe<'a> {
             .object_avus(collection, Which::Between(id, id), &names.record(), &mut |_, t| there.push(t))?;
         log::info!("act=record path={path} why=\"moved from {} during its import\"", this.path);
         catalog.replace(Kind::DataObject, &path, &there, triples)?;
+        // Its link leads to where it was: a sweep there follows.
+        if let Some(parent) = path.parent() {
+            self.sweeper.mark(&parent, Duration::from_secs(1))?;
+        }
         Ok(true)
     }
 

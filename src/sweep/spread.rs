@@ -71,8 +71,9 @@ impl Sweeper<'_> {
             };
             progress.after = Some(*last);
             for (below, path) in &below {
-                // A tree that was moved out of a watched collection: what waits in it no longer does.
-                if !self.watching(path)?.is_of_interest() && !self.has_open_record(*below)? {
+                // A tree that was moved out of a watched collection: what waits in it no longer does, and the links of what was
+                // imported lead to where it was.
+                if !self.watching(path)?.is_of_interest() && !self.has_record(*below)? {
                     continue;
                 }
                 self.mark_below(*below, path)?;
@@ -88,6 +89,10 @@ impl Sweeper<'_> {
             return Ok(());
         }
         let (due, soon) = (&self.config.attributes.due, Duration::from_secs(1));
+        // What is in it has moved with it, where the tree has another name now.
+        if !self.catalog.marks_at(path, &self.config.attributes.rested)?.is_empty() {
+            due::ask_for_all(self.catalog, &self.config.attributes, path)?;
+        }
         // Looked at first, because the server logs an error for every mark that is set twice.
         let marks = self.catalog.marks(id, due)?;
         if marks.is_empty() && self.catalog.set_mark(path, due, due::NEW)? {

@@ -94,6 +94,16 @@ impl Sweeper<'_> {
         Ok(records.values().any(|record| self.is_open(record)))
     }
 
+    /// Whether there is a record of the collection itself or of data directly in it.
+    pub(super) fn has_record(&self, id: CollectionId) -> Result<bool, CatalogError> {
+        let mut found = false;
+        let version = self.config.attributes.version.as_str();
+        self.catalog.object_avus(id, Which::All, &[version], &mut |_, _| found = true)?;
+        Ok(found
+            || self.has_open_record(id)?
+            || self.catalog.collection_record(id)?.version(&self.config.attributes).is_some())
+    }
+
     /// Writes `gone` on what was to be imported but is no longer watched: it was moved, or the tag was removed. Of the
     /// data objects with a record only those for which `is_left` holds.
     pub(super) fn let_go(

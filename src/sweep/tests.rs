@@ -397,6 +397,13 @@ impl Catalog for TestCatalog {
         let mut below = avus.iter().filter(|(p, _)| p.starts_with(&start));
         Ok(below.any(|(_, t)| t.iter().any(|t| t.attribute == attribute)))
     }
+    fn is_any_in_omero(&self, path: &LogicalPath) -> Result<bool, CatalogError> {
+        let names = Attributes::default();
+        Ok(self.is_tagged_below(path, &names.fileset)? || self.is_tagged_below(path, &names.member_of)?)
+    }
+    fn in_omero_like(&self, _: &LogicalPath) -> Result<Vec<LogicalPath>, CatalogError> {
+        Ok(Vec::new()) // asked by events only
+    }
     fn tagged_objects(
         &self,
         id: CollectionId,

@@ -3,7 +3,7 @@
 use crate::access::May;
 use crate::background;
 use crate::breaker::Breaker;
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::mounts::Mounts;
@@ -11,6 +11,7 @@ use crate::observer::Watching;
 use crate::probe;
 use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
 use irods_omero_importer::command::CommandImporter;
+use irods_omero_importer::follow::{Follow, Followed};
 use irods_omero_importer::secret;
 use irods_omero_importer::wire::{Became, JobState, Outcome, Submit, to_json};
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError, Sessions, Subject};
@@ -228,6 +229,26 @@ impl Runner {
     /// Whether directories answer.
     pub fn mounts(&self) -> &Mounts {
         &self.0.mounts
+    }
+
+    /// Has the links of a fileset lead to where its files are now.
+    ///
+    /// # Errors
+    /// OMERO or the repository could not be asked: nothing is known.
+    pub fn follow(
+        &self,
+        config: &Config,
+        server: &str,
+        roots: &[PathBuf],
+        follow: &Follow,
+    ) -> Result<Vec<Followed>, ImporterError> {
+        let Some(omero) = config.servers.get(server) else {
+            return Err(ImporterError::WillPass(format!(
+                "this agent has no OMERO server '{server}' any more"
+            )));
+        };
+        let importer = CommandImporter::new(omero).within(roots).sharing(&self.0.sessions);
+        importer.follow(follow, now(), &mut || {})
     }
 
     /// How many sessions are open in OMERO.

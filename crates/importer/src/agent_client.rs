@@ -5,6 +5,7 @@
 
 use crate::agents::{Agent, AgentError, Agents};
 use crate::ffi::ignoring_broken_pipes;
+use crate::follow::Followed;
 use crate::settings::{Address, AgentMode, AgentSettings};
 use crate::wire::{self, Changes, Job, Jobs, Key, MAX_BODY_BYTES, Refusal, Submit};
 use crate::{secret, tls};
@@ -251,6 +252,18 @@ impl Agent for Client<'_> {
 
     fn retry(&self, job: &Job) -> Result<(), AgentError> {
         self.about(job, "retry")
+    }
+
+    fn follow(&self, body: &wire::Follow) -> Result<Vec<Followed>, AgentError> {
+        let answer = self.post("/v1/follow", &body.to_json())?;
+        match answer.status {
+            StatusCode::OK => Ok(self.read::<wire::FollowAnswer>(&answer)?.into_outcomes()),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(self.not_taken(
+                "is of a version that cannot point OMERO's links to another place: install the same version on the OMERO host as \
+                 here",
+            )),
+            _ => Err(self.refusal(&answer)),
+        }
     }
 
     fn changes(&self, after: u64, limit: usize) -> Result<Changes, AgentError> {

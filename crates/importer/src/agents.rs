@@ -1,6 +1,7 @@
 //! The agents together: which of them gets a batch, and what is known of those that cannot be reached.
 
-use crate::wire::{Changes, Job, Key, Submit};
+use crate::follow::{Follow, Followed};
+use crate::wire::{self, Changes, Job, Key, Submit};
 use irods_omero_model::names::OmeroName;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -58,6 +59,17 @@ pub trait Agent {
     /// It did not take it, or that is unclear.
     fn retry(&self, job: &Job) -> Result<(), AgentError>;
 
+    /// Has OMERO see the files of a fileset where they are now. Gives what became of each, in their order.
+    ///
+    /// # Errors
+    /// It did not answer, or does not know how.
+    fn follow(&self, _body: &wire::Follow) -> Result<Vec<Followed>, AgentError> {
+        Err(AgentError::NotTaken(format!(
+            "the agent '{}' cannot point OMERO's links to another place",
+            self.name()
+        )))
+    }
+
     /// The jobs that changed after a cursor, at most `limit` of them, the longest unchanged first. A cursor in the
     /// answer below that in the question says that the agent has begun anew.
     ///
@@ -105,6 +117,34 @@ impl<'a> Agents<'a> {
     /// The agent of that name.
     pub fn get(&self, name: &str) -> Option<&dyn Agent> {
         self.all().find(|agent| agent.name() == name)
+    }
+
+    /// Has OMERO see the files of a fileset where they are now, by the first agent that does it.
+    ///
+    /// # Errors
+    /// None does; a sentence that says why.
+    pub fn follow(&self, zone: &str, follow: &Follow) -> Result<Vec<Followed>, String> {
+        let body = wire::Follow::new(zone, self.wanted_server(), follow);
+        let mut agents: Vec<&dyn Agent> = self.all().collect();
+        agents.sort_by_key(|agent| std::cmp::Reverse(weight(agent.name(), &follow.identity.user)));
+        let mut whys = Vec::new();
+        for agent in agents {
+            if let Some(why) = self.silent.borrow().get(agent.name()) {
+                whys.push(why.clone());
+                continue;
+            }
+            match agent.follow(&body) {
+                Ok(outcomes) if outcomes.len() == follow.files.len() => return Ok(outcomes),
+                Ok(_) => {
+                    whys.push(format!("the agent '{}' did not say what became of each file", agent.name()));
+                }
+                Err(error) => {
+                    log::warn!("act=follow agent={} failed=\"{error}\"", agent.name());
+                    whys.push(error.to_string());
+                }
+            }
+        }
+        Err(whys.join("; "))
     }
 
     /// The agent that is to have a user's job: the same for all jobs of a user, so that their order and OMERO's

@@ -17,6 +17,7 @@ use crate::containers::{Containers, Contents, NoContainer};
 use crate::fence::{NoFence, Readable};
 use crate::ffi::Ruleset;
 use crate::files::Identity;
+use crate::follow::{Follow, Followed};
 use crate::inventory::{Fileset, mark_of};
 use crate::outcome;
 use crate::process::{self, Finished, Nobody, Observer};
@@ -327,9 +328,19 @@ impl<'a> CommandImporter<'a> {
         now: UnixTime,
         alive: &mut dyn FnMut(),
     ) -> Result<(Lease, Workplace), ImporterError> {
+        self.begin_for(&batch.identity, now, alive)
+    }
+
+    /// A session of a user, and a directory to use it in.
+    pub(crate) fn begin_for(
+        &self,
+        identity: &OmeroIdentity,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<(Lease, Workplace), ImporterError> {
         let lease = match self.sessions {
-            Some(sessions) => sessions.lease(self, &batch.identity, now, alive)?,
-            None => session::for_one_batch(self, &batch.identity, now, alive)?,
+            Some(sessions) => sessions.lease(self, identity, now, alive)?,
+            None => session::for_one_batch(self, identity, now, alive)?,
         };
         let mut place = self.workplace(Purpose::Run, now)?;
         lease.lend(&mut place);
@@ -449,6 +460,15 @@ impl Importer for CommandImporter<'_> {
         let mut others = others.into_iter();
         let outcome = |file| failed(file).map(FileOutcome::Failed).or_else(|| others.next());
         Ok(batch.files.iter().filter_map(outcome).collect())
+    }
+
+    fn follow(
+        &self,
+        follow: &Follow,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Vec<Followed>, ImporterError> {
+        self.follow_files(follow, now, alive)
     }
 
     fn present(

@@ -40,6 +40,11 @@ impl Identity {
         self.changed.0
     }
 
+    /// When its bytes were last changed: seconds since 1970. Who may write the file itself can set this.
+    pub fn modified_at(&self) -> i64 {
+        self.modified.0
+    }
+
     /// Whether it is the same file, whatever has become of its bytes.
     pub fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

@@ -12,6 +12,7 @@ mod fence;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod files;
+pub mod follow;
 mod forecast;
 pub mod installation;
 mod inventory;
@@ -34,6 +35,7 @@ pub use session::{LONGEST_IDLE, Sessions};
 pub use workplace::is_below;
 
 use agents::Agents;
+use follow::{Follow, Followed};
 
 use irods_omero_model::catalog::Kind;
 use irods_omero_model::clock::UnixTime;
@@ -217,6 +219,21 @@ pub trait Importer {
         now: UnixTime,
         alive: &mut dyn FnMut(),
     ) -> Result<Vec<FileOutcome>, ImporterError>;
+
+    /// Has OMERO see the files of a fileset where they are now. Gives what became of each, in their order.
+    ///
+    /// # Errors
+    /// Nothing was done, and nothing is known of the files.
+    fn follow(
+        &self,
+        _follow: &Follow,
+        _now: UnixTime,
+        _alive: &mut dyn FnMut(),
+    ) -> Result<Vec<Followed>, ImporterError> {
+        Err(ImporterError::WillPass(
+            "what imports here cannot point OMERO's links to another place".to_owned(),
+        ))
+    }
 
     /// Which of some filesets are there, as far as a user sees them.
     ///

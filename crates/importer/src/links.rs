@@ -41,6 +41,12 @@ pub(crate) fn nowhere(by: Subject, path: &str) -> String {
     if whole.len() <= MAX_TARGET { whole } else { by }
 }
 
+/// The path that a link showed which leads nowhere now.
+pub(crate) fn shown_before(target: &str) -> Option<&str> {
+    let by = target.strip_prefix(NOWHERE)?.strip_prefix("/by-")?;
+    by.find('/').and_then(|at| by.get(at..))
+}
+
 /// Has the link `stored` below `root` lead to `target`, in one step, if it leads to exactly `shown` now.
 ///
 /// # Errors
@@ -89,6 +95,31 @@ pub(crate) fn cut(root: &Path, stored: &str, shown: &str, target: &str) -> io::R
     Ok(done?)
 }
 
+/// Where the link `stored` below `root` leads; `None` if it is no link, or not there, or behind another link.
+///
+/// # Errors
+/// The repository cannot be looked into.
+pub(crate) fn target(root: &Path, stored: &str) -> io::Result<Option<String>> {
+    let stored = Path::new(stored);
+    let (Some(parent), Some(name)) = (stored.parent(), stored.file_name()) else { return Ok(None) };
+    if parent.as_os_str().is_empty() || !stored.components().all(|c| matches!(c, Component::Normal(_))) {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(root, flags, Mode::empty())?;
+    let directory = match files::open_beneath_as(&root, parent, flags) {
+        Ok(directory) => directory,
+        Err(Errno::LOOP | Errno::XDEV | Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match readlinkat(&directory, name, Vec::new()) {
+        // A path that is not UTF-8 is never given to the importer.
+        Ok(to) => Ok(to.into_string().ok()),
+        Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +151,21 @@ mod tests {
         assert_eq!(fs::read_dir(root.join("ann/set")).unwrap().count(), 1, "nothing is left beside it");
         let again = cut(&root, "ann/set/a.tif", "/vault/a.tif", "/else").unwrap();
         assert_eq!(again, Cut::Left, "and is left then");
+    }
+
+    #[test]
+    fn a_link_tells_where_it_leads_and_nothing_else_does() {
+        let (dir, root) = repository();
+        fs::write(root.join("ann/set/file.tif"), "bytes").unwrap();
+        symlink(root.join("ann/set"), root.join("ann/way")).unwrap();
+        let told = |stored: &str| target(&root, stored).unwrap();
+        assert_eq!(told("ann/set/a.tif").as_deref(), Some("/vault/a.tif"));
+        for stored in
+            ["ann/set/file.tif", "ann/set/none.tif", "ann/way/a.tif", "ann/../ann/set/a.tif", "a.tif", ""]
+        {
+            assert_eq!(told(stored), None, "{stored}");
+        }
+        assert!(target(&dir.path().join("none"), "ann/set/a.tif").is_err());
     }
 
     #[test]

@@ -27,7 +27,7 @@ const CHUNK: usize = 1 << 20;
 const SHA1_DIGITS: usize = 40;
 
 /// The key under which our annotation says which data lies where the files of a fileset lay.
-const REPLACED_BY: &str = "iRODS replaced by";
+pub(crate) const REPLACED_BY: &str = "iRODS replaced by";
 
 /// How many data objects are named there at most.
 const MAX_NAMED: usize = 20;
@@ -79,6 +79,18 @@ pub(crate) fn has_other_bytes(
 fn is_older(identity: &Identity, fileset: &Fileset) -> bool {
     let made = fileset.created.and_then(|at| i64::try_from(at).ok());
     made.is_some_and(|made| identity.changed_at().saturating_add(SKEW) < made)
+}
+
+/// Whether the file at a path has a hash as OMERO keeps it; `None` where that cannot be told.
+pub(crate) fn has_hash(
+    path: &str,
+    hash: Option<&str>,
+    roots: &[PathBuf],
+    alive: &mut dyn FnMut(),
+) -> Option<bool> {
+    let hash = hash.filter(|hash| hash.len() == SHA1_DIGITS)?;
+    let (_, file) = files::open_used(path, roots).ok()?;
+    Some(sha1(&file, alive)?.eq_ignore_ascii_case(hash))
 }
 
 fn sha1(file: &OwnedFd, alive: &mut dyn FnMut()) -> Option<String> {

@@ -4,6 +4,10 @@
 //! A [`Submit`] is checked completely while it is read: it holds the same types as a [`Batch`], into which the agent
 //! turns it. What comes back is a [`Job`], to whose fields a newer agent may add.
 
+mod follow;
+
+pub use follow::{Became as FollowBecame, Follow, FollowAnswer, FollowState, MAX_MOVED, Moved};
+
 use crate::{Batch, BatchFile, FileOutcome, Subject, UsableFile};
 use irods_omero_model::as_text;
 use irods_omero_model::clock::UnixTime;

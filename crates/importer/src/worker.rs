@@ -377,6 +377,21 @@ pub trait Worker: fmt::Debug + Send + Sync {
         Ok(all)
     }
 
+    /// Tells OMERO under which client paths files of a fileset of the session's user lie now, by the ids of their entries.
+    fn relocate(
+        &self,
+        key: &SessionKey,
+        fileset: OmeroId,
+        paths: &[(u64, String)],
+        waiting: &mut Waiting<'_>,
+    ) -> Result<(), WorkerError> {
+        for some in paths.chunks(MAX_PATHS) {
+            let params = json!({"session": key.as_str(), "fileset": fileset.number(), "paths": some});
+            self.ask("relocate", params, waiting)?;
+        }
+        Ok(())
+    }
+
     /// The container of a target, which is made if it is not there.
     fn container(
         &self,

@@ -9,7 +9,7 @@ use crate::attributes::Attributes;
 use crate::catalog::{Replica, ReplicaStatus};
 use crate::clock::UnixTime;
 use crate::names::OmeroId;
-use crate::record::{Cause, Particulars, Proof, Record, Retry, State, Triple, Version};
+use crate::record::{Cause, Particulars, Print, Proof, Record, Retry, State, Triple, Version};
 use crate::watch::OnOverwrite;
 
 /// What a record says of its data, as far as it matters here.
@@ -428,6 +428,8 @@ pub struct Recorded {
     pub version: Option<Version>,
     /// What proves it.
     pub proof: Option<Proof>,
+    /// Where OMERO's link leads.
+    pub place: Option<Print>,
     /// Why it failed.
     pub cause: Option<Cause>,
     /// When it is tried next.
@@ -484,6 +486,7 @@ impl Recorded {
                 (Some(one), Some(other)) if one != other => Some(0),
                 (one, other) => one.or(other),
             };
+            self.place = Particulars::link_of(&triple.value);
         } else if attribute == names.reason {
             self.cause = Cause::parse(&triple.units);
         } else if attribute == names.retry {

@@ -19,6 +19,8 @@ pub enum Event {
     MovedOut(LogicalPath),
     /// A data object has a replica in a new place.
     ReplicaMoved(LogicalPath),
+    /// Data that is in OMERO and not in a watched collection, or a collection with such data, lies elsewhere now.
+    Displaced(LogicalPath),
     /// A watched data object, or collection, was removed, be it for good or into the trash.
     Removed(LogicalPath),
     /// A data object has a new tag to import it.
@@ -62,7 +64,9 @@ impl Event {
             | Self::TreeTagged(path)
             | Self::Completed(path) => Some(Affected::Tree(path.clone())),
             Self::Renamed(path) => Some(Affected::TreeOrParent(path.clone())),
-            Self::MovedOut(path) | Self::Untagged(path) => Some(Affected::Abandoned(path.clone())),
+            Self::MovedOut(path) | Self::Displaced(path) | Self::Untagged(path) => {
+                Some(Affected::Abandoned(path.clone()))
+            }
             Self::ObjectTagged(path) => path.parent().map(Affected::Unwatched),
             // Whoever removes many AVUs by their numbers does not have every collection looked at.
             Self::Removed(_) | Self::PerhapsUntagged(_) => Some(Affected::Strays),

@@ -148,7 +148,34 @@ impl Cause {
 
 /// Names a target in a few characters, to tell later whether it is still the same.
 fn print_of(target: &str) -> String {
-    format!("{:016x}", particulars::print_of(target.as_bytes()))
+    Print::of(target.as_bytes()).to_string()
+}
+
+/// A path, or another long text, in a few characters, to tell later whether it is still the same.
+///
+/// The value of an AVU holds 2,700 characters, its units 250, and a path has up to 4,095 bytes. What is told by it is whether a path has
+/// changed, and which of the links in one fileset's own directory is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Print(u64);
+
+impl Print {
+    /// Of a text.
+    pub fn of(text: &[u8]) -> Self {
+        Self(particulars::print_of(text))
+    }
+
+    /// From its 16 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_print =
+            text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        is_print.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Print {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// Which state of the bytes was imported: modify time and size of the replica.
@@ -187,20 +214,27 @@ pub enum Proof {
         number: u32,
         /// The collection it was in.
         collection: CollectionId,
+        /// Its physical path; records of versions before this one do not say.
+        path: Option<Print>,
     },
 }
 
 impl Proof {
     const REPLICA: &str = "replica ";
     const IN: &str = " in ";
+    const AS: &str = " as ";
 
     /// From the units of the AVU.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(Self::REPLICA) {
             Some(place) => {
-                let (number, collection) = place.split_once(Self::IN)?;
+                let (number, place) = place.split_once(Self::IN)?;
+                let (collection, path) = match place.split_once(Self::AS) {
+                    Some((collection, path)) => (collection, Some(Print::parse(path)?)),
+                    None => (place, None),
+                };
                 let collection = CollectionId::parse(collection).ok()?;
-                Some(Self::Replica { number: number.parse().ok()?, collection })
+                Some(Self::Replica { number: number.parse().ok()?, collection, path })
             }
             None => (!text.is_empty()).then(|| Self::Checksum(text.to_owned())),
         }
@@ -209,7 +243,8 @@ impl Proof {
     /// Of the bytes in a replica.
     pub fn of(replica: &Replica) -> Self {
         let Replica { number, collection, .. } = *replica;
-        replica.checksum.clone().map_or(Self::Replica { number, collection }, Self::Checksum)
+        let path = Some(Print::of(&replica.physical_path));
+        replica.checksum.clone().map_or(Self::Replica { number, collection, path }, Self::Checksum)
     }
 
     /// The checksum, if it is one.
@@ -220,10 +255,11 @@ impl Proof {
         }
     }
 
-    /// Whether this is the replica that is meant, with whatever bytes.
+    /// Whether this is the replica that is meant, with whatever bytes: it lies where it lay.
     pub fn is_in(&self, replica: &Replica) -> bool {
-        let Self::Replica { number, collection } = *self else { return false };
+        let Self::Replica { number, collection, path } = *self else { return false };
         (number, collection) == (replica.number, replica.collection)
+            && path.is_none_or(|path| path == Print::of(&replica.physical_path))
     }
 
     /// The replica that has the bytes, of all those of a data object.
@@ -241,8 +277,9 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checksum(checksum) => f.write_str(checksum),
-            Self::Replica { number, collection } => {
-                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)
+            Self::Replica { number, collection, path } => {
+                write!(f, "{}{number}{}{collection}", Self::REPLICA, Self::IN)?;
+                path.map_or(Ok(()), |path| write!(f, "{}{path}", Self::AS))
             }
         }
     }
@@ -317,6 +354,68 @@ impl Record {
     /// What proves that version.
     pub fn proof(&self, names: &Attributes) -> Option<Proof> {
         self.value(names, &names.version).and_then(|t| Proof::parse(&t.units))
+    }
+
+    /// The path under which the importer saw the bytes, and to which OMERO's link leads. It is not known of what was imported by
+    /// versions before this one.
+    pub fn place(&self, names: &Attributes) -> Option<Print> {
+        self.particulars(names)?.link
+    }
+
+    /// The record when OMERO's link has been pointed to another place, where the bytes are now.
+    pub fn followed(
+        &self,
+        names: &Attributes,
+        version: Version,
+        proof: Option<&Proof>,
+        at: Option<Whereabouts>,
+        place: Print,
+    ) -> Vec<Triple> {
+        let mut triples = self.without_complaint(names);
+        triples.retain(|t| t.attribute != names.version);
+        triples.push(version_triple(names, version, proof));
+        let known = self.particulars(names);
+        self.renewed(names, triples, |all| {
+            if let Some(known) = known {
+                *all = Particulars { version, at, link: Some(place), ..known };
+            }
+        })
+    }
+
+    /// The record when OMERO's link could not be pointed to where the bytes are, which is at `to` if OMERO sees them anywhere:
+    /// why, and when it is tried again.
+    pub fn not_followed(
+        &self,
+        names: &Attributes,
+        reason: &str,
+        to: Option<Print>,
+        retry: Option<Retry>,
+    ) -> Vec<Triple> {
+        let mut triples = self.without_complaint(names);
+        if self.state(names) == Some(State::Imported) {
+            triples.retain(|t| t.attribute != names.reason);
+            let place = Cause::Place.as_str();
+            let units = to.map_or_else(|| place.to_owned(), |to| format!("{place} {to}"));
+            triples.push(Triple::new(&names.reason, sentence(reason), units));
+        }
+        triples.extend(retry.map(|retry| Triple::new(&names.retry, retry.next, retry.since)));
+        self.renewed(names, triples, |_| ())
+    }
+
+    /// To which place OMERO's link could not be pointed.
+    pub fn not_followed_to(&self, names: &Attributes) -> Option<Print> {
+        let (word, to) = self.value(names, &names.reason)?.units.split_once(' ')?;
+        Print::parse(to).filter(|_| Cause::parse(word) == Some(Cause::Place))
+    }
+
+    /// What is recorded but for what [`Self::not_followed`] added.
+    fn without_complaint(&self, names: &Attributes) -> Vec<Triple> {
+        let is_imported = self.state(names) == Some(State::Imported);
+        let is_ours = |t: &Triple| {
+            is_imported && t.attribute == names.reason && Cause::parse(&t.units) == Some(Cause::Place)
+        };
+        let stays = |t: &&Triple| t.attribute != names.retry && !is_ours(t);
+        self.own(names).iter().filter(stays).cloned().collect()
     }
 
     /// The reason of the state.
@@ -464,9 +563,14 @@ impl Record {
 
     /// The record that what is in OMERO is this version too.
     pub fn confirmed(&self, names: &Attributes, version: Version, proof: Option<&Proof>) -> Vec<Triple> {
-        let replaced = [&names.state, &names.reason, &names.version];
-        let mut triples: Vec<Triple> =
-            self.own(names).iter().filter(|t| !replaced.contains(&&t.attribute)).cloned().collect();
+        // A reason beside `imported` is about where the data lies.
+        let was_imported = self.state(names) == Some(State::Imported);
+        let goes = |t: &&Triple| {
+            t.attribute == names.state
+                || t.attribute == names.version
+                || (t.attribute == names.reason && !was_imported)
+        };
+        let mut triples: Vec<Triple> = self.own(names).iter().filter(|t| !goes(t)).cloned().collect();
         triples.push(Triple::new(&names.state, State::Imported.as_str(), self.attempts(names)));
         triples.push(version_triple(names, version, proof));
         let known = self.particulars(names);
@@ -686,6 +790,8 @@ pub struct Details<'a> {
     pub subject: Option<u64>,
     /// Where the bytes meant lie.
     pub whereabouts: Option<Whereabouts>,
+    /// The path under which the importer sees them.
+    pub place: Option<Print>,
     /// By which source (the value), and for which iRODS user (the units), it was decided who imports.
     pub mapped_by: Option<&'a Triple>,
 }
@@ -752,6 +858,7 @@ pub fn triples(names: &Attributes, entry: &Entry, details: &Details<'_>) -> Vec<
     let particulars = Particulars {
         subject: details.subject,
         at: details.whereabouts.filter(|_| other.is_none()),
+        link: details.place,
         images: shown.map(|shown| Ids::of(&shown.images)).unwrap_or_default(),
         plates: shown.map(|shown| Ids::of(&shown.plates)).unwrap_or_default(),
         previous,
@@ -1105,11 +1212,16 @@ mod tests {
     #[test]
     fn proofs_read_back_and_find_the_replica_with_the_same_bytes() {
         let collection = |id: &str| CollectionId::parse(id).unwrap();
-        let recorded = |number| Proof::Replica { number, collection: collection("7") };
-        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3)] {
+        let recorded = |number| Proof::Replica { number, collection: collection("7"), path: None };
+        let lying = |path: &str| Proof::Replica {
+            number: 0,
+            collection: collection("7"),
+            path: Some(Print::of(path.as_bytes())),
+        };
+        for proof in [Proof::Checksum("sha2:x".to_owned()), recorded(3), lying("/v/a.tif")] {
             assert_eq!(Proof::parse(&proof.to_string()), Some(proof));
         }
-        for nothing in ["", "replica x", "replica 1", "replica 1 in x"] {
+        for nothing in ["", "replica x", "replica 1", "replica 1 in x", "replica 1 in 7 as x"] {
             assert_eq!(Proof::parse(nothing), None, "{nothing}");
         }
         let replica = |number, size, status, checksum: Option<&str>| Replica {
@@ -1140,5 +1252,54 @@ mod tests {
         assert_eq!(found(&recorded(0), &[replica(1, 42, ReplicaStatus::Intermediate, None)]), None);
         let moved = Replica { collection: collection("8"), ..good(0, None) };
         assert_eq!(found(&recorded(0), &[moved]), Some(0));
+        // It has another name in the same collection; overwritten it lies where it lay.
+        assert_eq!(found(&lying("/v/old.tif"), &[good(0, None)]), Some(0));
+        assert_eq!(found(&lying("/v/a.tif"), &[good(0, None)]), None);
+    }
+
+    #[test]
+    fn a_record_says_where_the_link_leads_and_what_keeps_it_from_being_followed() {
+        let names = Attributes::default();
+        let (version, later) = (Version { modify_time: 1, size: 2 }, Version { modify_time: 9, size: 2 });
+        let [old, new] = ["/v/a.tif", "/v/b.tif"].map(|path| Print::of(path.as_bytes()));
+        let proof = Proof::Checksum("sha2:x".to_owned());
+        let details =
+            Details { version: Some(version), proof: Some(&proof), place: Some(old), ..Details::default() };
+        let fileset = Imported {
+            fileset: id("5"),
+            images: vec![id("7")],
+            plates: vec![],
+            is_member: false,
+            adopted: false,
+            previous: vec![],
+            version: None,
+        };
+        let record = Record { triples: triples(&names, &Entry::Imported(fileset), &details), found_on: None };
+        assert_eq!((record.place(&names), record.proof(&names)), (Some(old), Some(proof.clone())));
+        let retry = Retry { next: 20, since: 10 };
+        let stuck = Record {
+            triples: record.not_followed(&names, "no room", Some(new), Some(retry)),
+            found_on: None,
+        };
+        assert_eq!((stuck.not_followed_to(&names), record.not_followed_to(&names)), (Some(new), None));
+        assert_eq!((stuck.reason(&names), stuck.cause(&names)), (Some("no room"), Some(Cause::Place)));
+        assert_eq!((stuck.state(&names), stuck.retry(&names)), (Some(State::Imported), Some(retry)));
+        assert_eq!(stuck.place(&names), Some(old), "the link leads where it led");
+        let twice = Record {
+            triples: stuck.not_followed(&names, "still no room", None, Some(retry)),
+            found_on: None,
+        };
+        assert_eq!(twice.triples.len(), stuck.triples.len());
+        let followed =
+            Record { triples: twice.followed(&names, later, Some(&proof), None, new), found_on: None };
+        assert_eq!((followed.place(&names), followed.version(&names)), (Some(new), Some(later)));
+        assert_eq!((followed.reason(&names), followed.retry(&names)), (None, None));
+        assert_eq!(followed.fileset(&names), Some(id("5")));
+        assert_eq!(followed.images(&names).named, [id("7")]);
+        let confirmed = Record { triples: stuck.confirmed(&names, later, Some(&proof)), found_on: None };
+        assert_eq!((confirmed.reason(&names), confirmed.place(&names)), (Some("no room"), Some(old)));
+        for bad in ["", "0123", "0123456789ABCDEF", "+123456789abcdef"] {
+            assert_eq!(Print::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -410,6 +410,12 @@ impl Catalog for Process<'_> {
     fn is_tagged_below(&self, path: &LogicalPath, attribute: &str) -> Result<bool, CatalogError> {
         self.call()?.is_tagged_below(path, attribute)
     }
+    fn is_any_in_omero(&self, path: &LogicalPath) -> Result<bool, CatalogError> {
+        self.call()?.is_any_in_omero(path)
+    }
+    fn in_omero_like(&self, path: &LogicalPath) -> Result<Vec<LogicalPath>, CatalogError> {
+        self.call()?.in_omero_like(path)
+    }
     fn tagged_objects(
         &self,
         id: CollectionId,

@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::state::App;
 use crate::access::is_within;
 use crate::auth::Client;
+use crate::config::Config;
 use crate::queue::{Cancelled, Event, Filter, Job, JobId, NewJob, Scope, Submitted};
 use axum::Json;
 use axum::body::Body;
@@ -94,21 +95,7 @@ pub async fn submit(
         );
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).at(&place));
     }
-    let mut servers = loaded.config.servers.keys();
-    let server = match (&submit.server, servers.next(), servers.next()) {
-        (Some(name), _, _) if loaded.config.servers.contains_key(name) => name.clone(),
-        (Some(name), _, _) => {
-            let known: Vec<&str> = loaded.config.servers.keys().map(String::as_str).collect();
-            let detail = format!("this agent has no OMERO server '{name}', only {}", known.join(", "));
-            return Err(unprocessable(detail).at("/server"));
-        }
-        (None, Some(only), None) => only.clone(),
-        (None, _, _) => {
-            return Err(
-                unprocessable("this agent has several OMERO servers: name one".to_owned()).at("/server")
-            );
-        }
-    };
+    let server = server_of(&loaded.config, submit.server.as_deref())?;
     let job = NewJob {
         key: submit.key.as_str().to_owned(),
         zone: submit.zone.clone(),
@@ -147,6 +134,21 @@ pub async fn submit(
     Ok((status, Json(shown(&app, job, true).await?)).into_response())
 }
 
+/// The OMERO server that is meant.
+pub(super) fn server_of(config: &Config, named: Option<&str>) -> Result<String, Problem> {
+    let wrong = |detail: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).at("/server"));
+    let mut servers = config.servers.keys();
+    match (named, servers.next(), servers.next()) {
+        (Some(name), _, _) if config.servers.contains_key(name) => Ok(name.to_owned()),
+        (Some(name), _, _) => {
+            let known: Vec<&str> = config.servers.keys().map(String::as_str).collect();
+            wrong(format!("this agent has no OMERO server '{name}', only {}", known.join(", ")))
+        }
+        (None, Some(only), None) => Ok(only.clone()),
+        (None, _, _) => wrong("this agent has several OMERO servers: name one".to_owned()),
+    }
+}
+
 /// How many agents the caller has, as it says itself.
 const AGENTS: &str = "irods-omero-agents";
 
@@ -181,7 +183,7 @@ fn place(submit: &Submit) -> String {
 }
 
 /// The whole body, within its limits, and the room it takes.
-async fn receive(
+pub(super) async fn receive(
     app: &App,
     headers: &HeaderMap,
     body: Body,

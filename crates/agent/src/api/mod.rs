@@ -1,5 +1,6 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
+mod follow;
 pub mod guard;
 pub(crate) mod jobs;
 mod problem;
@@ -31,13 +32,14 @@ use tokio::time::timeout;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 15] = [
+pub const ROUTES: [(&str, &str); 16] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
     ("post", "/v1/jobs/{id}/cancel"),
     ("post", "/v1/jobs/{id}/retry"),
     ("get", "/v1/changes"),
+    ("post", "/v1/follow"),
     ("get", "/metrics"),
     ("get", "/healthz"),
     ("get", "/readyz"),
@@ -57,6 +59,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/changes", get(jobs::changes))
+        .route("/v1/follow", post(follow::follow))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

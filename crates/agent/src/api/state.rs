@@ -38,11 +38,16 @@ pub struct App {
     pub damage: watch::Receiver<Option<String>>,
     /// Room for one deep look at a time: each starts programs.
     pub deep: Arc<Semaphore>,
+    /// Room for links that are being pointed: each takes a thread and a session in OMERO.
+    pub follows: Arc<Semaphore>,
     findings: Arc<Mutex<Findings>>,
 }
 
 /// How long what was found is told again.
 const FINDINGS_AGE: Duration = Duration::from_secs(5);
+
+/// So many filesets have their links pointed at a time.
+const FOLLOWS: usize = 4;
 
 /// Bodies of together so many bytes are read at once.
 const ROOM: usize = 2 * MAX_BODY_BYTES;
@@ -69,6 +74,7 @@ impl App {
             ending,
             damage,
             deep: Arc::new(Semaphore::new(1)),
+            follows: Arc::new(Semaphore::new(FOLLOWS)),
             findings,
         }
     }

@@ -1,11 +1,11 @@
 //! The value of the AVU that names a version: one AVU for all that nobody looks for by its value.
 //!
-//! `1700000000:1024 id=10045 at=0/0f3c5a1be2d49877 images=7-9,12 plates=3 previous=2 by=table for alice#tempZone`
+//! `1700000000:1024 id=10045 at=0/0f3c5a1be2d49877 link=7c1f5a0be2d49801 images=7-9,12 plates=3 previous=2 by=table for alice#tempZone`
 //!
 //! The modify time and the size come first, alone in records of old versions. Words follow, each of which may be missing;
 //! `by` is the last, because the name of a source may hold blanks. A word that is not known is passed over.
 
-use super::{Triple, Version};
+use super::{Print, Triple, Version};
 use crate::attributes::Attributes;
 use crate::catalog::Replica;
 use crate::names::OmeroId;
@@ -144,6 +144,8 @@ pub struct Particulars {
     pub subject: Option<u64>,
     /// Where the bytes lay.
     pub at: Option<Whereabouts>,
+    /// The path under which the importer saw them, to which OMERO's link leads.
+    pub link: Option<Print>,
     /// The images.
     pub images: Ids,
     /// The plates.
@@ -158,7 +160,16 @@ impl Particulars {
     /// Of a version, and nothing else.
     pub fn of(version: Version) -> Self {
         let (images, plates) = (Ids::default(), Ids::default());
-        Self { version, subject: None, at: None, images, plates, previous: Vec::new(), mapped_by: None }
+        Self {
+            version,
+            subject: None,
+            at: None,
+            link: None,
+            images,
+            plates,
+            previous: Vec::new(),
+            mapped_by: None,
+        }
     }
 
     /// From the value of the AVU.
@@ -168,6 +179,7 @@ impl Particulars {
             match key {
                 "id" => all.subject = value.parse().ok(),
                 "at" => all.at = Whereabouts::parse(value),
+                "link" => all.link = Print::parse(value),
                 "images" => all.images = Ids::parse(value),
                 "plates" => all.plates = Ids::parse(value),
                 "previous" => all.previous = Ids::parse(value).named,
@@ -184,6 +196,11 @@ impl Particulars {
         words(value).find_map(|(key, value)| value.parse().ok().filter(|_| key == "id"))
     }
 
+    /// Where OMERO's link leads, of the same value.
+    pub fn link_of(value: &str) -> Option<Print> {
+        words(value).find_map(|(key, value)| Print::parse(value).filter(|_| key == "link"))
+    }
+
     /// The newest of the filesets of versions before, of the same value.
     pub fn newest_before(value: &str) -> Option<OmeroId> {
         let ids = words(value).find_map(|(key, ids)| (key == "previous").then_some(ids))?;
@@ -193,7 +210,7 @@ impl Particulars {
     /// The AVU. `units`: what proves the version. The filesets of versions before that there is no room for follow as AVUs
     /// of their own: none is ever forgotten.
     pub(super) fn triples(&self, names: &Attributes, units: &str, server: &str) -> Vec<Triple> {
-        let Self { version, subject, at, images, plates, previous, mapped_by } = self;
+        let Self { version, subject, at, link, images, plates, previous, mapped_by } = self;
         let (kept, others) = previous.split_at(previous.len().min(MAX_PREVIOUS));
         let mut value = version.to_string();
         let mut add = |key: &str, text: Option<String>| {
@@ -204,6 +221,7 @@ impl Particulars {
         };
         add("id", subject.map(|id| id.to_string()));
         add("at", at.map(|at| at.to_string()));
+        add("link", link.map(|link| link.to_string()));
         add("images", Some(images).filter(|ids| !ids.is_empty()).map(|ids| ids.text(MAX_LIST_BYTES)));
         add("plates", Some(plates).filter(|ids| !ids.is_empty()).map(|ids| ids.text(MAX_LIST_BYTES)));
         add("previous", Some(Ids::of(kept).text(usize::MAX)));
@@ -257,6 +275,7 @@ mod tests {
             version,
             subject: Some(10_045),
             at: Whereabouts::parse("0/0f3c5a1be2d49877"),
+            link: Print::parse("00000000000000aa"),
             images: Ids::of(&ids([7, 8, 9, 12])),
             plates: Ids::of(&ids([3])),
             previous: ids([2]),
@@ -265,7 +284,7 @@ mod tests {
         let text = value(&all);
         assert_eq!(
             text,
-            "1700000000:1024 id=10045 at=0/0f3c5a1be2d49877 images=7-9,12 plates=3 previous=2 by=ldap uid=a, \
+            "1700000000:1024 id=10045 at=0/0f3c5a1be2d49877 link=00000000000000aa images=7-9,12 plates=3 previous=2 by=ldap uid=a, \
              ou=by=for x for alice#tempZone"
         );
         assert_eq!(Particulars::parse(&text), Some(all));
@@ -293,6 +312,7 @@ mod tests {
             let all = Particulars {
                 subject: Some(u64::MAX),
                 at: Whereabouts::parse("4294967295/ffffffffffffffff"),
+                link: Print::parse("ffffffffffffffff"),
                 images: Ids::of(&many),
                 plates: Ids::of(&many),
                 previous: ids((1..=20).map(|n| u64::MAX - 2 * n)),

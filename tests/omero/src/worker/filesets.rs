@@ -49,6 +49,14 @@ fn five_thousand() -> i64 {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Relocate {
+    session: String,
+    fileset: i64,
+    paths: Vec<(i64, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Delete {
     session: String,
     filesets: Vec<i64>,
@@ -137,6 +145,26 @@ impl Request<'_> {
             }
         }
         Ok(json!({ "filesets": all }))
+    }
+
+    pub(super) fn relocate(&mut self) -> Answer {
+        let p: Relocate = self.params()?;
+        bounded("paths", &p.paths, MAX_PATHS)?;
+        let seat = self.seat(&p.session)?;
+        let (store, me) = (&seat.store, seat.context.user);
+        if rows(store, "select id from fileset where id = ?1 and owner_id = ?2", &[&p.fileset, &me])?
+            .is_empty()
+        {
+            return Err(Failed::new("not_found", format!("there is no fileset {} of this user", p.fileset)));
+        }
+        let mut changed = 0;
+        for (id, path) in &p.paths {
+            changed += store.db.execute(
+                "update fileset_entry set client_path = ?3 where id = ?2 and fileset = ?1 and client_path <> ?3",
+                rusqlite::params![p.fileset, id, path],
+            )?;
+        }
+        Ok(json!({ "changed": changed }))
     }
 
     pub(super) fn files(&mut self) -> Answer {

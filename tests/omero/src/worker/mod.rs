@@ -334,6 +334,7 @@ impl Request<'_> {
             "logout" => self.logout(),
             "filesets" => self.filesets(),
             "files" => self.files(),
+            "relocate" => self.relocate(),
             "container" => self.container(),
             "lonely" => self.lonely(),
             "put" => self.put(),
