@@ -404,7 +404,7 @@ fn data_replaced_at_its_path_names_the_old_fileset_however_it_went_and_verify_sa
             // The old data is still there, and the old images show it (tests/follow.rs).
             zone.wait_until("the old images show the old data", |z| {
                 let filesets = z.omero.show()["filesets"].as_array().unwrap().clone();
-                let of_old = filesets.iter().find(|f| f["id"].to_string() == old).unwrap();
+                let of_old = filesets.iter().find(|f| f["id"].as_u64() == old.parse().ok()).unwrap();
                 let link = of_old["files"][0]["link"].as_str().unwrap();
                 fs::read(link).is_ok_and(|bytes| bytes == fs::read(&image).unwrap())
             });
