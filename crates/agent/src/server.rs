@@ -253,24 +253,27 @@ async fn attend(
     let terms = live.borrow().terms.clone();
     match (accepted, terms.tls) {
         (Accepted::Plain(stream), _) => {
-            answer(stream, Peer::default(), app, &terms.limits, live, ending).await
+            answer(stream, Peer::default(), app, &terms.limits, None, ending).await
         }
         (Accepted::ForTls(_), None) => Err("there is no certificate for TLS".into()),
         (Accepted::ForTls(stream), Some(tls)) => {
             let stream = timeout(HANDSHAKE, tls.accept(stream)).await??;
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let names = shown.map(names_in).unwrap_or_default().into();
-            answer(Box::new(stream), Peer { names }, app, &terms.limits, live, ending).await
+            answer(Box::new(stream), Peer { names }, app, &terms.limits, Some(live), ending).await
         }
     }
 }
 
+/// Answers what comes over a connection. `vouched`: the configuration by which its caller was let in; when another one is in
+/// force, the caller has to come again. Over the socket each request is judged by itself, and a connection that was just
+/// opened would be cut off with its first request unread.
 async fn answer(
     stream: Box<dyn Stream>,
     peer: Peer,
     app: Router,
     limits: &Limits,
-    mut live: watch::Receiver<Arc<Loaded>>,
+    mut vouched: Option<watch::Receiver<Arc<Loaded>>>,
     mut ending: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -287,11 +290,18 @@ async fn answer(
     tokio::select! {
         done = &mut connection => return Ok(done?),
         _ = ending.changed() => {}
-        // Who vouched for the caller may not do so any more: it has to come again.
-        _ = live.changed() => {}
+        () = another(&mut vouched) => {}
     }
     connection.as_mut().graceful_shutdown();
     Ok(connection.await?)
+}
+
+/// Waits until another configuration is in force than the one that vouched for a caller; for ever where none did.
+async fn another(vouched: &mut Option<watch::Receiver<Arc<Loaded>>>) {
+    match vouched {
+        Some(live) => _ = live.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A stream whose other side has to take what is written within a time.
