@@ -168,7 +168,10 @@ impl CommandImporter<'_> {
         let (new, mut found, mut changed) = (&moved.importer_path, false, false);
         for link in links.iter_mut() {
             let Some(target) = &link.target else { continue };
-            let Some(goal) = goal_of(target, moved) else { continue };
+            let is_its_own = is_on_the_way(target, link.file.id, moved, fileset);
+            let Some(goal) = goal_of(target, moved).or_else(|| is_its_own.then(|| new.clone())) else {
+                continue;
+            };
             found = true;
             if let Err(other) = look_at(&goal, link.file, moved, fileset, &roots, alive) {
                 return other;
@@ -313,6 +316,17 @@ fn goal_of(target: &str, moved: &MovedFile) -> Option<String> {
             slashes.find_map(of)
         }
     }
+}
+
+/// Whether the only link of a fileset leads to where its data was between the place in the record and the one it has now:
+/// whoever pointed it there died before the record was written, and the data was moved again. Then it leads to the client
+/// path that OMERO has, or nowhere.
+fn is_on_the_way(target: &str, entry: u64, moved: &MovedFile, fileset: &Fileset) -> bool {
+    let is_only = moved.is_key && fileset.entries.len() == 1;
+    let is_known = || fileset.entries.get(&entry).is_some_and(|entry| entry.path == client_path::of(target));
+    let is_gone =
+        || std::fs::symlink_metadata(target).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    is_only && matches!(moved.subject, Subject::DataObject(_)) && (is_known() || is_gone())
 }
 
 /// Looks at a file as before an import. `Err`: the link is not pointed to it.
