@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use support::zone::{INSTANCE, TestZone};
+use support::zone::{DelayServer, INSTANCE, TestZone};
 
 const HOME: &str = "/tempZone/home/alice";
 const TRASH: &str = "/tempZone/trash/home/alice";
@@ -334,19 +334,25 @@ fn what_is_deleted_in_omero_is_free_a_moment_later_and_not_imported_again_unless
     assert_eq!(zone.errors(), Vec::<String>::new());
 }
 
-#[test]
-fn of_a_set_whose_images_are_deleted_in_omero_every_file_is_free() {
+/// A zone with a set of three files, which is imported, and its delay server.
+fn zone_with_a_set() -> (TestZone, DelayServer) {
     let zone = TestZone::new();
     fs::write(zone.path("x.plate-test"), "name P\nwell A1 a1.tif\nwell A2 a2.tif\n").unwrap();
     for name in ["a1.tif", "a2.tif"] {
         zone.does("alice", &["put", &zone.image(name), &at(name)]);
     }
     zone.does("alice", &["put", zone.path("x.plate-test").to_str().unwrap(), &at("x.plate-test")]);
-    let _delay = zone.delay_server();
+    let delay = zone.delay_server();
     for name in ["x.plate-test", "a1.tif", "a2.tif"] {
         zone.wait_for(&at(name), "imported");
     }
     zone.wait_until_nothing_is_due();
+    (zone, delay)
+}
+
+#[test]
+fn of_a_set_whose_images_are_deleted_in_omero_every_file_is_free() {
+    let (zone, _delay) = zone_with_a_set();
     zone.omero.act("alice", &["delete", "-q", "Plate:1"]);
     assert_eq!(zone.omero.count("filesets"), 0);
     refused(&zone, "alice", &["rm", "-f", &at("a2.tif")]);
@@ -443,17 +449,7 @@ fn images_are_deleted_with_the_rights_of_whoever_asks_and_of_their_owner_if_that
 
 #[test]
 fn a_set_is_released_as_a_whole() {
-    let zone = TestZone::new();
-    fs::write(zone.path("x.plate-test"), "name P\nwell A1 a1.tif\nwell A2 a2.tif\n").unwrap();
-    for name in ["a1.tif", "a2.tif"] {
-        zone.does("alice", &["put", &zone.image(name), &at(name)]);
-    }
-    zone.does("alice", &["put", zone.path("x.plate-test").to_str().unwrap(), &at("x.plate-test")]);
-    let delay = zone.delay_server();
-    for name in ["x.plate-test", "a1.tif", "a2.tif"] {
-        zone.wait_for(&at(name), "imported");
-    }
-    zone.wait_until_nothing_is_due();
+    let (zone, delay) = zone_with_a_set();
     drop(delay);
     refused(&zone, "alice", &["rm", "-f", &at("a1.tif")]);
     let explained = answer(&zone, "alice", &json!({"operation": "explain", "path": at("a1.tif")}));
@@ -470,17 +466,7 @@ fn a_set_is_released_as_a_whole() {
 
 #[test]
 fn a_set_that_is_a_plate_is_released_with_its_images() {
-    let zone = TestZone::new();
-    fs::write(zone.path("x.plate-test"), "name P\nwell A1 a1.tif\nwell A2 a2.tif\n").unwrap();
-    for name in ["a1.tif", "a2.tif"] {
-        zone.does("alice", &["put", &zone.image(name), &at(name)]);
-    }
-    zone.does("alice", &["put", zone.path("x.plate-test").to_str().unwrap(), &at("x.plate-test")]);
-    let _delay = zone.delay_server();
-    for name in ["x.plate-test", "a1.tif", "a2.tif"] {
-        zone.wait_for(&at(name), "imported");
-    }
-    zone.wait_until_nothing_is_due();
+    let (zone, _delay) = zone_with_a_set();
     let ask = json!({"operation": "release", "path": at("a2.tif"), "images": "delete"});
     assert_eq!(answer(&zone, "alice", &ask)["to_delete"], json!(1));
     zone.wait_until("all of it is released", |z| {

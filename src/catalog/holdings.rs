@@ -139,7 +139,7 @@ impl IrodsCatalog<'_> {
     }
 
     /// The attributes that name the fileset of data.
-    fn in_omero(&self) -> [&str; 2] {
+    pub(super) fn in_omero(&self) -> [&str; 2] {
         [&self.names.fileset, &self.names.member_of]
     }
 }

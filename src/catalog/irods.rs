@@ -264,13 +264,18 @@ impl<'a> IrodsCatalog<'a> {
         let Some((_, there)) = there else { return Ok(()) };
         for left in removed.iter().filter(|t| there.triples.contains(t)) {
             log::debug!("act=record path={path} left={:?}", left.attribute);
-            match self.avu("rm", path, entity, [&left.attribute, &left.value, &left.units]) {
-                Ok(()) => {}
-                Err(code) if NOTHING_THERE.contains(&code) => {}
-                Err(code) => return Err(failed("rsModAVUMetadata", &path.display(), code)),
-            }
+            self.take_off(path, entity, [&left.attribute, &left.value, &left.units])?;
         }
         Ok(())
+    }
+
+    /// Removes an AVU, by as many rows as it hangs on; one that is gone already is no error.
+    fn take_off(&self, path: &LogicalPath, entity: Entity, avu: [&str; 3]) -> Result<(), CatalogError> {
+        match self.avu("rm", path, entity, avu) {
+            Ok(()) => Ok(()),
+            Err(code) if NOTHING_THERE.contains(&code) => Ok(()),
+            Err(code) => Err(failed("rsModAVUMetadata", &path.display(), code)),
+        }
     }
 
     /// For paths JSON cannot carry: not atomic, so removals come first and the new state last.
@@ -529,11 +534,7 @@ impl Catalog for IrodsCatalog<'_> {
         attribute: &str,
         value: &str,
     ) -> Result<(), CatalogError> {
-        match self.avu("rm", collection, Entity::Collection, [attribute, value, ""]) {
-            Ok(()) => Ok(()),
-            Err(code) if NOTHING_THERE.contains(&code) => Ok(()),
-            Err(code) => Err(failed("rsModAVUMetadata", &collection.display(), code)),
-        }
+        self.take_off(collection, Entity::Collection, [attribute, value, ""])
     }
 
     fn change_mark(
@@ -641,7 +642,7 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn is_any_in_omero(&self, collection: &LogicalPath) -> Result<bool, CatalogError> {
-        let names = quoted_list(&[&self.names.fileset, &self.names.member_of]);
+        let names = quoted_list(&self.in_omero());
         for kind in ["DATA", "COLL"] {
             let query = [
                 b"select COLL_ID where (COLL_NAME = ".as_slice(),
@@ -661,7 +662,7 @@ impl Catalog for IrodsCatalog<'_> {
     }
 
     fn in_omero_like(&self, collection: &LogicalPath) -> Result<Vec<LogicalPath>, CatalogError> {
-        let names = quoted_list(&[&self.names.fileset, &self.names.member_of]);
+        let names = quoted_list(&self.in_omero());
         let path = collection.as_bytes();
         let mut suffixed = below(collection);
         suffixed.truncate(suffixed.len().saturating_sub(2));
