@@ -168,10 +168,8 @@ impl CommandImporter<'_> {
         let (new, mut found, mut changed) = (&moved.importer_path, false, false);
         for link in links.iter_mut() {
             let Some(target) = &link.target else { continue };
-            let is_its_own = is_on_the_way(target, link.file.id, moved, fileset);
-            let Some(goal) = goal_of(target, moved).or_else(|| is_its_own.then(|| new.clone())) else {
-                continue;
-            };
+            let on_the_way = || is_on_the_way(target, link.file.id, moved, fileset).then(|| new.clone());
+            let Some(goal) = goal_of(target, moved).or_else(on_the_way) else { continue };
             found = true;
             if let Err(other) = look_at(&goal, link.file, moved, fileset, &roots, alive) {
                 return other;
