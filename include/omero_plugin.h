@@ -92,6 +92,13 @@ typedef struct omero_condition {
     omero_text text;
 } omero_condition;
 
+/* How a data object is opened. */
+typedef enum omero_opening {
+    OMERO_OPENING_READ = 0,
+    OMERO_OPENING_WRITE = 1, /* one that is there, to go on writing */
+    OMERO_OPENING_CREATE = 2 /* one that is not there yet; one that is gives OVERWRITE_WITHOUT_FORCE_FLAG (-312000) */
+} omero_opening;
+
 /* Levels of omero_host.log. */
 typedef enum omero_level {
     OMERO_LEVEL_ERROR = 0,
@@ -148,6 +155,50 @@ typedef struct omero_host {
 
     /* rsRmColl of an empty collection, as the service account. */
     int64_t (*remove_collection)(omero_session* session, omero_account service, omero_text path);
+
+    /* What follows is done as `user`: in that user's name, with that user's rights and no more. It is for the jobs of the
+     * service account. API PEPs do not fire; those of resources and of the catalog do. */
+
+    /* rsCollCreate with the collections above it; one that is there is no error. */
+    int64_t (*make_collection_as)(omero_session* session, omero_account user, omero_text path);
+
+    /* rsDataObjOpen, then rsDataObjLseek to `offset` bytes. `resource` (empty for the user's default) is where a new data
+     * object goes. Gives a descriptor, which is to be closed as the same user. */
+    int64_t (*open_as)(omero_session* session,
+                       omero_account user,
+                       omero_text path,
+                       omero_opening how,
+                       omero_text resource,
+                       uint64_t offset);
+
+    /* rsDataObjRead: at most `size` bytes; gives how many there were, 0 at the end. */
+    int64_t (*read_as)(omero_session* session, omero_account user, int32_t descriptor, char* into, size_t size);
+
+    /* rsDataObjWrite: gives how many bytes were written. */
+    int64_t (*write_as)(omero_session* session, omero_account user, int32_t descriptor, omero_text bytes);
+
+    /* rsDataObjClose. */
+    int64_t (*close_as)(omero_session* session, omero_account user, int32_t descriptor);
+
+    /* rsDataObjRename of a data object; nothing that is there is replaced. */
+    int64_t (*rename_as)(omero_session* session, omero_account user, omero_text from, omero_text to);
+
+    /* rsDataObjUnlink of a data object, for good and not into the trash. */
+    int64_t (*remove_as)(omero_session* session, omero_account user, omero_text path);
+
+    /* rsDataObjChksum: computes the checksum of a data object and registers it, anew where there is one. */
+    int64_t (*checksum_as)(omero_session* session, omero_account user, omero_text path, omero_buffer* checksum);
+
+    /* rsPhyPathReg: makes the file at a physical path of a resource a data object. Its bytes stay where they are. */
+    int64_t (*register_as)(omero_session* session,
+                           omero_account user,
+                           omero_text physical_path,
+                           omero_text resource,
+                           omero_text path);
+
+    /* rsModDataObjMeta, as the service account: a replica that a process was writing when it died becomes stale, so that it
+     * can be opened and removed again. */
+    int64_t (*mark_stale)(omero_session* session, omero_account service, omero_text path, int32_t replica);
 
     /* Queues `text` for delayed execution under `conditions`, as a job of the service account; of the session's user where
      * `service` is null. */

@@ -3,8 +3,11 @@
 // decision. The functions may throw: the core gets each as omero_shim::callback makes it.
 #include "shim.hpp"
 
+#include <irods/dataObjCopy.h>
 #include <irods/dataObjInpOut.h>
+#include <irods/fileLseek.h>
 #include <irods/genquery2.h>
+#include <irods/modDataObjMeta.h>
 #include <irods/modAVUMetadata.h>
 #include <irods/rcMisc.h>
 #include <irods/rodsError.h>
@@ -15,9 +18,18 @@
 #include <irods/rodsUser.h>
 #include <irods/rsCollCreate.hpp>
 #include <irods/rsDataObjChksum.hpp>
+#include <irods/rsDataObjClose.hpp>
+#include <irods/rsDataObjLseek.hpp>
+#include <irods/rsDataObjOpen.hpp>
+#include <irods/rsDataObjRead.hpp>
+#include <irods/rsDataObjRename.hpp>
 #include <irods/rsDataObjRepl.hpp>
+#include <irods/rsDataObjUnlink.hpp>
+#include <irods/rsDataObjWrite.hpp>
 #include <irods/rsGenQuery.hpp>
 #include <irods/rsModAVUMetadata.hpp>
+#include <irods/rsModDataObjMeta.hpp>
+#include <irods/rsPhyPathReg.hpp>
 #include <irods/rsRmColl.hpp>
 #include <irods/rs_atomic_apply_metadata_operations.hpp>
 #include <irods/rs_genquery2.hpp>
@@ -25,7 +37,11 @@
 
 #include "irods_uninstalled.hpp"
 
+#include <fcntl.h>
+
+#include <algorithm>
 #include <array>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -69,22 +85,22 @@ namespace
         int before_;
     };
 
-    // Makes the session the service account's for as long as it lives: what is written then is nobody's act but ours. A
-    // site's policy on AVUs sees that account, a job that is queued is owned by it. What such a policy says when it
-    // refuses is not for the client, whose own operation is in order: it is taken off the error stack again.
-    class service_account
+    // Makes the session another account's for as long as it lives. What is written then is nobody's act but that account's: a
+    // site's policy sees that account, a job that is queued is owned by it. What a policy says when it refuses is not for
+    // the client, whose own operation is in order: it is taken off the error stack again.
+    class account
     {
       public:
-        service_account(RsComm* comm, omero_account account)
+        account(RsComm* comm, omero_account whose, int rights)
             : comm_{comm}
             , before_{comm->clientUser}
             , messages_{comm->rError.len}
         {
-            set(comm->clientUser.userName, account.name);
-            set(comm->clientUser.rodsZone, account.zone);
-            comm->clientUser.authInfo.authFlag = LOCAL_PRIV_USER_AUTH;
+            set(comm->clientUser.userName, whose.name);
+            set(comm->clientUser.rodsZone, whose.zone);
+            comm->clientUser.authInfo.authFlag = rights;
         }
-        ~service_account()
+        ~account()
         {
             comm_->clientUser = before_;
             for (int i = messages_; i < comm_->rError.len; ++i) {
@@ -95,14 +111,14 @@ namespace
                 comm_->rError.len = messages_;
             }
         }
-        service_account(const service_account&) = delete;
-        service_account& operator=(const service_account&) = delete;
+        account(const account&) = delete;
+        account& operator=(const account&) = delete;
 
       private:
         static void set(char (&to)[NAME_LEN], omero_text from)
         {
             if (from.size >= NAME_LEN) {
-                throw std::length_error{"the service account's name is too long"};
+                throw std::length_error{"the account's name is too long"};
             }
             std::memset(to, 0, NAME_LEN);
             std::memcpy(to, from.data, from.size);
@@ -111,6 +127,26 @@ namespace
         RsComm* comm_;
         userInfo_t before_;
         int messages_;
+    };
+
+    // What is done as the account that the server runs as.
+    class service_account : account
+    {
+      public:
+        service_account(RsComm* comm, omero_account whose)
+            : account{comm, whose, LOCAL_PRIV_USER_AUTH}
+        {
+        }
+    };
+
+    // What is done as a user, who has no more rights than the catalog gives.
+    class ordinary_user : account
+    {
+      public:
+        ordinary_user(RsComm* comm, omero_account whose)
+            : account{comm, whose, LOCAL_USER_AUTH}
+        {
+        }
     };
 
     void log_line(omero_level level, omero_text line)
@@ -329,17 +365,19 @@ namespace
         return code;
     }
 
-    // The input of an operation on a data object, as an administrator's.
+    // The input of an operation on a data object; as an administrator's where it is one.
     class object_input
     {
       public:
-        explicit object_input(omero_text path)
+        explicit object_input(omero_text path, bool as_administrator = true)
         {
             if (path.size >= sizeof input.objPath) {
                 throw std::length_error{"the path is too long"};
             }
             std::memcpy(input.objPath, path.data, path.size);
-            addKeyVal(&input.condInput, ADMIN_KW, "");
+            if (as_administrator) {
+                addKeyVal(&input.condInput, ADMIN_KW, "");
+            }
         }
         ~object_input()
         {
@@ -422,6 +460,200 @@ namespace
         collection_input removed{path};
         const service_account ours{c, service};
         return rsRmColl(c, &removed.input, nullptr);
+    }
+
+    int64_t make_collection_as(omero_session* session, omero_account user, omero_text path)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        collection_input made{path};
+        addKeyVal(&made.input.condInput, RECURSIVE_OPR__KW, "");
+        const ordinary_user as{c, user};
+        const int code = rsCollCreate(c, &made.input);
+        return code == CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME ? 0 : code;
+    }
+
+    openedDataObjInp_t opened(int32_t descriptor)
+    {
+        openedDataObjInp_t input{};
+        input.l1descInx = descriptor;
+        return input;
+    }
+
+    int64_t open_as(omero_session* session,
+                    omero_account user,
+                    omero_text path,
+                    omero_opening how,
+                    omero_text resource,
+                    uint64_t offset)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        object_input object{path, false};
+        object.input.createMode = 0600;
+        switch (how) {
+            case OMERO_OPENING_READ: object.input.openFlags = O_RDONLY; break;
+            case OMERO_OPENING_WRITE: object.input.openFlags = O_WRONLY; break;
+            case OMERO_OPENING_CREATE: object.input.openFlags = O_WRONLY | O_CREAT | O_EXCL; break;
+        }
+        if (resource.size != 0) {
+            addKeyVal(&object.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
+        }
+        const ordinary_user as{c, user};
+        const int descriptor = rsDataObjOpen(c, &object.input);
+        if (descriptor < 0 || offset == 0) {
+            return descriptor;
+        }
+        auto seek = opened(descriptor);
+        seek.offset = static_cast<rodsLong_t>(offset);
+        seek.whence = SEEK_SET;
+        fileLseekOut_t* place = nullptr;
+        const int code = rsDataObjLseek(c, &seek, &place);
+        std::free(place);
+        if (code < 0) {
+            auto close = opened(descriptor);
+            rsDataObjClose(c, &close);
+            return code;
+        }
+        return descriptor;
+    }
+
+    int64_t read_as(omero_session* session, omero_account user, int32_t descriptor, char* into, std::size_t size)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        auto read = opened(descriptor);
+        read.len = static_cast<int>(std::min<std::size_t>(size, INT_MAX));
+        bytesBuf_t buffer{};
+        const ordinary_user as{c, user};
+        const int got = rsDataObjRead(c, &read, &buffer);
+        if (got > 0) {
+            std::memcpy(into, buffer.buf, std::min(static_cast<std::size_t>(got), size));
+        }
+        std::free(buffer.buf);
+        return got;
+    }
+
+    int64_t write_as(omero_session* session, omero_account user, int32_t descriptor, omero_text bytes)
+    {
+        auto* c = comm(session);
+        if (!c || bytes.size > INT_MAX) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        auto write = opened(descriptor);
+        write.len = static_cast<int>(bytes.size);
+        bytesBuf_t buffer{};
+        buffer.len = write.len;
+        buffer.buf = const_cast<char*>(bytes.data); // only read
+        const ordinary_user as{c, user};
+        return rsDataObjWrite(c, &write, &buffer);
+    }
+
+    int64_t close_as(omero_session* session, omero_account user, int32_t descriptor)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        auto close = opened(descriptor);
+        const ordinary_user as{c, user};
+        return rsDataObjClose(c, &close);
+    }
+
+    int64_t rename_as(omero_session* session, omero_account user, omero_text from, omero_text to)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        dataObjCopyInp_t names{};
+        if (from.size >= sizeof names.srcDataObjInp.objPath || to.size >= sizeof names.destDataObjInp.objPath) {
+            throw std::length_error{"the path is too long"};
+        }
+        std::memcpy(names.srcDataObjInp.objPath, from.data, from.size);
+        std::memcpy(names.destDataObjInp.objPath, to.data, to.size);
+        names.srcDataObjInp.oprType = names.destDataObjInp.oprType = RENAME_DATA_OBJ;
+        const ordinary_user as{c, user};
+        const int code = rsDataObjRename(c, &names);
+        clearKeyVal(&names.srcDataObjInp.condInput);
+        clearKeyVal(&names.destDataObjInp.condInput);
+        return code;
+    }
+
+    int64_t remove_as(omero_session* session, omero_account user, omero_text path)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        object_input removed{path, false};
+        addKeyVal(&removed.input.condInput, FORCE_FLAG_KW, "");
+        const ordinary_user as{c, user};
+        return rsDataObjUnlink(c, &removed.input);
+    }
+
+    int64_t checksum_as(omero_session* session, omero_account user, omero_text path, omero_buffer* checksum)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        object_input object{path, false};
+        addKeyVal(&object.input.condInput, FORCE_CHKSUM_KW, "");
+        char* answer = nullptr;
+        const ordinary_user as{c, user};
+        const int code = rsDataObjChksum(c, &object.input, &answer);
+        return take(code, answer, checksum);
+    }
+
+    int64_t register_as(omero_session* session,
+                        omero_account user,
+                        omero_text physical_path,
+                        omero_text resource,
+                        omero_text path)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        object_input object{path, false};
+        object.input.createMode = 0600;
+        addKeyVal(&object.input.condInput, FILE_PATH_KW, str(physical_path).c_str());
+        addKeyVal(&object.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
+        addKeyVal(&object.input.condInput, DATA_TYPE_KW, "generic");
+        const ordinary_user as{c, user};
+        return rsPhyPathReg(c, &object.input);
+    }
+
+    int64_t mark_stale(omero_session* session, omero_account service, omero_text path, int32_t replica)
+    {
+        auto* c = comm(session);
+        if (!c) {
+            return SYS_INVALID_INPUT_PARAM;
+        }
+        dataObjInfo_t info{};
+        if (path.size >= sizeof info.objPath) {
+            throw std::length_error{"the path is too long"};
+        }
+        std::memcpy(info.objPath, path.data, path.size);
+        info.replNum = replica;
+        keyValPair_t changed{};
+        addKeyVal(&changed, REPL_STATUS_KW, std::to_string(STALE_REPLICA).c_str());
+        addKeyVal(&changed, ADMIN_KW, "");
+        modDataObjMeta_t input{&info, &changed};
+        int code = 0;
+        {
+            const service_account ours{c, service};
+            code = rsModDataObjMeta(c, &input);
+        }
+        clearKeyVal(&changed);
+        return code;
     }
 
     int64_t delay(omero_session* session, const omero_account* service, omero_text text, omero_text conditions)
@@ -515,6 +747,16 @@ const omero_host& omero_shim::host()
         callback<replicate>::call,
         callback<make_collection>::call,
         callback<remove_collection>::call,
+        callback<make_collection_as>::call,
+        callback<open_as>::call,
+        callback<read_as>::call,
+        callback<write_as>::call,
+        callback<close_as>::call,
+        callback<rename_as>::call,
+        callback<remove_as>::call,
+        callback<checksum_as>::call,
+        callback<register_as>::call,
+        callback<mark_stale>::call,
         callback<delay>::call,
         callback<descriptor>::call,
         callback<client>::call,

@@ -16,6 +16,8 @@
 #define DATA_SIZE_KW "dataSize"
 #define FILE_PATH_KW "filePath"
 #define REPL_NUM_KW "replNum"
+#define REPL_STATUS_KW "replStatus"
+#define FORCE_CHKSUM_KW "forceChksum"
 #define METADATA_INCLUDED_KW "metadataIncluded"
 #define ACL_INCLUDED_KW "aclIncluded"
 #define DATA_INCLUDED_KW "dataIncluded"
