@@ -84,7 +84,7 @@ const LOCKS: &str = ".irods_omero_locks";
 
 /// The catalog, asked through one session.
 pub struct IrodsCatalog<'a> {
-    session: &'a Session<'a>,
+    pub(super) session: &'a Session<'a>,
     pub(super) names: &'a Attributes,
     instance: &'a str,
     service: Option<&'a IrodsUser>,
@@ -102,7 +102,7 @@ impl<'a> IrodsCatalog<'a> {
         Self { session, names, instance, service }
     }
 
-    fn service(&self) -> Account<'_> {
+    pub(super) fn service(&self) -> Account<'_> {
         self.service
             .map_or(Account { name: "", zone: "" }, |user| Account { name: user.name(), zone: user.zone() })
     }
@@ -296,6 +296,23 @@ impl<'a> IrodsCatalog<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a user is the account that the server runs as.
+    pub(super) fn is_the_service(&self, user: &IrodsUser) -> bool {
+        self.service == Some(user)
+    }
+
+    /// What kind of user somebody is, such as `rodsuser`; `None` if there is none of that name.
+    pub(super) fn user_type(&self, user: &IrodsUser) -> Result<Option<String>, CatalogError> {
+        let query = [
+            b"select USER_TYPE where USER_NAME = ".as_slice(),
+            &quoted(user.name().as_bytes()),
+            b" and USER_ZONE = ",
+            &quoted(user.zone().as_bytes()),
+        ]
+        .concat();
+        Ok(self.rows(&query, &format!("user {user}"))?.into_iter().flatten().next())
     }
 
     /// The catalog's id of a user; `None` if there is none of that name.
@@ -1029,7 +1046,7 @@ impl Catalog for IrodsCatalog<'_> {
     }
 }
 
-fn failed(call: &'static str, subject: &str, code: i64) -> CatalogError {
+pub(super) fn failed(call: &'static str, subject: &str, code: i64) -> CatalogError {
     CatalogError::Call { call, subject: subject.to_owned(), code }
 }
 

@@ -4,12 +4,14 @@ mod holdings;
 mod inquiry;
 pub mod irods;
 mod jobs;
+mod writing;
 
 pub use holdings::{Holdings, RecordHolder, Resource};
 pub use inquiry::{Inquiry, Item, Level, Sight};
 pub use irods_omero_model::catalog::{CatalogError, Holder, Kind, Metadata, Replica, ReplicaStatus, UserTag};
 pub use irods_omero_model::clock::UnixTime;
 pub use jobs::{Jobs, QueuedJob};
+pub use writing::{Descriptor, How, Writing};
 
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
 use irods_omero_model::record::{Record, Triple, Version};

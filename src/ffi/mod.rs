@@ -9,10 +9,12 @@
 //! - Every function of the host is `noexcept` (`omero_shim::callback`), so no exception unwinds into Rust.
 
 mod session;
+mod writing;
 
 pub mod factory;
 
 pub use session::{Account, Entity, Session};
+pub use writing::Opening;
 
 /// What bindgen makes of `include/omero_plugin.h`.
 #[allow(missing_docs, clippy::pedantic, non_camel_case_types, dead_code)]

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 
 /// `SYS_NOT_SUPPORTED`-like answer for a function the shim did not fill in; cannot happen with our own shim.
-const MISSING: i64 = -66_000;
+pub(super) const MISSING: i64 = -66_000;
 
 /// On what an AVU stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +30,19 @@ impl Entity {
 
 /// One client connection, for the length of one call from the server.
 pub struct Session<'a> {
-    host: &'a omero_host,
-    raw: *mut omero_session,
+    pub(super) host: &'a omero_host,
+    pub(super) raw: *mut omero_session,
     _call: PhantomData<&'a ()>,
 }
 
 /// A buffer of the shim, given back when dropped.
-struct Buffer<'a> {
-    raw: omero_buffer,
-    host: &'a omero_host,
+pub(super) struct Buffer<'a> {
+    pub(super) raw: omero_buffer,
+    pub(super) host: &'a omero_host,
 }
 
 impl Buffer<'_> {
-    fn to_vec(&self) -> Vec<u8> {
+    pub(super) fn to_vec(&self) -> Vec<u8> {
         // SAFETY: the shim filled the buffer and it is released only on drop.
         unsafe { bytes(omero_text { data: self.raw.data, size: self.raw.size }) }.to_vec()
     }
@@ -94,7 +94,7 @@ pub struct Account<'t> {
 }
 
 impl Account<'_> {
-    fn raw(self) -> omero_account {
+    pub(super) fn raw(self) -> omero_account {
         omero_account { name: borrowed(self.name.as_bytes()), zone: borrowed(self.zone.as_bytes()) }
     }
 }
