@@ -23,7 +23,7 @@ pub use table::table;
 pub use verify::Verify;
 pub use who::Who;
 
-use crate::catalog::{CatalogError, Holdings};
+use crate::catalog::{CatalogError, Writing};
 use crate::due;
 use crate::sweep::Sweeper;
 use irods_omero_config::Config;
@@ -152,7 +152,7 @@ pub struct Context<'a> {
     /// The plugin's configuration.
     pub config: &'a Config,
     /// The catalog.
-    pub catalog: &'a dyn Holdings,
+    pub catalog: &'a dyn Writing,
     /// What decides and imports.
     pub sweeper: &'a Sweeper<'a>,
     /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
