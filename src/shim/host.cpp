@@ -627,7 +627,8 @@ namespace
         addKeyVal(&object.input.condInput, FILE_PATH_KW, str(physical_path).c_str());
         addKeyVal(&object.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
         addKeyVal(&object.input.condInput, DATA_TYPE_KW, "generic");
-        const ordinary_user as{c, user};
+        // Only an administrator may register any path. The name decides whose the data object is.
+        const account as{c, user, LOCAL_PRIV_USER_AUTH};
         return rsPhyPathReg(c, &object.input);
     }
 
