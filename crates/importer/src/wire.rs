@@ -5,8 +5,14 @@
 //! turns it. What comes back is a [`Job`], to whose fields a newer agent may add.
 
 mod follow;
+mod save;
 
 pub use follow::{Became as FollowBecame, Follow, FollowAnswer, FollowState, MAX_MOVED, Moved};
+pub use save::{
+    FileKind, FileReport, InIrods, MAX_CONTENT_BYTES, MAX_IMAGES, MAX_OBJECTS, MAX_SAVE_FILES, ObjectKind,
+    OmeroObject, OnConflict, Save, SaveBegin, SaveEnd, SaveFile, SaveFileState, SaveFiles, SaveReport,
+    SaveRequest, SaveState, Saves, What, check_collection, clean_name,
+};
 
 use crate::{Batch, BatchFile, FileOutcome, Subject, UsableFile};
 use irods_omero_model::as_text;
