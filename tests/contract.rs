@@ -364,6 +364,7 @@ fn java_gets_the_target_the_paths_and_no_password() {
             "-cp",
             &world.text("jars/importer.jar"),
             "-Domero.import.depth=4",
+            "-XX:TieredStopAtLevel=1",
             "-Xmx2g",
             "-Dx=a b",
             "-Djava.awt.headless=true",

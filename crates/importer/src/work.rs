@@ -14,7 +14,7 @@
 
 use crate::causes::{Causes, Told};
 use crate::client_path;
-use crate::command::CommandImporter;
+use crate::command::{CommandImporter, JavaRun};
 use crate::containers::NoContainer;
 use crate::fence::NoFence;
 use crate::files::{self, Expected, Wrong};
@@ -525,7 +525,8 @@ impl<'a> Work<'a> {
         let words = self.importer.forecast_words(directories);
         let seconds = 600 + 2 * u64::try_from(count).unwrap_or(u64::MAX / 4);
         let limit = self.importer.import_timeout().min(Duration::from_secs(seconds));
-        let run = self.importer.run_java(self.place, &words, paths, limit, None, self.alive)?;
+        let run = JavaRun { words: &words, paths, limit, bytes: 0, fence: None };
+        let run = self.importer.run_java(self.place, run, self.alive)?;
         self.is_working |= outcome::is_whole_forecast(&run.0);
         Ok(run)
     }
@@ -851,6 +852,12 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// The bytes of a set's files; nobody knows how many a directory holds.
+    fn bytes_of(&self, set: &Set) -> u64 {
+        let bytes = |known| if self.is_directory(known) { u64::MAX } else { self.allowed.about(known).1.size };
+        set.members.iter().map(|(_, known, _)| bytes(*known)).fold(0, u64::saturating_add)
+    }
+
     /// Imports sets in one run. Gives those that are not in OMERO afterwards and have no outcome yet.
     fn import_part(&mut self, sets: Vec<Set>, target: Option<&str>) -> Result<Vec<Rest<Set>>, ImporterError> {
         let mut going = Vec::new();
@@ -891,7 +898,9 @@ impl<'a> Work<'a> {
         words.splice(1..1, self.place.session_words());
         self.place.has_imported.store(true, Ordering::Relaxed);
         let limit = self.importer.import_timeout();
-        let run = self.importer.run_java(self.place, &words, &keys, limit, fence, self.alive);
+        let bytes = going.iter().map(|set| self.bytes_of(set)).fold(0, u64::saturating_add);
+        let run = JavaRun { words: &words, paths: &keys, limit, bytes, fence };
+        let run = self.importer.run_java(self.place, run, self.alive);
         if self.importer.is_to_end() {
             let paths = going.iter().flat_map(Set::client_paths).collect();
             self.importer.remove_cut_off(self.place, paths, &self.passed, self.alive);

@@ -203,7 +203,7 @@ pub const MEANINGS: &[Row] = &[
     ("/importer/unfinished_wait_in_seconds", AsRead, "", "for how long OMERO is waited for that may still be finishing an import whose importer died; after that what is left of it is deleted in OMERO, and the file is imported anew", ""),
     ("/importer/transfer", AsRead, "", "how the bytes get into OMERO's repository", "another word"),
     ("/importer/options", Texts, "`--skip=upgrade`, which is added where it is missing", "further importer options, each as `--name=value`: `--skip`, `--checksum-algorithm`, `--parallel-upload`, `--parallel-fileset`, `--depth`, `--encrypted`, `--readers`", "any other"),
-    ("/importer/java_options", AsRead, "none", "`JAVA_OPTS` of the importer", ""),
+    ("/importer/java_options", AsRead, "none", "`JAVA_OPTS` of the importer; `-XX:TieredStopAtLevel=1` stands before it in forecasts and in imports of up to 128 MiB", ""),
     ("/importer/environment", MapOfTexts, "empty", "further environment of the `omero` command", "a variable that is ours to set, such as `OMERO_PASSWORD`"),
     ("/importer/work_directory", AsRead, "`/var/lib/irods/omero`", "sessions and temporary files of running imports (made with mode 0700)", "no absolute path"),
     ("/importer/agents", Objects, "needed with `agent`", "the agents; each OMERO user's imports go to the same one for as long as it can be reached", "an empty list"),
