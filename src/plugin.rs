@@ -504,7 +504,7 @@ impl Plugin {
         };
         let sweeper = Sweeper { config, catalog: &catalog, importing, clock: &SystemClock };
         let on_provider = self.on_provider.get();
-        request.answer(&Context { config, catalog: &catalog, sweeper: &sweeper, on_provider })
+        request.answer(&Context { config, catalog: &catalog, sweeper: &sweeper, on_provider, service })
     }
 }
 

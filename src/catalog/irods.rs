@@ -298,23 +298,6 @@ impl<'a> IrodsCatalog<'a> {
         Ok(())
     }
 
-    /// Whether a user is the account that the server runs as.
-    pub(super) fn is_the_service(&self, user: &IrodsUser) -> bool {
-        self.service == Some(user)
-    }
-
-    /// What kind of user somebody is, such as `rodsuser`; `None` if there is none of that name.
-    pub(super) fn user_type(&self, user: &IrodsUser) -> Result<Option<String>, CatalogError> {
-        let query = [
-            b"select USER_TYPE where USER_NAME = ".as_slice(),
-            &quoted(user.name().as_bytes()),
-            b" and USER_ZONE = ",
-            &quoted(user.zone().as_bytes()),
-        ]
-        .concat();
-        Ok(self.rows(&query, &format!("user {user}"))?.into_iter().flatten().next())
-    }
-
     /// The catalog's id of a user; `None` if there is none of that name.
     pub(super) fn user_id(&self, user: &IrodsUser, subject: &str) -> Result<Option<String>, CatalogError> {
         let query = [

@@ -4,11 +4,14 @@ mod holdings;
 mod inquiry;
 pub mod irods;
 mod jobs;
+mod people;
 mod writing;
 
 pub use holdings::{Holdings, RecordHolder, Resource};
 pub use inquiry::{Inquiry, Item, Level, Sight};
-pub use irods_omero_model::catalog::{CatalogError, Holder, Kind, Metadata, Replica, ReplicaStatus, UserTag};
+pub use irods_omero_model::catalog::{
+    CatalogError, Holder, Kind, Metadata, People, Replica, ReplicaStatus, UserKind, UserTag,
+};
 pub use irods_omero_model::clock::UnixTime;
 pub use jobs::{Jobs, QueuedJob};
 pub use writing::{Descriptor, How, Writing};

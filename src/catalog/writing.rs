@@ -1,7 +1,7 @@
 //! What is written into iRODS as a user: in that user's name, with that user's rights and no more.
 
 use super::irods::{IrodsCatalog, failed};
-use super::{CatalogError, Holdings};
+use super::{CatalogError, Holdings, People};
 use crate::ffi::{Account, Opening};
 use irods_omero_model::names::{IrodsUser, LogicalPath};
 
@@ -25,13 +25,7 @@ pub enum How<'t> {
 }
 
 /// Writes as a user. None of these calls fires an API PEP; those of resources and of the catalog fire.
-pub trait Writing: Holdings {
-    /// Whether there is such a user in this zone, and it is no administrator.
-    ///
-    /// # Errors
-    /// The catalog failed.
-    fn is_ordinary(&self, user: &IrodsUser) -> Result<bool, CatalogError>;
-
+pub trait Writing: Holdings + People {
     /// Makes a collection and those above it; one that is there is no error.
     ///
     /// # Errors
@@ -114,13 +108,6 @@ fn account(user: &IrodsUser) -> Account<'_> {
 }
 
 impl Writing for IrodsCatalog<'_> {
-    fn is_ordinary(&self, user: &IrodsUser) -> Result<bool, CatalogError> {
-        if self.is_the_service(user) {
-            return Ok(false);
-        }
-        Ok(self.user_type(user)?.as_deref() == Some("rodsuser"))
-    }
-
     fn make_collection_as(&self, user: &IrodsUser, path: &LogicalPath) -> Result<(), CatalogError> {
         let made = self.session.make_collection_as(account(user), path.as_bytes());
         made.map_err(|code| failed("rsCollCreate", &path.display(), code))

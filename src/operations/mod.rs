@@ -27,7 +27,7 @@ use crate::catalog::{CatalogError, Writing};
 use crate::due;
 use crate::sweep::Sweeper;
 use irods_omero_config::Config;
-use irods_omero_model::names::{CollectionId, LogicalPath};
+use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
 use serde_json::{Value, json};
 
 /// What a rule text asks for.
@@ -157,6 +157,8 @@ pub struct Context<'a> {
     pub sweeper: &'a Sweeper<'a>,
     /// Whether this server has the catalog; elsewhere we cannot write with the server's own privilege.
     pub on_provider: bool,
+    /// The account that the server runs as.
+    pub service: Option<&'a IrodsUser>,
 }
 
 impl Context<'_> {
@@ -217,7 +219,10 @@ impl Request {
             Operation::DeleteInOmero(deletion) => deletion.perform(context)?,
             Operation::State(path) => state::answer(context, path)?,
             Operation::Verify(verify) => verify.answer(context)?,
-            Operation::Who(who) => who.answer(config, catalog)?,
+            Operation::Who(who) => match &who.omero_user {
+                Some(omero) => who::back(config, catalog, context.service, omero)?,
+                None => who.answer(config, catalog)?,
+            },
             Operation::InstallRecurring => recurring::install(context, self)?,
             Operation::RemoveRecurring => recurring::remove(context, self)?,
             Operation::Sweep(id) => {

@@ -34,6 +34,7 @@ const OPERATIONS: &[&str] = &[
     "mark",
     "sweep_all",
     "collect",
+    "save",
     "sweep_skipped",
     "look_in_omero",
     "delete_in_omero",
@@ -168,7 +169,14 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             let (recursive, omero) = (form.flag("recursive", false), form.flag("omero", false));
             Operation::Verify(Verify { path: needed_path(form)?, recursive, omero })
         }
-        "who" => Operation::Who(Who { user: user(form), path: path(form) }),
+        "who" => {
+            let omero_user = form.omero_name("omero_user", false);
+            let (user, path) = (user(form), path(form));
+            if omero_user.is_some() && (user.is_some() || path.is_some()) {
+                form.problem("omero_user", "is asked for alone, without 'user' and 'path'");
+            }
+            Operation::Who(Who { user, path, omero_user })
+        }
         // The jobs of the delay queue.
         "sweep" => Operation::Sweep(collection(form)?),
         "sweep_stage" => Operation::Stage(collection(form)?),

@@ -1,11 +1,12 @@
 //! `{"operation":"who","user":"alice#tempZone","path":"/tempZone/home/alice/run1"}`: as whom somebody's data would
-//! be imported, and how that comes about, step by step.
+//! be imported, and how that comes about, step by step. `{"operation":"who","omero_user":"a.smith"}`: the same backwards, who
+//! somebody of OMERO is in iRODS, and so in whose name their saves are written.
 
 use super::OperationError;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, Writing};
 use crate::watch;
 use irods_omero_config::Config;
-use irods_omero_config::identity::Asked;
+use irods_omero_config::identity::{Asked, Sought};
 use irods_omero_model::names::{IrodsUser, LogicalPath, OmeroName};
 use irods_omero_model::watch::{Place, Watching};
 use serde_json::{Value, json};
@@ -17,27 +18,11 @@ pub struct Who {
     pub user: Option<IrodsUser>,
     /// Where: a collection, or a data object in it.
     pub path: Option<LogicalPath>,
+    /// Of whom in OMERO it is asked who they are in iRODS, instead of all that.
+    pub omero_user: Option<OmeroName>,
 }
 
 impl Who {
-    /// Reads the fields beside `operation`.
-    ///
-    /// # Errors
-    /// A sentence that begins with the field's JSON pointer.
-    pub fn read(value: &Value) -> Result<Self, String> {
-        let text = |key: &str| match value.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.as_str())),
-            Some(_) => Err(format!("/{key}: must be a text")),
-        };
-        let user =
-            text("user")?.map(|t| IrodsUser::parse(t).map_err(|e| format!("/user: {e}"))).transpose()?;
-        let path = text("path")?
-            .map(|t| LogicalPath::parse(t.as_bytes()).map_err(|e| format!("/path: {e}")))
-            .transpose()?;
-        Ok(Self { user, path })
-    }
-
     /// Answers; everybody may ask about themselves, an administrator about anybody.
     ///
     /// # Errors
@@ -89,6 +74,33 @@ impl Who {
             "steps": steps,
         }))
     }
+}
+
+/// Who somebody of OMERO is in iRODS. Whoever may not ask about others gets an answer about themselves only.
+///
+/// # Errors
+/// The client may not ask, or the catalog failed.
+pub(super) fn back(
+    config: &Config,
+    catalog: &dyn Writing,
+    service: Option<&IrodsUser>,
+    omero: &OmeroName,
+) -> Result<Value, OperationError> {
+    let sought =
+        Sought { people: catalog, metadata: catalog, names: &config.attributes, service, omero };
+    let origin = config.identities.back(&sought)?;
+    let is_asker = origin.user.as_ref().ok().is_some_and(|user| catalog.client().as_ref() == Some(user));
+    if !is_asker && !catalog.client_is_admin() {
+        return Err(OperationError::Refused(format!(
+            "only an administrator (rodsadmin) may ask who the OMERO user '{omero}' is, and whoever that is"
+        )));
+    }
+    Ok(json!({
+        "omero_user": omero.as_str(),
+        "user": origin.user.as_ref().ok().map(ToString::to_string),
+        "reason": origin.user.as_ref().err().map(ToString::to_string),
+        "steps": origin.steps,
+    }))
 }
 
 /// The collection at a path, or the one that holds what is there.

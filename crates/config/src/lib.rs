@@ -6,7 +6,10 @@
 mod agents;
 mod guard;
 pub mod identity;
+mod save;
 mod users;
+
+pub use save::{Registered, Saving};
 
 use identity::Identities;
 use irods_omero_importer::settings::{AgentMode, ImporterCommand, Omero, Server, port_of};
@@ -50,6 +53,8 @@ pub struct Config {
     pub omero: Option<Omero>,
     /// The agents that import, where they do.
     pub agents: Option<AgentMode>,
+    /// How what people in OMERO want to have saved is written; `None` where nothing is.
+    pub saving: Option<Saving>,
     /// The names of our AVUs.
     pub attributes: Attributes,
     /// A `sweeping` mark older than this belongs to a sweep that died.
@@ -210,6 +215,7 @@ fn read(form: Form<'_>) -> Config {
     };
     let users =
         form.form("users").map(|users| users::read(users, &attributes, sudo_user)).unwrap_or_default();
+    let saving = form.form("save").and_then(|save| save::read(save, agents.is_some()));
     let tags = tags && (omero.is_some() || agents.is_some()) && !visibility.is_empty();
     let tag_cache = form.seconds("tag_cache_in_seconds", 30, 0..=3_600);
     let names = |key, usual| form.value(key).map_or_else(|| patterns(usual), |_| name_patterns(&form, key));
@@ -256,6 +262,7 @@ fn read(form: Form<'_>) -> Config {
         visibility,
         omero,
         agents,
+        saving,
         attributes,
         sweep_expiry,
         sweep_all_interval,
@@ -586,6 +593,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("noticed", &mut names.noticed),
         ("rested", &mut names.rested),
         ("collected", &mut names.collected),
+        ("saving", &mut names.saving),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -615,6 +623,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         &names.noticed,
         &names.rested,
         &names.collected,
+        &names.saving,
         &names.recurring,
     ];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);

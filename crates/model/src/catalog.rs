@@ -155,3 +155,24 @@ pub trait Metadata {
         Ok(None)
     }
 }
+
+/// What kind of user somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserKind {
+    /// An ordinary user (`rodsuser`).
+    Ordinary,
+    /// An administrator, of the zone or of its groups.
+    Administrator,
+}
+
+/// What the catalog says about its users as a whole: whoever goes from OMERO to iRODS has to look for them.
+pub trait People: Metadata {
+    /// What kind of user somebody is; `None` if the catalog knows no such user.
+    fn user_kind(&self, user: &IrodsUser) -> Result<Option<UserKind>, CatalogError>;
+
+    /// All users.
+    fn users(&self) -> Result<BTreeSet<IrodsUser>, CatalogError>;
+
+    /// The users who bear an AVU themselves, or through a group.
+    fn users_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<IrodsUser>, CatalogError>;
+}

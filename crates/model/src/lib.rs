@@ -15,6 +15,7 @@ pub mod identity;
 pub mod names;
 pub mod record;
 pub mod release;
+pub mod save;
 pub mod target;
 mod text;
 pub mod visibility;

@@ -295,7 +295,7 @@ proptest! {
         let objects = decided(&w);
         prop_assert_eq!(objects.len(), owners.len());
         for (planned, owner) in objects.iter().zip(&owners) {
-            let question = Who { user: IrodsUser::new(owner, "z").ok(), path: Some(collection()) };
+            let question = Who { user: IrodsUser::new(owner, "z").ok(), path: Some(collection()), omero_user: None };
             w.catalog.admin.set(true);
             let answer = question.answer(&w.config, &w.catalog).unwrap();
             match &planned.verdict {

@@ -215,6 +215,16 @@ pub const MEANINGS: &[Row] = &[
     ("/importer/agents/*/ca_file", AsRead, "those of the system", "the certificates (PEM) that vouch for it", "no absolute path"),
     ("/importer/agents/*/cert_file", AsRead, "none", "the certificate (PEM) that we show it", "without `key_file`"),
     ("/importer/agents/*/key_file", AsRead, "none", "its key (PEM), a file of mode 0600 as `password_file`", "without `cert_file`"),
+
+    ("/save", AsRead, "nothing is saved", "what people in OMERO may have written into iRODS, and where ([save-and-take-over.md](save-and-take-over.md))", ""),
+    ("/save/enabled", AsRead, "", "whether agents are asked what is to be saved", "`true` where the importer is not `agent`"),
+    ("/save/collection", AsRead, "`/{zone}/home/{user}/omero/{group}/{project}/{dataset}`", "the collection of a save that names none; `{screen}`, `{plate}` and `{omero_user}` are known too", "an unknown word; `.` or `..`"),
+    ("/save/resource", AsRead, "the user's default", "the resource on which data objects are made", "a hierarchy"),
+    ("/save/register", Objects, "none", "directories of the OMERO host that a resource sees: files in them are registered where they are, and not copied", ""),
+    ("/save/register/*/host_prefix", AsRead, NEEDED, "the directory on the OMERO host, links resolved", "`/`; no absolute path"),
+    ("/save/register/*/resource", AsRead, NEEDED, "the resource that sees it", ""),
+    ("/save/register/*/prefix", AsRead, "`host_prefix`", "the same directory on the server of that resource", "`/`; no absolute path"),
+    ("/save/interval_in_seconds", AsRead, "", "how often the agents are asked, as far as the delay server wakes up so often", ""),
 ];
 
 /// One AVU: its key in `attributes`, what bears it, value, units, meaning.
@@ -244,6 +254,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     ("recurring", "the zone's collection", "`sweep_all`", "", "the look for collections whose sweep was lost goes on for ever"),
     ("collected", "the zone's collection", "JSON", "", "how far the feeds of the agents have been read"),
     ("rested", "collection of 1,000 data objects or more", "four numbers, or `all`", "", "up to which id and time its data was at rest when all of it was last read; `all`: all of it is to be read"),
+    ("saving", "the zone's collection", "JSON", "", "the hidden data object that a save from OMERO is writing now"),
     ("noticed", "the zone's collection", "JSON, or `skipped after ID`", "", "how far the regular look has come, and how far skipped data has been looked at again"),
     ("user", "iRODS user or group", "OMERO user", "", "who somebody is in OMERO"),
     ("group", "iRODS user or group", "OMERO group", "", "in which OMERO group somebody's data goes"),

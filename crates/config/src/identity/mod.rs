@@ -9,12 +9,14 @@
 //! Every step is written down in words, for `who` and for the reason of what is skipped; the import and `who` ask
 //! the same function.
 
+mod backwards;
 mod behalf;
 mod denied;
 pub mod ldap;
 mod rules;
 mod table;
 
+pub use backwards::{NoUser, Origin, Sought};
 pub use behalf::{From, OnBehalf};
 pub use denied::Denied;
 pub use rules::Rule;
@@ -165,6 +167,13 @@ enum Said {
     Unusable(String),
     /// It cannot answer for now.
     WillPass(String),
+}
+
+impl Said {
+    /// Whether it names that OMERO user.
+    fn names(&self, omero: &OmeroName) -> bool {
+        matches!(self, Self::Names(user, ..) if user == omero)
+    }
 }
 
 /// The AVUs of one person, asked for when first needed.

@@ -13,7 +13,7 @@ use irods_omero_model::names::{IrodsUser, OmeroName};
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -51,6 +51,24 @@ impl Table {
             (None, None) => Ok(None),
         }
     }
+}
+
+impl Table {
+    /// The users whose row names an OMERO user.
+    ///
+    /// # Errors
+    /// Why that cannot be said for now.
+    pub fn users_of(&self, omero: &OmeroName) -> Result<BTreeSet<IrodsUser>, String> {
+        let mut users: BTreeSet<IrodsUser> = users_in(&self.rows, omero).collect();
+        if let Some(file) = &self.file {
+            users.extend(file.users_of(omero, Instant::now())?);
+        }
+        Ok(users)
+    }
+}
+
+fn users_in<'r>(rows: &'r Rows, omero: &'r OmeroName) -> impl Iterator<Item = IrodsUser> + 'r {
+    rows.iter().filter(move |(_, row)| row.user == *omero).map(|(user, _)| user.clone())
 }
 
 /// A table in a file of its own: one JSON object, written like `users/table`.
@@ -111,13 +129,19 @@ impl TableFile {
     }
 
     fn row(&self, user: &IrodsUser, now: Instant) -> Result<Option<OmeroIdentity>, String> {
+        self.with_rows(now, |rows| rows.get(user).cloned())
+    }
+
+    fn users_of(&self, omero: &OmeroName, now: Instant) -> Result<BTreeSet<IrodsUser>, String> {
+        self.with_rows(now, |rows| users_in(rows, omero).collect())
+    }
+
+    fn with_rows<T>(&self, now: Instant, look: impl FnOnce(&Rows) -> T) -> Result<T, String> {
         let mut known = self.known.borrow_mut();
         known.refresh(&self.path, now);
         match (&known.rows, &known.broken) {
-            (Some(rows), None) => Ok(rows.get(user).cloned()),
-            (Some(rows), Some((_, since))) if now.duration_since(*since) < LAST_GOOD_FOR => {
-                Ok(rows.get(user).cloned())
-            }
+            (Some(rows), None) => Ok(look(rows)),
+            (Some(rows), Some((_, since))) if now.duration_since(*since) < LAST_GOOD_FOR => Ok(look(rows)),
             (_, Some((why, _))) => Err(why.clone()),
             (None, None) => Err(format!("the table {} has not been read", self.path.display())),
         }

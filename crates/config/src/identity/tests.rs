@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Config;
-use irods_omero_model::catalog::CatalogError;
+use irods_omero_model::catalog::{CatalogError, People, UserKind};
 use irods_omero_model::names::{CollectionId, LogicalPath};
 use serde_json::{Value, json};
 
@@ -41,6 +41,23 @@ impl Metadata for World {
     }
 }
 
+impl People for World {
+    fn user_kind(&self, user: &IrodsUser) -> Result<Option<UserKind>, CatalogError> {
+        let name = user.to_string();
+        let kind = if name.starts_with("admin") { UserKind::Administrator } else { UserKind::Ordinary };
+        Ok(self.users.contains(&name.as_str()).then_some(kind))
+    }
+    fn users(&self) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        Ok(self.users.iter().map(|user| IrodsUser::parse(user).unwrap()).collect())
+    }
+    fn users_with(&self, attribute: &str, value: &str) -> Result<BTreeSet<IrodsUser>, CatalogError> {
+        let with = |(user, tag): &(&str, UserTag)| {
+            (tag.attribute == attribute && tag.value == value).then(|| IrodsUser::parse(user).unwrap())
+        };
+        Ok(self.tags.iter().filter_map(with).collect())
+    }
+}
+
 fn world() -> World {
     World { users: vec!["alice#z", "bob#z", "carol#z", "dora#z", "scope#z", "eve#other"], ..World::default() }
 }
@@ -65,6 +82,16 @@ impl World {
         let owner = IrodsUser::parse(owner).unwrap();
         let asked = Asked { metadata: self, names: &config.attributes, owner: &owner, place };
         config.identities.resolve(&asked).unwrap()
+    }
+
+    /// Who an OMERO user is in iRODS, or the reason why it is nobody.
+    fn back(&self, users: &Value, omero: &str) -> String {
+        let config = Config::parse(&json!({"users": users})).unwrap();
+        let (omero, service) = (OmeroName::parse(omero).unwrap(), IrodsUser::parse("irods#z").unwrap());
+        let names = &config.attributes;
+        let sought = Sought { people: self, metadata: self, names, service: Some(&service), omero: &omero };
+        let origin = config.identities.back(&sought).unwrap();
+        origin.user.map_or_else(|no| no.to_string(), |user| user.to_string())
     }
 
     /// `user/group by source`, or the reason.
@@ -334,4 +361,110 @@ fn a_catalog_that_fails_is_an_error_and_no_answer() {
     let (owner, w) = (IrodsUser::parse("alice#z").unwrap(), World { down: true, ..world() });
     let asked = Asked { metadata: &w, names: &config.attributes, owner: &owner, place: None };
     assert!(config.identities.resolve(&asked).is_err());
+}
+
+#[test]
+fn an_omero_user_is_the_one_irods_user_who_leads_to_it() {
+    let table = json!({"table": {"alice#z": {"user": "a.smith", "group": "lab1"}, "bob#z": "bob"}});
+    assert_eq!(world().back(&table, "a.smith"), "alice#z");
+    assert_eq!(world().back(&json!({"same_name": ["z"]}), "bob"), "bob#z");
+    assert_eq!(world().back(&json!({"rules": [{"match": "(.+)#z", "user": "x_$1"}]}), "x_dora"), "dora#z");
+    assert_eq!(world().tag("carol#z", None, "user", "cc").back(&json!({}), "cc"), "carol#z");
+    assert_eq!(world().tag("carol#z", Some("lab"), "user", "cc").back(&json!({}), "cc"), "carol#z");
+}
+
+#[test]
+fn a_guess_that_leads_elsewhere_is_not_believed() {
+    // By name the OMERO user bob would be bob#z, but the table says that bob#z is somebody else.
+    let users = json!({"table": {"bob#z": "robert"}, "same_name": ["z"]});
+    let told = world().back(&users, "bob");
+    assert!(told.contains("no iRODS user is mapped") && told.contains("bob#z is the OMERO user 'robert'"), "{told}");
+    assert_eq!(world().back(&users, "robert"), "bob#z");
+    // OMERO's names differ by case, and so do the users that they are.
+    assert!(world().back(&users, "Robert").contains("no iRODS user is mapped"));
+    assert!(world().back(&json!({"same_name": ["z"]}), "Alice").contains("no iRODS user is mapped"));
+    assert!(world().back(&json!({"same_name": ["z"]}), "nobody").contains("no iRODS user is mapped"));
+}
+
+#[test]
+fn an_account_that_several_have_is_nobody() {
+    let users = json!({"table": {"alice#z": "shared", "bob#z": "shared", "ghost#z": "shared"}});
+    let told = world().back(&users, "shared");
+    assert!(told.contains("alice#z, bob#z") && !told.contains("ghost"), "{told}");
+    let told = world().tag("alice#z", Some("lab"), "user", "lab").tag("bob#z", Some("lab"), "user", "lab");
+    assert!(told.back(&json!({}), "lab").contains("several iRODS users"));
+    let two_zones = world().back(&json!({"same_name": ["z", "other"]}), "eve");
+    assert_eq!(two_zones, "eve#other");
+}
+
+#[test]
+fn administrators_service_accounts_and_denied_names_are_nobody() {
+    let mut world = world();
+    world.users.extend(["admin#z", "irods#z"]);
+    let users = json!({
+        "table": {"admin#z": "chief", "irods#z": "svc", "scope#z": "scope", "bob#z": "bob"},
+        "on_behalf_of": [{"account": "scope#z", "from": "path", "element": 3}], "denied": ["facility"], "same_name": ["z"],
+    });
+    assert!(world.back(&users, "chief").contains("is an administrator"), "{}", world.back(&users, "chief"));
+    assert!(world.back(&users, "svc").contains("the account that the server runs as"));
+    assert!(world.back(&users, "root").contains("never used") && world.back(&users, "Facility").contains("never used"));
+    // An account that puts data for others leads to nobody without a path.
+    assert!(world.back(&users, "scope").contains("no iRODS user is mapped"));
+    assert_eq!(world.back(&users, "bob"), "bob#z");
+}
+
+#[test]
+fn a_source_that_cannot_answer_leaves_nobody_else_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = dir.path().join("gone.json");
+    let users = json!({"table_file": gone, "same_name": ["z"]});
+    let told = world().back(&users, "bob");
+    assert!(told.contains("cannot be looked up for now"), "{told}");
+}
+
+proptest::proptest! {
+    /// Whatever the sources say: whom an OMERO user is taken for leads forward to that OMERO user, and nobody else does.
+    #[test]
+    fn who_is_found_backwards_leads_forward_again_and_is_the_only_one(
+        rows in proptest::collection::btree_map(0..6_usize, 0..5_usize, 0..6),
+        tags in proptest::collection::vec((0..6_usize, proptest::bool::ANY, 0..5_usize), 0..5),
+        rule in proptest::option::of(0..5_usize),
+        zones in proptest::sample::subsequence(vec!["z", "other"], 0..=2),
+        order in proptest::sample::subsequence(vec!["avu", "table", "rules", "same_name"], 1..=4),
+        asked in 0..5_usize,
+    ) {
+        const OMERO: [&str; 5] = ["alice", "bob", "Alice", "eve", "root2"];
+        let mut world = world();
+        world.users.push("admin#z");
+        let all = world.users.clone();
+        let user = |i: usize| all[i % all.len()];
+        let table: serde_json::Map<String, Value> =
+            rows.iter().map(|(u, o)| (user(*u).to_owned(), json!(OMERO[*o]))).collect();
+        for (u, of_group, o) in &tags {
+            world = world.tag(user(*u), of_group.then_some("lab"), "user", OMERO[*o]);
+        }
+        let rules = rule.map(|o| json!([{"match": "(a.*|b.*)#z", "user": OMERO[o]}, {"match": "(.+)#other", "user": "$1"}]));
+        let mut users = json!({"table": table, "same_name": zones, "sources": order});
+        for (key, word) in [("table", "table"), ("same_name", "same_name")] {
+            if !order.contains(&word) { users.as_object_mut().unwrap().remove(key); }
+        }
+        if order.contains(&"rules") { users["rules"] = rules.unwrap_or_else(|| json!([])); }
+        let config = Config::parse(&json!({"users": users})).unwrap();
+        let forward = |owner: &IrodsUser| {
+            let asked = Asked { metadata: &world, names: &config.attributes, owner, place: None };
+            config.identities.resolve(&asked).unwrap().mapping.ok().map(|m| m.identity.user.to_string())
+        };
+        let omero = OmeroName::parse(OMERO[asked]).unwrap();
+        let names = &config.attributes;
+        let sought = Sought { people: &world, metadata: &world, names, service: None, omero: &omero };
+        let leads: Vec<IrodsUser> = world.users().unwrap().into_iter()
+            .filter(|u| forward(u).as_deref() == Some(OMERO[asked])).collect();
+        match config.identities.back(&sought).unwrap().user {
+            Ok(user) => proptest::prop_assert_eq!(leads, vec![user]),
+            Err(NoUser::Several { .. }) => proptest::prop_assert!(leads.len() > 1),
+            Err(NoUser::Nobody { .. }) => proptest::prop_assert!(leads.is_empty()),
+            Err(NoUser::Unfit { user, .. }) => proptest::prop_assert_eq!(user.to_string(), "admin#z"),
+            Err(other) => proptest::prop_assert!(false, "{}", other),
+        }
+    }
 }
