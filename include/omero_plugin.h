@@ -189,15 +189,6 @@ typedef struct omero_host {
     /* rsDataObjChksum: computes the checksum of a data object and registers it, anew where there is one. */
     int64_t (*checksum_as)(omero_session* session, omero_account user, omero_text path, omero_buffer* checksum);
 
-    /* rsPhyPathReg: makes the file at a physical path of a resource a data object of the user. Its bytes stay where they are.
-     * The one call here with an administrator's rights, without which no path is registered: whoever calls it has asked
-     * whether the user may write into the collection. */
-    int64_t (*register_as)(omero_session* session,
-                           omero_account user,
-                           omero_text physical_path,
-                           omero_text resource,
-                           omero_text path);
-
     /* rsModDataObjMeta, as the service account: a replica that a process was writing when it died becomes stale, so that it
      * can be opened and removed again. */
     int64_t (*mark_stale)(omero_session* session, omero_account service, omero_text path, int32_t replica);

@@ -386,6 +386,14 @@ pub fn ensure_collect(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> 
     ensure(catalog, COLLECT, now, delay)
 }
 
+/// Makes sure that somebody asks the agents what is to be saved: one such job is to come.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ensure_save(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
+    ensure(catalog, SAVE, now, delay)
+}
+
 /// Makes sure that a job of this text begins after now and within the delay.
 fn ensure(catalog: &dyn Catalog, text: &str, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
     let wanted = now + 1..=now.saturating_add(delay.as_secs().max(1));
@@ -445,6 +453,12 @@ pub const COLLECT_LOCK: &str = "collect";
 
 /// The rule text that asks the agents what they have done.
 pub const COLLECT: &str = r#"{"operation":"collect"}"#;
+
+/// The name of the lock of whoever saves what people in OMERO want to have in iRODS.
+pub const SAVE_LOCK: &str = "save";
+
+/// The rule text that does so.
+pub const SAVE: &str = r#"{"operation":"save"}"#;
 
 /// The rule text that looks at skipped data again.
 pub const SWEEP_SKIPPED: &str = r#"{"operation":"sweep_skipped"}"#;

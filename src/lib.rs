@@ -16,6 +16,7 @@ pub mod ffi;
 pub mod guard;
 pub mod operations;
 pub mod plugin;
+pub mod save;
 pub mod sweep;
 pub mod watch;
 

@@ -13,6 +13,18 @@ pub struct Descriptor {
     path: LogicalPath,
 }
 
+impl Descriptor {
+    /// Of a number that the server gave.
+    pub fn new(number: i32, user: &IrodsUser, path: &LogicalPath) -> Self {
+        Self { number, user: user.clone(), path: path.clone() }
+    }
+
+    /// The server's number of it.
+    pub fn number(&self) -> i32 {
+        self.number
+    }
+}
+
 /// How a data object is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How<'t> {
@@ -84,18 +96,6 @@ pub trait Writing: Holdings + People {
     /// As above.
     fn checksum_as(&self, user: &IrodsUser, path: &LogicalPath) -> Result<String, CatalogError>;
 
-    /// Makes a file of a resource a data object where it is.
-    ///
-    /// # Errors
-    /// As above.
-    fn register_as(
-        &self,
-        user: &IrodsUser,
-        physical_path: &str,
-        resource: &str,
-        path: &LogicalPath,
-    ) -> Result<(), CatalogError>;
-
     /// Makes a replica stale that a process was writing when it died, so that the data object can be opened and removed.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Writing for IrodsCatalog<'_> {
         };
         let opened = self.session.open_as(account(user), path.as_bytes(), how);
         let number = opened.map_err(|code| failed("rsDataObjOpen", &path.display(), code))?;
-        Ok(Descriptor { number, user: user.clone(), path: path.clone() })
+        Ok(Descriptor::new(number, user, path))
     }
 
     fn read(&self, open: &Descriptor, into: &mut [u8]) -> Result<usize, CatalogError> {
@@ -170,18 +170,6 @@ impl Writing for IrodsCatalog<'_> {
     fn checksum_as(&self, user: &IrodsUser, path: &LogicalPath) -> Result<String, CatalogError> {
         let checksum = self.session.checksum_as(account(user), path.as_bytes());
         checksum.map_err(|code| failed("rsDataObjChksum", &path.display(), code))
-    }
-
-    fn register_as(
-        &self,
-        user: &IrodsUser,
-        physical_path: &str,
-        resource: &str,
-        path: &LogicalPath,
-    ) -> Result<(), CatalogError> {
-        let registered =
-            self.session.register_as(account(user), physical_path.as_bytes(), resource, path.as_bytes());
-        registered.map_err(|code| failed("rsPhyPathReg", &path.display(), code))
     }
 
     fn mark_stale(&self, path: &LogicalPath, replica: u32) -> Result<(), CatalogError> {

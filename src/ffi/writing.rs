@@ -92,20 +92,6 @@ impl Session<'_> {
         Ok(String::from_utf8_lossy(&buffer.to_vec()).into_owned())
     }
 
-    /// Makes a file of a resource a data object where it is.
-    pub fn register_as(
-        &self,
-        user: Account<'_>,
-        physical_path: &[u8],
-        resource: &str,
-        path: &[u8],
-    ) -> Result<(), i64> {
-        let Some(call) = self.host.register_as else { return Err(MISSING) };
-        let (from, to) = (borrowed(physical_path), borrowed(path));
-        // SAFETY: as above.
-        done(unsafe { call(self.raw, user.raw(), from, borrowed(resource.as_bytes()), to) })
-    }
-
     /// Makes a replica stale that a process was writing when it died.
     pub fn mark_stale(&self, service: Account<'_>, path: &[u8], replica: i32) -> Result<(), i64> {
         let Some(call) = self.host.mark_stale else { return Err(MISSING) };

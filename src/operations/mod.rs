@@ -25,6 +25,7 @@ pub use who::Who;
 
 use crate::catalog::{CatalogError, Writing};
 use crate::due;
+use crate::save::{self, Turn};
 use crate::sweep::Sweeper;
 use irods_omero_config::Config;
 use irods_omero_model::names::{CollectionId, IrodsUser, LogicalPath};
@@ -71,6 +72,8 @@ pub enum Operation {
     SweepAll,
     /// Ask the agents what they have done.
     Collect,
+    /// Write what people in OMERO want to have saved.
+    Save,
     /// Look at skipped data again.
     SweepSkipped,
     /// Ask OMERO whether images are still there, and write down which are not.
@@ -87,6 +90,7 @@ impl Operation {
             | Self::Stage(_)
             | Self::SweepAll
             | Self::Collect
+            | Self::Save
             | Self::SweepSkipped
             | Self::LookInOmero(_)
             | Self::DeleteInOmero(_) => true,
@@ -182,6 +186,14 @@ impl Context<'_> {
         ))
     }
 
+    /// Makes sure that agents are asked what is to be saved, where anything is.
+    fn ensure_save(&self) -> Result<(), OperationError> {
+        if let Some(saving) = &self.config.saving {
+            due::ensure_save(self.catalog, self.sweeper.clock.now(), saving.interval)?;
+        }
+        Ok(())
+    }
+
     /// Leaves a request that writes to the catalog provider, as a job of the session's user.
     fn leave_to_provider(&self, request: &Request) -> Result<(), OperationError> {
         Ok(self.catalog.queue_as_client(&request.text(), std::time::Duration::from_secs(1))?)
@@ -246,7 +258,17 @@ impl Request {
                 }
                 json!({"collection": collection.to_string()})
             }
-            Operation::SweepAll => json!({"queued": sweeper.sweep_all()?}),
+            Operation::SweepAll => {
+                context.ensure_save()?;
+                json!({"queued": sweeper.sweep_all()?})
+            }
+            Operation::Save => {
+                let turn = Turn { config, catalog, service: context.service, clock: sweeper.clock };
+                let done = save::turn(&turn)?.unwrap_or_default();
+                json!({
+                    "saved": done.saved, "already_in_irods": done.already, "refused": done.refused, "goes_on": done.is_more,
+                })
+            }
             Operation::Collect => {
                 let collected = sweeper.collect()?;
                 json!({"imported": collected.written.imported, "goes_on": collected.goes_on})

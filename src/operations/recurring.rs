@@ -20,6 +20,7 @@ pub fn install(context: &Context<'_>, request: &Request) -> Result<Value, Operat
     let new = !due::is_recurring(catalog, &config.attributes)?
         && catalog.set_mark(&zone, &config.attributes.recurring, due::RECURRING)?;
     due::ensure_sweep_all(catalog, &catalog.jobs()?, sweeper.clock.now(), config.sweep_all_interval)?;
+    context.ensure_save()?;
     Ok(json!({
         "installed": true,
         "changed": new,

@@ -191,6 +191,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             form.value("checked");
             Operation::Collect
         }
+        "save" => Operation::Save,
         "look_in_omero" => Operation::LookInOmero(scope(form)?),
         "delete_in_omero" => {
             let scope = scope(form);

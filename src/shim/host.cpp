@@ -29,7 +29,6 @@
 #include <irods/rsGenQuery.hpp>
 #include <irods/rsModAVUMetadata.hpp>
 #include <irods/rsModDataObjMeta.hpp>
-#include <irods/rsPhyPathReg.hpp>
 #include <irods/rsRmColl.hpp>
 #include <irods/rs_atomic_apply_metadata_operations.hpp>
 #include <irods/rs_genquery2.hpp>
@@ -612,26 +611,6 @@ namespace
         return take(code, answer, checksum);
     }
 
-    int64_t register_as(omero_session* session,
-                        omero_account user,
-                        omero_text physical_path,
-                        omero_text resource,
-                        omero_text path)
-    {
-        auto* c = comm(session);
-        if (!c) {
-            return SYS_INVALID_INPUT_PARAM;
-        }
-        object_input object{path, false};
-        object.input.createMode = 0600;
-        addKeyVal(&object.input.condInput, FILE_PATH_KW, str(physical_path).c_str());
-        addKeyVal(&object.input.condInput, DEST_RESC_NAME_KW, str(resource).c_str());
-        addKeyVal(&object.input.condInput, DATA_TYPE_KW, "generic");
-        // Only an administrator may register any path. The name decides whose the data object is.
-        const account as{c, user, LOCAL_PRIV_USER_AUTH};
-        return rsPhyPathReg(c, &object.input);
-    }
-
     int64_t mark_stale(omero_session* session, omero_account service, omero_text path, int32_t replica)
     {
         auto* c = comm(session);
@@ -756,7 +735,6 @@ const omero_host& omero_shim::host()
         callback<rename_as>::call,
         callback<remove_as>::call,
         callback<checksum_as>::call,
-        callback<register_as>::call,
         callback<mark_stale>::call,
         callback<delay>::call,
         callback<descriptor>::call,

@@ -9,7 +9,7 @@ pub mod identity;
 mod save;
 mod users;
 
-pub use save::{Registered, Saving};
+pub use save::Saving;
 
 use identity::Identities;
 use irods_omero_importer::settings::{AgentMode, ImporterCommand, Omero, Server, port_of};

@@ -220,10 +220,6 @@ pub const MEANINGS: &[Row] = &[
     ("/save/enabled", AsRead, "", "whether agents are asked what is to be saved", "`true` where the importer is not `agent`"),
     ("/save/collection", AsRead, "`/{zone}/home/{user}/omero/{group}/{project}/{dataset}`", "the collection of a save that names none; `{screen}`, `{plate}` and `{omero_user}` are known too", "an unknown word; `.` or `..`"),
     ("/save/resource", AsRead, "the user's default", "the resource on which data objects are made", "a hierarchy"),
-    ("/save/register", Objects, "none", "directories of the OMERO host that a resource sees: files in them are registered where they are, and not copied", ""),
-    ("/save/register/*/host_prefix", AsRead, NEEDED, "the directory on the OMERO host, links resolved", "`/`; no absolute path"),
-    ("/save/register/*/resource", AsRead, NEEDED, "the resource that sees it", ""),
-    ("/save/register/*/prefix", AsRead, "`host_prefix`", "the same directory on the server of that resource", "`/`; no absolute path"),
     ("/save/interval_in_seconds", AsRead, "", "how often the agents are asked, as far as the delay server wakes up so often", ""),
 ];
 
