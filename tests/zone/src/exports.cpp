@@ -20,12 +20,19 @@
 #include "irods/rodsKeyWdDef.h"
 #include "irods/rsCollCreate.hpp"
 #include "irods/rsDataObjChksum.hpp"
+#include "irods/rsDataObjClose.hpp"
+#include "irods/rsDataObjLseek.hpp"
+#include "irods/rsDataObjOpen.hpp"
 #include "irods/rsDataObjPhymv.hpp"
+#include "irods/rsDataObjRead.hpp"
 #include "irods/rsDataObjRename.hpp"
 #include "irods/rsDataObjRepl.hpp"
+#include "irods/rsDataObjUnlink.hpp"
+#include "irods/rsDataObjWrite.hpp"
 #include "irods/rsGenQuery.hpp"
 #include "irods/rsModAVUMetadata.hpp"
 #include "irods/rsModAccessControl.hpp"
+#include "irods/rsModDataObjMeta.hpp"
 #include "irods/rsObjStat.hpp"
 #include "irods/rsRuleExecSubmit.hpp"
 #include "irods/rs_atomic_apply_metadata_operations.hpp"
@@ -33,6 +40,9 @@
 #include "irods/rs_get_file_descriptor_info.hpp"
 #include "irods/rs_touch.hpp"
 
+#include <fcntl.h>
+
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -311,6 +321,90 @@ int rsDataObjChksum(rsComm_t* comm, dataObjInp_t* input, char** output)
 {
     return exported("chksum", comm, [&](Session& session) {
         *output = duplicate(zone::checksum_without_policy(session, *input));
+        return 0;
+    });
+}
+
+int rsDataObjOpen(rsComm_t* comm, dataObjInp_t* input)
+{
+    return exported("open", comm, [&](Session& session) {
+        const std::string path = input->objPath;
+        // Measured on 5.0.2: the file is opened with these flags too, and is there.
+        if ((input->openFlags & O_EXCL) != 0 && session.catalog().find_data(path)) {
+            throw Failure{UNIX_FILE_OPEN_ERR - EEXIST, "open [" + path + "]: " + std::strerror(EEXIST)};
+        }
+        const char* resource = getValByKey(&input->condInput, DEST_RESC_NAME_KW);
+        return zone::open_without_policy(session, path, input->openFlags & ~O_EXCL, text_or_empty(resource));
+    });
+}
+
+int rsDataObjRead(rsComm_t* comm, openedDataObjInp_t* input, bytesBuf_t* output)
+{
+    return exported("read", comm, [&](Session& session) {
+        std::string bytes;
+        const int got = zone::read_without_policy(session, input->l1descInx, input->len, bytes);
+        if (got > 0 && output->buf == nullptr) {
+            output->buf = std::malloc(static_cast<std::size_t>(got));
+        }
+        if (got > 0) {
+            std::memcpy(output->buf, bytes.data(), bytes.size());
+        }
+        output->len = got;
+        return got;
+    });
+}
+
+int rsDataObjWrite(rsComm_t* comm, openedDataObjInp_t* input, bytesBuf_t* bytes)
+{
+    return exported("write", comm, [&](Session& session) {
+        const std::string text(static_cast<const char*>(bytes->buf), static_cast<std::size_t>(bytes->len));
+        return zone::write_without_policy(session, input->l1descInx, text);
+    });
+}
+
+int rsDataObjLseek(rsComm_t* comm, openedDataObjInp_t* input, fileLseekOut_t** output)
+{
+    return exported("lseek", comm, [&](Session& session) {
+        *output = nullptr;
+        zone::seek_without_policy(session, input->l1descInx, input->offset, input->whence);
+        *output = static_cast<fileLseekOut_t*>(std::malloc(sizeof(fileLseekOut_t)));
+        (*output)->offset = input->offset;
+        return 0;
+    });
+}
+
+int rsDataObjClose(rsComm_t* comm, openedDataObjInp_t* input)
+{
+    return exported("close", comm, [&](Session& session) {
+        zone::close_without_policy(session, input->l1descInx);
+        return 0;
+    });
+}
+
+int rsDataObjUnlink(rsComm_t* comm, dataObjInp_t* input)
+{
+    return exported("unlink", comm, [&](Session& session) {
+        const bool force = getValByKey(&input->condInput, FORCE_FLAG_KW) != nullptr;
+        const bool admin = getValByKey(&input->condInput, ADMIN_KW) != nullptr;
+        zone::unlink_without_policy(session, input->objPath, force, input->oprType == UNREG_OPR, admin);
+        return 0;
+    });
+}
+
+int rsModDataObjMeta(rsComm_t* comm, modDataObjMeta_t* input)
+{
+    return exported("moddatameta", comm, [&](Session& session) {
+        const char* status = getValByKey(input->regParam, REPL_STATUS_KW);
+        if (status == nullptr || getValByKey(input->regParam, ADMIN_KW) == nullptr || !session.privileged()) {
+            throw Failure{CAT_INSUFFICIENT_PRIVILEGE_LEVEL, "only an administrator changes the status of a replica here"};
+        }
+        zone::Catalog& catalog = session.catalog();
+        const std::string path = input->dataObjInfo->objPath;
+        const auto id = catalog.find_data(path);
+        if (!id) {
+            throw Failure{CAT_UNKNOWN_FILE, "no such data object [" + path + "]"};
+        }
+        catalog.set_status(*id, input->dataObjInfo->replNum, std::atoi(status));
         return 0;
     });
 }

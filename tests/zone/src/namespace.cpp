@@ -311,31 +311,36 @@ namespace zone
                 if (session.remote() != nullptr) {
                     return session.remote()->call({unregister ? "unreg" : "rm", force ? "-f" : "-F", path}).code;
                 }
-                Catalog& catalog = session.catalog();
-                const auto id = catalog.find_data(path);
-                if (!id) {
-                    throw Failure{catalog.find_collection(path) ? CAT_UNKNOWN_FILE : OBJ_PATH_DOES_NOT_EXIST,
-                                  "no such data object [" + path + "]"};
-                }
-                if (!(admin && session.privileged())) {
-                    catalog.require(*id, session.actor(), access::delete_object, CAT_NO_ACCESS_PERMISSION, path);
-                }
-                require_unlocked(catalog.replicas(*id), path);
-                if (force || unregister || is_in_trash(session, path)) {
-                    remove_data(session, *id, path, unregister);
-                }
-                else {
-                    const std::string target = trash_path(session, path);
-                    require_collections(session, parent_of(target));
-                    move_data_object(session, *id, path, target);
-                    touch_collection(session, parent_of(path));
-                    touch_collection(session, parent_of(target));
-                    touch_collection(session, parent_of(parent_of(target)));
-                }
-                static_policy(session, "acPostProcForDelete");
+                unlink_without_policy(session, path, force, unregister, admin);
                 return 0;
             },
             input.get());
+    }
+
+    void unlink_without_policy(Session& session, const std::string& path, bool force, bool unregister, bool admin)
+    {
+        Catalog& catalog = session.catalog();
+        const auto id = catalog.find_data(path);
+        if (!id) {
+            throw Failure{catalog.find_collection(path) ? CAT_UNKNOWN_FILE : OBJ_PATH_DOES_NOT_EXIST,
+                          "no such data object [" + path + "]"};
+        }
+        if (!(admin && session.privileged())) {
+            catalog.require(*id, session.actor(), access::delete_object, CAT_NO_ACCESS_PERMISSION, path);
+        }
+        require_unlocked(catalog.replicas(*id), path);
+        if (force || unregister || is_in_trash(session, path)) {
+            remove_data(session, *id, path, unregister);
+        }
+        else {
+            const std::string target = trash_path(session, path);
+            require_collections(session, parent_of(target));
+            move_data_object(session, *id, path, target);
+            touch_collection(session, parent_of(path));
+            touch_collection(session, parent_of(target));
+            touch_collection(session, parent_of(parent_of(target)));
+        }
+        static_policy(session, "acPostProcForDelete");
     }
 
     int remove_collection_without_policy(Session& session, const std::string& path, bool recursive, bool force, bool unregister)

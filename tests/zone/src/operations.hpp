@@ -127,6 +127,13 @@ namespace zone
     int get_descriptor_info(Session& session, int descriptor, std::string& json);
     std::string descriptor_info_without_policy(Session& session, const std::string& json);
 
+    // The same without API PEPs, as other server code calls them. They throw Failure.
+    int open_without_policy(Session& session, const std::string& path, int flags, const std::string& resource);
+    int write_without_policy(Session& session, int descriptor, const std::string& bytes);
+    int read_without_policy(Session& session, int descriptor, int length, std::string& bytes);
+    void seek_without_policy(Session& session, int descriptor, std::int64_t offset, int whence);
+    void close_without_policy(Session& session, int descriptor);
+
     // What the agent does with what is still open when its client is gone: nothing is told to anybody, and
     // what was being written becomes stale.
     void abandon_descriptors(Session& session);
@@ -137,6 +144,7 @@ namespace zone
     // ---- names (namespace.cpp) --------------------------------------------------------------------------------
 
     int make_collection(Session& session, const std::string& path, bool parents);
+    void unlink_without_policy(Session& session, const std::string& path, bool force, bool unregister, bool admin);
     int rename(Session& session, const std::string& from, const std::string& to);
     int unlink(Session& session, const std::string& path, bool force, bool unregister, bool admin);
     int remove_collection(Session& session, const std::string& path, bool recursive, bool force, bool unregister);

@@ -226,7 +226,12 @@ namespace zone
         if (!resource.empty()) {
             input.with(DEST_RESC_NAME_KW, resource);
         }
-        return api(session, "data_obj_open", [&] { return open_or_create(session, path, flags, resource, ""); }, input.get());
+        return api(session, "data_obj_open", [&] { return open_without_policy(session, path, flags, resource); }, input.get());
+    }
+
+    int open_without_policy(Session& session, const std::string& path, int flags, const std::string& resource)
+    {
+        return open_or_create(session, path, flags, resource, "");
     }
 
     int create_data(Session& session, const std::string& path, bool force, const std::string& resource)
@@ -301,19 +306,22 @@ namespace zone
         BytesBuf buffer{input.len, const_cast<char*>(bytes.data())};
         return api(
             session, "data_obj_write",
-            [&] {
-                OpenReplica& open = open_descriptor(session, descriptor);
-                if (!writes(open.flags)) {
-                    throw Failure{BAD_INPUT_DESC_INDEX, "the descriptor is open for reading"};
-                }
-                const auto written = ::write(open.file, bytes.data(), bytes.size());
-                if (written < 0) {
-                    throw Failure{-513000 - errno, std::strerror(errno)};
-                }
-                open.written += written;
-                return static_cast<int>(written);
-            },
+            [&] { return write_without_policy(session, descriptor, bytes); },
             &input, &buffer);
+    }
+
+    int write_without_policy(Session& session, int descriptor, const std::string& bytes)
+    {
+        OpenReplica& open = open_descriptor(session, descriptor);
+        if (!writes(open.flags)) {
+            throw Failure{BAD_INPUT_DESC_INDEX, "the descriptor is open for reading"};
+        }
+        const auto written = ::write(open.file, bytes.data(), bytes.size());
+        if (written < 0) {
+            throw Failure{-513000 - errno, std::strerror(errno)};
+        }
+        open.written += written;
+        return static_cast<int>(written);
     }
 
     int read_data(Session& session, int descriptor, int length, std::string& bytes)
@@ -323,16 +331,19 @@ namespace zone
         BytesBuf buffer{0, nullptr};
         return api(
             session, "data_obj_read",
-            [&] {
-                bytes.resize(static_cast<std::size_t>(length));
-                const auto got = ::read(open_descriptor(session, descriptor).file, &bytes[0], bytes.size());
-                if (got < 0) {
-                    throw Failure{-512000 - errno, std::strerror(errno)};
-                }
-                bytes.resize(static_cast<std::size_t>(got));
-                return static_cast<int>(got);
-            },
+            [&] { return read_without_policy(session, descriptor, length, bytes); },
             &input, &buffer);
+    }
+
+    int read_without_policy(Session& session, int descriptor, int length, std::string& bytes)
+    {
+        bytes.resize(static_cast<std::size_t>(length));
+        const auto got = ::read(open_descriptor(session, descriptor).file, &bytes[0], bytes.size());
+        if (got < 0) {
+            throw Failure{-512000 - errno, std::strerror(errno)};
+        }
+        bytes.resize(static_cast<std::size_t>(got));
+        return static_cast<int>(got);
     }
 
     int seek_data(Session& session, int descriptor, std::int64_t offset, int whence)
@@ -344,12 +355,17 @@ namespace zone
         return api(
             session, "data_obj_lseek",
             [&] {
-                if (::lseek(open_descriptor(session, descriptor).file, offset, whence) < 0) {
-                    throw Failure{-518000 - errno, std::strerror(errno)};
-                }
+                seek_without_policy(session, descriptor, offset, whence);
                 return 0;
             },
             &input, &out);
+    }
+
+    void seek_without_policy(Session& session, int descriptor, std::int64_t offset, int whence)
+    {
+        if (::lseek(open_descriptor(session, descriptor).file, offset, whence) < 0) {
+            throw Failure{-518000 - errno, std::strerror(errno)};
+        }
     }
 
     int close_data(Session& session, int descriptor)
@@ -358,16 +374,21 @@ namespace zone
         return api(
             session, "data_obj_close",
             [&] {
-                OpenReplica& open = open_descriptor(session, descriptor);
-                finish(session, open, {});
-                const bool wrote = writes(open.flags);
-                session.descriptors().erase(descriptor);
-                if (wrote) {
-                    static_policy(session, "acPostProcForPut");
-                }
+                close_without_policy(session, descriptor);
                 return 0;
             },
             &input);
+    }
+
+    void close_without_policy(Session& session, int descriptor)
+    {
+        OpenReplica& open = open_descriptor(session, descriptor);
+        finish(session, open, {});
+        const bool wrote = writes(open.flags);
+        session.descriptors().erase(descriptor);
+        if (wrote) {
+            static_policy(session, "acPostProcForPut");
+        }
     }
 
     int close_replica(Session& session, int descriptor, const ReplicaClose& options)
