@@ -3,6 +3,10 @@
 //! No thread may be started in an iRODS process: host names are looked up by the standard library, in this one, and
 //! not by the client library, which would take a thread to be able to give up. A test counts the threads.
 
+mod saves;
+
+pub use saves::{ContentError, SaveSource, save_sources};
+
 use crate::agents::{Agent, AgentError, Agents};
 use crate::ffi::ignoring_broken_pipes;
 use crate::follow::Followed;
