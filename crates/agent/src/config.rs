@@ -44,8 +44,19 @@ pub struct Config {
     pub servers: BTreeMap<String, Omero>,
     /// The `ManagedRepository` of some of them, as this host sees it.
     pub repositories: BTreeMap<String, PathBuf>,
+    /// Where the page leads to.
+    pub web: Web,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Addresses of other web pages, with a field for what is to be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Web {
+    /// An image in OMERO.web, with `{id}`.
+    pub omero: Option<String>,
+    /// A collection or data object in the site's web client for iRODS, with `{path}`.
+    pub irods: Option<String>,
 }
 
 /// Where callers are listened to.
@@ -256,6 +267,7 @@ fn read(form: Form<'_>) -> Option<Config> {
         form.missing("omero", "describe the OMERO server in a table [[omero]]");
     }
     let users = users(&form, &servers);
+    let web = form.form("web").map(web).unwrap_or_default();
     let nothing = json!({});
     let limits =
         form.form("limits").or_else(|| Form::open(form.at("limits"), &nothing, form.problems())).map(limits);
@@ -271,6 +283,7 @@ fn read(form: Form<'_>) -> Option<Config> {
         users,
         servers,
         repositories,
+        web,
         limits: limits?,
     })
 }
@@ -357,6 +370,22 @@ fn hosts(form: &Form<'_>) -> Vec<String> {
         );
     }
     hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
+}
+
+fn web(form: Form<'_>) -> Web {
+    let address = |key: &'static str, field: &str| {
+        let address = form.text(key)?;
+        let is_web = address.starts_with("https://") || address.starts_with("http://");
+        if is_web && address.matches(field).count() == 1 && !address.chars().any(char::is_whitespace) {
+            return Some(address.to_owned());
+        }
+        let why = format!("'{address}' must be an address that begins with https:// and holds {field} once");
+        form.problem(key, why);
+        None
+    };
+    let (omero, irods) = (address("omero", "{id}"), address("irods", "{path}"));
+    form.close();
+    Web { omero, irods }
 }
 
 fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {

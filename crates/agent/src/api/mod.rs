@@ -1,5 +1,6 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
+mod backlog;
 mod follow;
 pub mod guard;
 pub(crate) mod jobs;
@@ -32,7 +33,7 @@ use tokio::time::timeout;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 16] = [
+pub const ROUTES: [(&str, &str); 18] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
@@ -40,11 +41,13 @@ pub const ROUTES: [(&str, &str); 16] = [
     ("post", "/v1/jobs/{id}/retry"),
     ("get", "/v1/changes"),
     ("post", "/v1/follow"),
+    ("post", "/v1/backlog"),
     ("get", "/metrics"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/openapi.json"),
     ("get", "/"),
+    ("get", "/backlog"),
     ("get", "/jobs/{id}"),
     ("post", "/jobs/{id}/retry"),
     ("post", "/login"),
@@ -60,6 +63,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/changes", get(jobs::changes))
         .route("/v1/follow", post(follow::follow))
+        .route("/v1/backlog", post(backlog::backlog))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

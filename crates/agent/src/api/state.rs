@@ -1,6 +1,7 @@
 //! What all answers need.
 
 use crate::auth::Rates;
+use crate::backlog::Backlogs;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::page::Sessions;
@@ -40,6 +41,8 @@ pub struct App {
     pub deep: Arc<Semaphore>,
     /// Room for links that are being pointed: each takes a thread and a session in OMERO.
     pub follows: Arc<Semaphore>,
+    /// What the zones have not imported.
+    pub backlogs: Arc<Backlogs>,
     findings: Arc<Mutex<Findings>>,
 }
 
@@ -75,6 +78,7 @@ impl App {
             damage,
             deep: Arc::new(Semaphore::new(1)),
             follows: Arc::new(Semaphore::new(FOLLOWS)),
+            backlogs: Arc::default(),
             findings,
         }
     }
