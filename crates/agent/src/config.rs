@@ -48,6 +48,8 @@ pub struct Config {
     pub file_directories: BTreeMap<String, PathBuf>,
     /// What people in OMERO may have saved in iRODS.
     pub save: SaveRules,
+    /// Where the page leads to.
+    pub web: Web,
     /// Bounds.
     pub limits: Limits,
 }
@@ -65,6 +67,15 @@ pub struct SaveRules {
     pub open: u64,
     /// How long OMERO may take to say what belongs to what was chosen.
     pub timeout: Duration,
+}
+
+/// Addresses of other web pages, with a field for what is to be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Web {
+    /// An image in OMERO.web, with `{id}`.
+    pub omero: Option<String>,
+    /// A collection or data object in the site's web client for iRODS, with `{path}`.
+    pub irods: Option<String>,
 }
 
 /// Where callers are listened to.
@@ -277,6 +288,7 @@ fn read(form: Form<'_>) -> Option<Config> {
         form.missing("omero", "describe the OMERO server in a table [[omero]]");
     }
     let users = users(&form, &servers);
+    let web = form.form("web").map(web).unwrap_or_default();
     let nothing = json!({});
     let save =
         form.form("save").or_else(|| Form::open(form.at("save"), &nothing, form.problems())).map(save_rules);
@@ -299,6 +311,7 @@ fn read(form: Form<'_>) -> Option<Config> {
         repositories,
         file_directories,
         save: save?,
+        web,
         limits: limits?,
     })
 }
@@ -385,6 +398,22 @@ fn hosts(form: &Form<'_>) -> Vec<String> {
         );
     }
     hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
+}
+
+fn web(form: Form<'_>) -> Web {
+    let address = |key: &'static str, field: &str| {
+        let address = form.text(key)?;
+        let is_web = address.starts_with("https://") || address.starts_with("http://");
+        if is_web && address.matches(field).count() == 1 && !address.chars().any(char::is_whitespace) {
+            return Some(address.to_owned());
+        }
+        let why = format!("'{address}' must be an address that begins with https:// and holds {field} once");
+        form.problem(key, why);
+        None
+    };
+    let (omero, irods) = (address("omero", "{id}"), address("irods", "{path}"));
+    form.close();
+    Web { omero, irods }
 }
 
 /// The directories of an OMERO server, as this host sees them.

@@ -10,6 +10,7 @@ pub mod access;
 pub mod api;
 pub mod auth;
 pub mod background;
+pub mod backlog;
 pub mod breaker;
 pub mod command;
 pub mod config;

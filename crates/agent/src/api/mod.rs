@@ -1,5 +1,6 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
+mod backlog;
 mod follow;
 pub mod guard;
 pub(crate) mod jobs;
@@ -34,7 +35,7 @@ use tokio::time::timeout;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 25] = [
+pub const ROUTES: [(&str, &str); 27] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
@@ -51,11 +52,13 @@ pub const ROUTES: [(&str, &str); 25] = [
     ("post", "/v1/saves/{id}/files"),
     ("get", "/v1/saves/{id}/files/{n}/content"),
     ("post", "/v1/saves/{id}/end"),
+    ("post", "/v1/backlog"),
     ("get", "/metrics"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/openapi.json"),
     ("get", "/"),
+    ("get", "/backlog"),
     ("get", "/jobs/{id}"),
     ("post", "/jobs/{id}/retry"),
     ("post", "/login"),
@@ -78,6 +81,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/saves/{id}/files", get(saves::files).post(saves::report))
         .route("/v1/saves/{id}/files/{n}/content", get(saves::content))
         .route("/v1/saves/{id}/end", post(saves::end))
+        .route("/v1/backlog", post(backlog::backlog))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -2,6 +2,7 @@
 
 use super::person::People;
 use crate::auth::Rates;
+use crate::backlog::Backlogs;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::page::Sessions;
@@ -47,6 +48,8 @@ pub struct App {
     pub contents: Arc<Semaphore>,
     /// Whose sessions in OMERO are, for some seconds.
     pub people: Arc<People>,
+    /// What the zones have not imported.
+    pub backlogs: Arc<Backlogs>,
     findings: Arc<Mutex<Findings>>,
 }
 
@@ -91,6 +94,7 @@ impl App {
             visits: Arc::new(Semaphore::new(VISITS)),
             contents: Arc::new(Semaphore::new(CONTENTS)),
             people: Arc::default(),
+            backlogs: Arc::default(),
             findings,
         }
     }
