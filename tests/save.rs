@@ -5,8 +5,8 @@
 mod support;
 
 use irods_omero_importer::wire::{
-    self, FileKind, Key, OnConflict, Save, SaveBegin, SaveEnd, SaveFile, SaveFileState, SaveFiles, SaveReport,
-    SaveState, Saves, What,
+    self, FileKind, Key, OnConflict, Save, SaveBegin, SaveEnd, SaveFile, SaveFileState, SaveFiles,
+    SaveReport, SaveState, Saves, What,
 };
 use irods_omero_model::names::{OmeroId, OmeroName};
 use serde_json::{Value, json};
@@ -58,6 +58,7 @@ impl SaveAgent {
             on_conflict: OnConflict::Rename,
             created: 1,
             changed: 1,
+            notes: vec![],
             files: files.len() as u64,
             bytes: 0,
             saved: 0,
@@ -197,7 +198,8 @@ fn zone(change: impl FnOnce(&mut Value)) -> (TestZone, SaveAgent) {
 
 fn operation(zone: &TestZone, user: &str, operation: &Value) -> Value {
     let seen = zone.act(user, &["rule", "-r", INSTANCE, &operation.to_string()]);
-    serde_json::from_str(seen.output.trim()).unwrap_or_else(|_| json!(format!("{}{}", seen.output, seen.error)))
+    serde_json::from_str(seen.output.trim())
+        .unwrap_or_else(|_| json!(format!("{}{}", seen.output, seen.error)))
 }
 
 fn start(zone: &TestZone) {
@@ -242,11 +244,15 @@ fn what_somebody_saves_is_theirs_in_irods_and_never_imported_again() {
     let moved = "/tempZone/home/alice/moved.tif";
     zone.does("alice", &["mv", &format!("{D}/a.tif"), moved]);
     zone.does("alice", &["put", &zone.image("own.tif"), "/tempZone/home/alice/own.tif"]);
-    zone.wait_until("somebody's own data is wanted", |z| z.value("/tempZone/home/alice/own.tif", "state").is_some());
+    zone.wait_until("somebody's own data is wanted", |z| {
+        z.value("/tempZone/home/alice/own.tif", "state").is_some()
+    });
     zone.wait_until_nothing_is_due();
     for path in [moved.to_owned(), format!("{D}/{odd}")] {
         assert_eq!(zone.value(&path, "state").as_deref(), Some("skipped"), "{path}");
-        assert!(zone.value(&path, "reason").unwrap().contains("saved from OMERO by ann (fileset 5, images 7"));
+        assert!(
+            zone.value(&path, "reason").unwrap().contains("saved from OMERO by ann (fileset 5, images 7")
+        );
         assert_eq!(zone.value(&path, "ignored").as_deref(), Some("alice#tempZone"));
     }
     assert_eq!(zone.errors(), Vec::<String>::new());
@@ -266,7 +272,10 @@ fn nothing_is_overwritten_and_what_is_there_is_told() {
     start(&zone);
     ended(&zone, &agent, at);
     assert_eq!(agent.path(at, 0), format!("{D}/a (2).tif"));
-    assert_eq!((agent.path(at, 1), agent.look(at, |k| k.files[1].state)), (format!("{D}/b.tif"), SaveFileState::AlreadyInIrods));
+    assert_eq!(
+        (agent.path(at, 1), agent.look(at, |k| k.files[1].state)),
+        (format!("{D}/b.tif"), SaveFileState::AlreadyInIrods)
+    );
     assert_eq!(objects(&zone).len(), 3);
 }
 
@@ -305,7 +314,11 @@ fn who_may_not_write_there_or_is_nobody_is_refused_and_nothing_is_made() {
     for (at, (user, _, part)) in asked.into_iter().zip(cases) {
         ended(&zone, &agent, at);
         let why = agent.look(at, |k| {
-            format!("{} {}", k.save.reason.clone().unwrap_or_default(), k.files[0].reason.clone().unwrap_or_default())
+            format!(
+                "{} {}",
+                k.save.reason.clone().unwrap_or_default(),
+                k.files[0].reason.clone().unwrap_or_default()
+            )
         });
         assert!(agent.state(at) == SaveState::Refused && why.contains(part), "{user}: {why}");
     }
@@ -345,7 +358,9 @@ fn an_agent_process_that_dies_before_any_call_leaves_nothing_visible_and_the_nex
             let _dying = zone.delay_server_with(&[("ZONE_DIE", &deaths)]);
             start(&zone);
             let taken = zone.path(&format!("deaths{i}.1"));
-            zone.wait_until("the process has died, or the save has ended", |_| taken.exists() || agent.state(at).is_final());
+            zone.wait_until("the process has died, or the save has ended", |_| {
+                taken.exists() || agent.state(at).is_final()
+            });
             is_done = agent.state(at).is_final();
         }
         for object in objects(&zone).iter().filter(|o| o.contains(&format!("/{name} "))) {
@@ -353,7 +368,10 @@ fn an_agent_process_that_dies_before_any_call_leaves_nothing_visible_and_the_nex
             assert!(zone.value(&format!("{D}/{name}"), "ignored").is_some(), "before call {calls}");
         }
         // As if the dead one's time were over.
-        for lock in zone.admin(&["sql", "select coll_name from R_COLL_MAIN where coll_name like '%locks/save.%'"]).lines() {
+        for lock in zone
+            .admin(&["sql", "select coll_name from R_COLL_MAIN where coll_name like '%locks/save.%'"])
+            .lines()
+        {
             zone.does("rods", &["rm", "-r", "-f", lock]);
         }
         for _ in 0..3 {
@@ -361,7 +379,14 @@ fn an_agent_process_that_dies_before_any_call_leaves_nothing_visible_and_the_nex
             assert!(told["saved"].is_u64(), "{told}");
         }
         let why = agent.look(at, |k| k.reasons.clone());
-        assert_eq!(agent.state(at), SaveState::Done, "before call {calls}: {why:?}\n{}\n{:?}\n{}", objects(&zone).join("\n"), zone.avus("-C", "/tempZone"), zone.log().lines().rev().take(30).collect::<Vec<_>>().join("\n"));
+        assert_eq!(
+            agent.state(at),
+            SaveState::Done,
+            "before call {calls}: {why:?}\n{}\n{:?}\n{}",
+            objects(&zone).join("\n"),
+            zone.avus("-C", "/tempZone"),
+            zone.log().lines().rev().take(30).collect::<Vec<_>>().join("\n")
+        );
         assert!(objects(&zone).contains(&format!("{D}/{name} alice 1")), "{calls}: {:?}", objects(&zone));
         assert!(objects(&zone).iter().all(|o| !o.contains("/.omero-save-")), "{calls}");
     }
@@ -370,7 +395,8 @@ fn an_agent_process_that_dies_before_any_call_leaves_nothing_visible_and_the_nex
 #[test]
 fn whoever_asks_is_told_who_an_omero_user_is() {
     let (zone, _agent) = zone(|_| {});
-    let ask = |user: &str, omero: &str| operation(&zone, user, &json!({"operation": "who", "omero_user": omero}));
+    let ask =
+        |user: &str, omero: &str| operation(&zone, user, &json!({"operation": "who", "omero_user": omero}));
     let told = ask("rods", "ann");
     assert_eq!((&told["user"], &told["reason"]), (&json!("alice#tempZone"), &Value::Null), "{told}");
     assert_eq!(ask("alice", "ann")["user"], "alice#tempZone");

@@ -77,7 +77,9 @@ impl People for IrodsCatalog<'_> {
             .concat();
             for member in self.rows(&query, &subject)?.into_iter().flatten() {
                 let condition = [b"USER_ID = ".as_slice(), &quoted(member.as_bytes())].concat();
-                users.extend(self.users_where(&condition, &subject)?.into_iter().filter_map(|(_, _, user)| user));
+                users.extend(
+                    self.users_where(&condition, &subject)?.into_iter().filter_map(|(_, _, user)| user),
+                );
             }
         }
         Ok(users)

@@ -48,12 +48,8 @@ pub trait Writing: Holdings + People {
     ///
     /// # Errors
     /// As above.
-    fn open_as(
-        &self,
-        user: &IrodsUser,
-        path: &LogicalPath,
-        how: How<'_>,
-    ) -> Result<Descriptor, CatalogError>;
+    fn open_as(&self, user: &IrodsUser, path: &LogicalPath, how: How<'_>)
+    -> Result<Descriptor, CatalogError>;
 
     /// Reads on; how many bytes there were, 0 at the end.
     ///
@@ -77,12 +73,7 @@ pub trait Writing: Holdings + People {
     ///
     /// # Errors
     /// As above.
-    fn rename_as(
-        &self,
-        user: &IrodsUser,
-        from: &LogicalPath,
-        to: &LogicalPath,
-    ) -> Result<(), CatalogError>;
+    fn rename_as(&self, user: &IrodsUser, from: &LogicalPath, to: &LogicalPath) -> Result<(), CatalogError>;
 
     /// Removes a data object for good.
     ///
@@ -152,12 +143,7 @@ impl Writing for IrodsCatalog<'_> {
         closed.map_err(|code| failed("rsDataObjClose", &open.path.display(), code))
     }
 
-    fn rename_as(
-        &self,
-        user: &IrodsUser,
-        from: &LogicalPath,
-        to: &LogicalPath,
-    ) -> Result<(), CatalogError> {
+    fn rename_as(&self, user: &IrodsUser, from: &LogicalPath, to: &LogicalPath) -> Result<(), CatalogError> {
         let renamed = self.session.rename_as(account(user), from.as_bytes(), to.as_bytes());
         renamed.map_err(|code| failed("rsDataObjRename", &to.display(), code))
     }

@@ -50,8 +50,7 @@ impl Session<'_> {
     pub fn read_as(&self, user: Account<'_>, descriptor: i32, into: &mut [u8]) -> Result<usize, i64> {
         let Some(call) = self.host.read_as else { return Err(MISSING) };
         // SAFETY: as above; the shim writes at most as many bytes as the slice has.
-        let code =
-            unsafe { call(self.raw, user.raw(), descriptor, into.as_mut_ptr().cast(), into.len()) };
+        let code = unsafe { call(self.raw, user.raw(), descriptor, into.as_mut_ptr().cast(), into.len()) };
         number::<usize>(code).map(|read| read.min(into.len()))
     }
 

@@ -86,8 +86,7 @@ pub(super) fn back(
     service: Option<&IrodsUser>,
     omero: &OmeroName,
 ) -> Result<Value, OperationError> {
-    let sought =
-        Sought { people: catalog, metadata: catalog, names: &config.attributes, service, omero };
+    let sought = Sought { people: catalog, metadata: catalog, names: &config.attributes, service, omero };
     let origin = config.identities.back(&sought)?;
     let is_asker = origin.user.as_ref().ok().is_some_and(|user| catalog.client().as_ref() == Some(user));
     if !is_asker && !catalog.client_is_admin() {

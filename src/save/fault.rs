@@ -62,7 +62,13 @@ mod tests {
     fn what_a_user_may_not_is_told_from_what_will_pass() {
         assert_eq!(of(-818_000), Fault::NotAllowed);
         assert_eq!(of(-834_000), Fault::Taken);
-        for (code, part) in [(-110_000, "quota"), (-513_028, "full"), (-513_122, "full"), (-78_000, "resource"), (-806_000, "-806000")] {
+        for (code, part) in [
+            (-110_000, "quota"),
+            (-513_028, "full"),
+            (-513_122, "full"),
+            (-78_000, "resource"),
+            (-806_000, "-806000"),
+        ] {
             let Fault::WillPass(why) = of(code) else { panic!("{code}") };
             assert!(why.contains(part), "{why}");
         }

@@ -26,6 +26,9 @@ const CHECKPOINT: u64 = 1 << 30;
 /// How often one piece is asked for again before the file is left for later.
 const TRIES: u32 = 3;
 
+/// What the person reads meanwhile.
+const ANEW: &str = "what was written of it before is not right: it is written anew";
+
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -300,7 +303,11 @@ impl Filer<'_> {
     }
 
     /// Frees the hidden data object, and gives how much of it is there. `None`: there is none.
-    fn left(&self, file: &SaveFile, hidden: &LogicalPath) -> Result<Result<Option<u64>, Outcome>, CatalogError> {
+    fn left(
+        &self,
+        file: &SaveFile,
+        hidden: &LogicalPath,
+    ) -> Result<Result<Option<u64>, Outcome>, CatalogError> {
         let object = match self.zone.there(hidden)? {
             There::Nothing => return Ok(Ok(None)),
             There::Object(object) if object.owner == *self.user => object,
@@ -314,7 +321,8 @@ impl Filer<'_> {
         if object.is_being_written {
             self.zone.mark_stale(hidden, object.replica)?;
         }
-        if object.size > file.size {
+        // Of one that has no bytes the file may not even be there.
+        if object.size == 0 || object.size > file.size {
             return Ok(match self.zone.remove(self.user, hidden) {
                 Ok(()) => Ok(None),
                 Err(error) => Err(self.outcome(&error, hidden)),
@@ -338,11 +346,11 @@ impl Filer<'_> {
                         Ok(open) => {
                             let read = self.read_into(&open, size, &mut sums);
                             self.zone.close(open)?;
-                            if let Err(error) = read {
-                                return Ok(Bytes::Not(self.outcome(&error, hidden)));
+                            if read.is_err() {
+                                return self.anew(hidden);
                             }
                         }
-                        Err(error) => return Ok(Bytes::Not(self.outcome(&error, hidden))),
+                        Err(_) => return self.anew(hidden),
                     }
                 }
                 How::Write(sums.size())
@@ -352,6 +360,7 @@ impl Filer<'_> {
         loop {
             let open = match self.zone.open(self.user, hidden, how) {
                 Ok(open) => open,
+                Err(_) if matches!(how, How::Write(_)) => return self.anew(hidden),
                 Err(error) => return Ok(Bytes::Not(self.outcome(&error, hidden))),
             };
             let until = file.size.min(sums.size().saturating_add(CHECKPOINT));
@@ -372,6 +381,12 @@ impl Filer<'_> {
             how = How::Write(sums.size());
         }
         Ok(Bytes::Whole { sum: sums.finish(), goes_on })
+    }
+
+    /// What a process before had written cannot be gone on with.
+    fn anew(&self, hidden: &LogicalPath) -> Result<Bytes, CatalogError> {
+        self.take_away(hidden)?;
+        Ok(Bytes::Not(Outcome::Later(ANEW.to_owned())))
     }
 
     /// Writes the bytes of a file as far as to `until`; what stops it otherwise.
@@ -435,9 +450,7 @@ impl Filer<'_> {
         if file.sha1.as_ref().is_some_and(|sha1| *sha1 != sum.sha1) || sum.size != file.size {
             self.take_away(hidden)?;
             if goes_on {
-                return Ok(Some(Outcome::Later(
-                    "what a process before had written of it is not right: it is written anew".to_owned(),
-                )));
+                return Ok(Some(Outcome::Later(ANEW.to_owned())));
             }
             return Ok(Some(Outcome::Refused(
                 "its bytes are not those that OMERO has the checksum of: they have changed since, or the file is damaged there; \

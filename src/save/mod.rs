@@ -264,10 +264,11 @@ impl Saver<'_> {
     /// Ends a save of which no file waits.
     fn finish(source: &dyn SaveSource, save: &Save) -> Progress {
         match source.save(&save.id) {
-            Ok(Some(now)) if now.queued() == 0 && now.refused == 0 => end(source, save, SaveState::Done, None),
+            Ok(Some(now)) if now.queued() == 0 && now.refused == 0 => {
+                end(source, save, SaveState::Done, None)
+            }
             Ok(Some(now)) if now.queued() == 0 => {
-                let why =
-                    format!("{} of {} files were refused; each says why", now.refused, now.files);
+                let why = format!("{} of {} files were refused; each says why", now.refused, now.files);
                 end(source, save, SaveState::Refused, Some(&why))
             }
             Ok(_) => Progress::Rests,
@@ -322,7 +323,12 @@ fn end(source: &dyn SaveSource, save: &Save, state: SaveState, why: Option<&str>
         log::warn!("act=save agent={} save={} failed=\"{error}\"", source.name(), save.id);
     }
     let state = state.as_str();
-    log::info!("act=save agent={} save={} state={state} why=\"{}\"", source.name(), save.id, why.unwrap_or_default());
+    log::info!(
+        "act=save agent={} save={} state={state} why=\"{}\"",
+        source.name(),
+        save.id,
+        why.unwrap_or_default()
+    );
     Progress::Rests
 }
 

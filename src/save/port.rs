@@ -86,14 +86,14 @@ pub trait Zone {
     fn there(&self, path: &LogicalPath) -> Result<There, CatalogError>;
 
     /// Whether a user may write into a collection, or into the nearest one above it that is there: that one, if not.
-    fn may_not_write(&self, user: &IrodsUser, path: &LogicalPath) -> Result<Option<LogicalPath>, CatalogError>;
+    fn may_not_write(
+        &self,
+        user: &IrodsUser,
+        path: &LogicalPath,
+    ) -> Result<Option<LogicalPath>, CatalogError>;
 
     /// Makes a collection as a user; one that is a directory format, or in one, is marked so that it is never imported.
-    fn make_collection(
-        &self,
-        path: &LogicalPath,
-        origin: &Origin<'_>,
-    ) -> Result<(), CatalogError>;
+    fn make_collection(&self, path: &LogicalPath, origin: &Origin<'_>) -> Result<(), CatalogError>;
 
     /// Opens a data object as a user.
     fn open(&self, user: &IrodsUser, path: &LogicalPath, how: How<'_>) -> Result<Descriptor, CatalogError>;

@@ -7,8 +7,8 @@ use crate::catalog::{
 };
 use crate::due;
 use crate::sweep::lock::{Lock, Taken};
-use irods_omero_config::identity::{NoUser, Sought};
 use irods_omero_config::Config;
+use irods_omero_config::identity::{NoUser, Sought};
 use irods_omero_importer::Subject;
 use irods_omero_importer::agent_client::save_sources;
 use irods_omero_model::clock::Clock;
@@ -200,8 +200,7 @@ impl Zone for RealZone<'_> {
         };
         let replicas = self.replicas(path)?;
         let is_good = |replica: &&Replica| replica.status == ReplicaStatus::Good;
-        let being_written =
-            replicas.iter().find(|replica| replica.status == ReplicaStatus::Intermediate);
+        let being_written = replicas.iter().find(|replica| replica.status == ReplicaStatus::Intermediate);
         let Some(best) = being_written.or_else(|| replicas.iter().find(is_good)).or(replicas.first()) else {
             return Ok(There::Nothing); // removed in this moment
         };
@@ -223,7 +222,11 @@ impl Zone for RealZone<'_> {
         }))
     }
 
-    fn may_not_write(&self, user: &IrodsUser, path: &LogicalPath) -> Result<Option<LogicalPath>, CatalogError> {
+    fn may_not_write(
+        &self,
+        user: &IrodsUser,
+        path: &LogicalPath,
+    ) -> Result<Option<LogicalPath>, CatalogError> {
         let mut here = Some(path.clone());
         while let Some(collection) = here {
             if let Some(id) = self.catalog().collection_id(&collection)? {

@@ -1,6 +1,7 @@
 //! What is known of the bytes that go by: their number, OMERO's checksum of them and the server's.
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use std::fmt::Write as _;
 
 /// What the server writes before a checksum of SHA-256.
 const SHA2: &str = "sha2:";
@@ -44,7 +45,11 @@ impl Sums {
 
     /// What they come to.
     pub fn finish(self) -> Sum {
-        let sha1 = self.sha1.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut sha1 = String::new();
+        for byte in self.sha1.finish().as_ref() {
+            // Writing to a text does not fail.
+            let _ = write!(sha1, "{byte:02x}");
+        }
         let sha2 = format!("{SHA2}{}", base64(self.sha256.finish().as_ref()));
         Sum { sha1, sha2, size: self.size }
     }
@@ -91,7 +96,8 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_standard() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

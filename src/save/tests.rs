@@ -66,13 +66,12 @@ impl World {
     }
 
     /// One step that changes something, or the death of the process.
-    fn step(&self) -> Result<(), CatalogError> {
+    fn step(&self) {
         let step = self.steps.get();
         if self.dies_at.get().is_some_and(|at| step >= at) {
             std::panic::resume_unwind(Box::new("the process died"));
         }
         self.steps.set(step + 1);
-        Ok(())
     }
 
     /// Another process comes.
@@ -124,7 +123,7 @@ impl Zone for World {
     fn is_alive(&self) -> Result<bool, CatalogError> {
         Ok(true)
     }
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "z"
     }
     fn who(&self, omero: &OmeroName) -> Result<Result<IrodsUser, NoUser>, CatalogError> {
@@ -167,7 +166,7 @@ impl Zone for World {
         Ok(None)
     }
     fn make_collection(&self, path: &LogicalPath, _: &Origin<'_>) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         let mut here = Some(path.clone());
         while let Some(path) = here {
             self.collections.borrow_mut().insert(text(&path));
@@ -183,7 +182,7 @@ impl Zone for World {
             How::Create(_) => (0, true),
         };
         if writes {
-            self.step()?;
+            self.step();
         }
         if matches!(how, How::Create(_)) {
             if self.objects.borrow().contains_key(&path_text) {
@@ -203,8 +202,8 @@ impl Zone for World {
             return Err(error(-818_000));
         }
         data.is_writing = writes;
-        let number = 3 + self.next.replace(self.next.get() + 1) as i32;
-        self.open.borrow_mut().insert(number, (path_text, at as usize, writes));
+        let number = i32::try_from(self.next.replace(self.next.get() + 1)).unwrap();
+        self.open.borrow_mut().insert(number, (path_text, usize::try_from(at).unwrap(), writes));
         Ok(Descriptor::new(number, user, path))
     }
     fn read(&self, open: &Descriptor, into: &mut [u8]) -> Result<usize, CatalogError> {
@@ -218,7 +217,7 @@ impl Zone for World {
         Ok(count)
     }
     fn write(&self, open: &Descriptor, bytes: &[u8]) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         if let Some(code) = self.full.get() {
             return Err(error(code));
         }
@@ -235,7 +234,7 @@ impl Zone for World {
     fn close(&self, open: Descriptor) -> Result<(), CatalogError> {
         let (path, _, writes) = self.open.borrow_mut().remove(&open.number()).ok_or(error(DIED))?;
         if writes {
-            self.step()?;
+            self.step();
             if let Some(data) = self.objects.borrow_mut().get_mut(&path) {
                 (data.is_writing, data.size) = (false, data.bytes.len() as u64);
             }
@@ -243,7 +242,7 @@ impl Zone for World {
         Ok(())
     }
     fn rename(&self, _: &IrodsUser, from: &LogicalPath, to: &LogicalPath) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         if self.objects.borrow().contains_key(&text(to)) || self.collections.borrow().contains(&text(to)) {
             return Err(error(-834_000));
         }
@@ -255,24 +254,24 @@ impl Zone for World {
         Ok(())
     }
     fn remove(&self, _: &IrodsUser, path: &LogicalPath) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         self.objects.borrow_mut().remove(&text(path)).map(drop).ok_or(error(-808_000))
     }
     fn checksum(&self, _: &IrodsUser, path: &LogicalPath) -> Result<String, CatalogError> {
-        self.step()?;
+        self.step();
         let mut sums = sums::Sums::default();
         sums.add(&self.text(&text(path)).unwrap_or_default());
         Ok(sums.finish().sha2)
     }
     fn mark_stale(&self, path: &LogicalPath, _: u32) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         if let Some(data) = self.objects.borrow_mut().get_mut(&text(path)) {
             data.is_writing = false;
         }
         Ok(())
     }
     fn record(&self, path: &LogicalPath, _: &Origin<'_>) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         if let Some(data) = self.objects.borrow_mut().get_mut(&text(path)) {
             data.has_record = true;
         }
@@ -282,7 +281,7 @@ impl Zone for World {
         Ok(self.note.borrow().clone())
     }
     fn note(&self, working: Option<&Working>) -> Result<(), CatalogError> {
-        self.step()?;
+        self.step();
         *self.note.borrow_mut() = working.cloned();
         Ok(())
     }
@@ -345,6 +344,7 @@ fn agent(files: &[(&str, &[u8])]) -> Rc<AgentOfTest> {
         on_conflict: OnConflict::Rename,
         created: 1,
         changed: 1,
+        notes: vec![],
         files: all.len() as u64,
         bytes: 0,
         saved: 0,
@@ -364,7 +364,11 @@ fn agent(files: &[(&str, &[u8])]) -> Rc<AgentOfTest> {
 
 impl AgentOfTest {
     fn answer<T>(&self, answer: T) -> Result<T, AgentError> {
-        if self.is_down.get() { Err(AgentError::NotTaken("the agent is down".to_owned())) } else { Ok(answer) }
+        if self.is_down.get() {
+            Err(AgentError::NotTaken("the agent is down".to_owned()))
+        } else {
+            Ok(answer)
+        }
     }
     fn state(&self) -> SaveState {
         self.save.borrow().state
@@ -439,7 +443,7 @@ impl SaveSource for Source {
         let bytes = &contents[&n];
         let end = (from + length).min(bytes.len() as u64);
         let cut = self.0.cut.get().map_or(end, |cut| end.min(from + cut));
-        for piece in bytes[from as usize..cut as usize].chunks(3) {
+        for piece in bytes[usize::try_from(from).unwrap()..usize::try_from(cut).unwrap()].chunks(3) {
             take(piece)?;
         }
         if cut < from + length {
@@ -472,7 +476,8 @@ const A: &str = "/z/home/alice/omero/d/a.tif";
 
 #[test]
 fn a_save_writes_every_file_as_the_person_and_ends() {
-    let (world, agent) = (World::new(), agent(&[("a.tif", b"bytes of a"), ("s/b.ids", b""), ("s/b.ics", b"bb")]));
+    let (world, agent) =
+        (World::new(), agent(&[("a.tif", b"bytes of a"), ("s/b.ids", b""), ("s/b.ics", b"bb")]));
     let done = run(&world, &agent).unwrap();
     assert_eq!((done.saved, done.refused), (3, 0));
     assert_eq!(world.text(A).unwrap(), b"bytes of a");
@@ -538,9 +543,15 @@ fn nothing_is_overwritten() {
     run(&world, &agent).unwrap();
     // What bob has is not readable to alice, so nobody can tell that it is the same.
     assert_eq!(agent.file(1).path.unwrap().display(), "/z/home/alice/omero/d/a (3).tif");
-    assert_eq!((agent.file(2).state, agent.file(2).path.unwrap().display().into_owned()), (SaveFileState::AlreadyInIrods, A.to_owned()));
+    assert_eq!(
+        (agent.file(2).state, agent.file(2).path.unwrap().display().into_owned()),
+        (SaveFileState::AlreadyInIrods, A.to_owned())
+    );
     assert!(agent.file(3).reason.unwrap().contains("nothing is overwritten"));
-    assert_eq!((world.text(A).unwrap(), world.text("/z/home/alice/omero/d/s/c").unwrap()), (b"old".to_vec(), b"C".to_vec()));
+    assert_eq!(
+        (world.text(A).unwrap(), world.text("/z/home/alice/omero/d/s/c").unwrap()),
+        (b"old".to_vec(), b"C".to_vec())
+    );
     assert_eq!(agent.state(), SaveState::Refused);
 }
 
@@ -570,7 +581,9 @@ fn without_a_checksum_of_omero_the_bytes_themselves_are_compared() {
 fn what_was_imported_from_irods_is_named_and_not_copied_unless_asked() {
     let known = |world: &World| InIrods {
         zone: "z".to_owned(),
-        subject: Subject::DataObject(DataId::parse(&world.objects.borrow()["/z/x.tif"].id.to_string()).unwrap()),
+        subject: Subject::DataObject(
+            DataId::parse(&world.objects.borrow()["/z/x.tif"].id.to_string()).unwrap(),
+        ),
         path: "/z/before.tif".to_owned(),
     };
     for (owner, again, state) in [
@@ -629,7 +642,8 @@ fn a_quota_that_is_used_up_is_waited_for_with_a_reason() {
 
 #[test]
 fn a_collection_that_the_person_may_not_write_is_refused_before_anything_is_made() {
-    for collection in ["/z/home/bob/x", "/z/home", "/other/home/alice", "/z/{nobody}", "/z/home/alice/../bob"] {
+    for collection in ["/z/home/bob/x", "/z/home", "/other/home/alice", "/z/{nobody}", "/z/home/alice/../bob"]
+    {
         let (world, agent) = (World::new(), agent(&[("a.tif", b"a")]));
         world.collections.borrow_mut().insert("/z/home/bob".to_owned());
         world.closed.borrow_mut().insert("/z/home/bob".to_owned());
@@ -637,7 +651,11 @@ fn a_collection_that_the_person_may_not_write_is_refused_before_anything_is_made
         let before = world.collections.borrow().clone();
         run(&world, &agent).unwrap();
         assert_eq!(agent.state(), SaveState::Refused, "{collection}");
-        assert_eq!((&*world.collections.borrow(), world.objects.borrow().len()), (&before, 0), "{collection}");
+        assert_eq!(
+            (&*world.collections.borrow(), world.objects.borrow().len()),
+            (&before, 0),
+            "{collection}"
+        );
     }
 }
 

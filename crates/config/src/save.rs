@@ -37,7 +37,6 @@ pub(super) fn read(form: Form<'_>, has_agents: bool) -> Option<Saving> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Config;
     use serde_json::{Value, json};
 
@@ -45,7 +44,12 @@ mod tests {
         let agents = json!([{"name": "a", "url": "unix:/run/a.sock"}]);
         let stanza = json!({"save": save, "importer": {"mode": mode, "agents": agents}});
         let stanza = if mode == "agent" { stanza } else { json!({"save": save}) };
-        Config::parse(&stanza).err().into_iter().flatten().map(|p| format!("{}: {}", p.pointer, p.message)).collect()
+        Config::parse(&stanza)
+            .err()
+            .into_iter()
+            .flatten()
+            .map(|p| format!("{}: {}", p.pointer, p.message))
+            .collect()
     }
 
     #[test]

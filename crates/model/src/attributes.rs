@@ -95,7 +95,8 @@ impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
         let Self { due, due_tree, sweeping, noticed, rested, collected, saving, recurring, .. } = self;
-        let marks = [due, due_tree, sweeping, noticed, rested, collected, saving, recurring].map(String::as_str);
+        let marks =
+            [due, due_tree, sweeping, noticed, rested, collected, saving, recurring].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }

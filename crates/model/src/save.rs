@@ -15,8 +15,7 @@ const MAX_PATH: usize = 900;
 pub const MAX_NAMES: u32 = 100;
 
 /// The words of a template.
-const WORDS: &[&str] =
-    &["zone", "user", "omero_user", "group", "project", "dataset", "screen", "plate"];
+const WORDS: &[&str] = &["zone", "user", "omero_user", "group", "project", "dataset", "screen", "plate"];
 
 /// The collection that files are saved to, with places to fill in: `/{zone}/home/{user}/omero/{group}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,9 +94,9 @@ impl CollectionTemplate {
     /// # Errors
     /// A sentence about what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let rest = text
-            .strip_prefix('/')
-            .ok_or_else(|| format!("'{text}' must begin with '/' and the zone, as in /{{zone}}/home/{{user}}"))?;
+        let rest = text.strip_prefix('/').ok_or_else(|| {
+            format!("'{text}' must begin with '/' and the zone, as in /{{zone}}/home/{{user}}")
+        })?;
         let mut elements = Vec::new();
         for element in rest.split('/') {
             if matches!(element, "" | "." | "..") || element.chars().any(char::is_control) {
@@ -133,7 +132,8 @@ impl CollectionTemplate {
                 path.extend([b"/".as_slice(), clean(&filled).as_bytes()].concat());
             }
         }
-        LogicalPath::parse(&path).map_err(|error| format!("the collection '{}' is no path: {error}", self.text))
+        LogicalPath::parse(&path)
+            .map_err(|error| format!("the collection '{}' is no path: {error}", self.text))
     }
 }
 
@@ -141,7 +141,8 @@ fn parts(element: &str, whole: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = element;
     while let Some((before, after)) = rest.split_once('{') {
-        let (word, after) = after.split_once('}').ok_or_else(|| format!("'{whole}': a '{{' is not closed"))?;
+        let (word, after) =
+            after.split_once('}').ok_or_else(|| format!("'{whole}': a '{{' is not closed"))?;
         let known = WORDS.iter().find(|known| **known == word).ok_or_else(|| {
             format!("'{whole}': '{{{word}}}' is not known; there are {{{}}}", WORDS.join("}, {"))
         })?;
@@ -185,7 +186,9 @@ pub fn path_of(collection: &LogicalPath, name: &str, try_: u32) -> Result<Logica
         }
         let is_last = i + 1 == elements.len();
         let numbered = if is_last && try_ > 1 { numbered(element, try_) } else { (*element).to_owned() };
-        path = path.join(numbered.as_bytes()).map_err(|error| format!("'{name}' is no name in iRODS: {error}"))?;
+        path = path
+            .join(numbered.as_bytes())
+            .map_err(|error| format!("'{name}' is no name in iRODS: {error}"))?;
     }
     if path.as_bytes().len() > MAX_PATH {
         return Err(format!(

@@ -44,7 +44,9 @@ pub enum NoUser {
         users: String,
     },
     /// The one who does is an administrator, the account that the server runs as, or one that puts data for others.
-    #[error("the iRODS user {user} is {what}, and nothing is saved in the name of such an account: save as an ordinary user")]
+    #[error(
+        "the iRODS user {user} is {what}, and nothing is saved in the name of such an account: save as an ordinary user"
+    )]
     Unfit {
         /// The iRODS user.
         user: IrodsUser,

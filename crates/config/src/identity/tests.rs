@@ -378,7 +378,10 @@ fn a_guess_that_leads_elsewhere_is_not_believed() {
     // By name the OMERO user bob would be bob#z, but the table says that bob#z is somebody else.
     let users = json!({"table": {"bob#z": "robert"}, "same_name": ["z"]});
     let told = world().back(&users, "bob");
-    assert!(told.contains("no iRODS user is mapped") && told.contains("bob#z is the OMERO user 'robert'"), "{told}");
+    assert!(
+        told.contains("no iRODS user is mapped") && told.contains("bob#z is the OMERO user 'robert'"),
+        "{told}"
+    );
     assert_eq!(world().back(&users, "robert"), "bob#z");
     // OMERO's names differ by case, and so do the users that they are.
     assert!(world().back(&users, "Robert").contains("no iRODS user is mapped"));
@@ -407,7 +410,10 @@ fn administrators_service_accounts_and_denied_names_are_nobody() {
     });
     assert!(world.back(&users, "chief").contains("is an administrator"), "{}", world.back(&users, "chief"));
     assert!(world.back(&users, "svc").contains("the account that the server runs as"));
-    assert!(world.back(&users, "root").contains("never used") && world.back(&users, "Facility").contains("never used"));
+    assert!(
+        world.back(&users, "root").contains("never used")
+            && world.back(&users, "Facility").contains("never used")
+    );
     // An account that puts data for others leads to nobody without a path.
     assert!(world.back(&users, "scope").contains("no iRODS user is mapped"));
     assert_eq!(world.back(&users, "bob"), "bob#z");
