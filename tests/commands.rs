@@ -43,6 +43,17 @@ const REPLACED: &[(&str, &str)] = &[
     ("cargo", r#"[ "$1" = build ] || exec env PATH="$WHOLE_PATH" cargo "$@""#),
     // Unpacked below the test's directory; tests/packages/run installs them in a clean Debian.
     ("dpkg", r#"[ "$1" = -i ] && shift && for package; do dpkg-deb -x "$package" "$ROOT"; done"#),
+    // From where `cpack` has put them.
+    (
+        "apt",
+        r#"[ "$1" = install ] && shift && for package in ${@/#.\//build/}; do dpkg-deb -x "$package" "$ROOT"; done"#,
+    ),
+    // The accounts are not there.
+    ("usermod", r#"[ "$1" = -aG ] && [ $# = 3 ]"#),
+    // What an administrator edits in the packaged configuration: the places of this host.
+    ("editor", r#"cmp -s "$1" "$ROOT/packaged.toml" && cp "$ROOT/edited.toml" "$1""#),
+    // Where the caller is not root. The queue is not there.
+    ("sqlite3", r#"[[ "$2" = .backup* ]]"#),
     (
         "omero-stanza",
         r#"exec "$ROOT/usr/sbin/omero-stanza" --config "$ROOT/etc/irods/server_config.json" "$@""#,
@@ -57,7 +68,8 @@ const REPLACED: &[(&str, &str)] = &[
     // The stand-in zone reads its own copy, anew for each connection.
     (
         "systemctl",
-        r#"[ "$*" = 'reload irods' ] && cp "$ROOT/etc/irods/server_config.json" "$ROOT/var/lib/irods/config/""#,
+        r#"[ "$*" = 'enable --now irods-omero-agent' ] ||
+           { [ "$*" = 'reload irods' ] && cp "$ROOT/etc/irods/server_config.json" "$ROOT/var/lib/irods/config/"; }"#,
     ),
     ("iput", r#"exec "$ROOT/bin/zone" as alice put "$@""#),
     ("imkdir", r#"exec "$ROOT/bin/zone" as alice mkdir "$@""#),
@@ -85,9 +97,6 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("CONTRIBUTING.md", "cargo test", "is part of script/test"),
     ("CONTRIBUTING.md", "WRITE_DOCS=1 cargo test", "is part of script/test, without the writing"),
 ];
-
-/// What only a service of systemd has, in the packaged configuration of the agent.
-const CREDENTIAL: &str = "credential = \"omero\"";
 
 /// What is typed where a document asks for a password.
 const PASSWORD: &str = "secret of the importer\n";
@@ -274,11 +283,8 @@ impl Host {
         fs::write(self.path("opt/omero/OMERO.java/libs/importer.jar"), b"PK\x03\x04").unwrap();
         // The agent's host: the same, in the places that its packaged configuration names.
         let packaged = fs::read_to_string(support::root().join("packaging/irods-omero-agent.toml")).unwrap();
-        assert!(packaged.contains(CREDENTIAL));
-        let password = "password_file = \"/etc/irods-omero/omero.password\"";
-        let configuration = self.here(&packaged.replace(CREDENTIAL, password));
-        fs::write(self.path("etc/irods-omero/agent.toml"), configuration).unwrap();
-        symlink(self.path("etc/irods/omero.password"), self.path("etc/irods-omero/omero.password")).unwrap();
+        fs::write(self.path("packaged.toml"), &packaged).unwrap();
+        fs::write(self.path("edited.toml"), self.here(&packaged)).unwrap();
         for (name, there) in
             [("venv3/bin/omero", "venv/bin/omero"), ("OMERO.server/lib/client", "OMERO.java/libs")]
         {
