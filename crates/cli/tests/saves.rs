@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use support::{Answer, OTHER_TOKEN, TOKEN, request};
+use support::{Answer, OTHER_TOKEN, TOKEN, form, request, request_with};
 
 #[test]
 fn a_dataset_is_asked_for_in_omero_fetched_by_the_zone_and_told_of_to_the_person() {
@@ -76,6 +76,11 @@ fn a_dataset_is_asked_for_in_omero_fetched_by_the_zone_and_told_of_to_the_person
     }
     assert_eq!(agent.get("/v1/saves?state=open").json()["saves"], json!([]));
 
+    let page = agent.send(&form("/login", "", &format!("token={}", LOOKER.replace(' ', "+"))));
+    let cookie = page.head.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
+    let page =
+        agent.send(&request_with("GET", "/", &format!("Host: agent\r\nCookie: {cookie}\r\n"), "")).body;
+    assert!(page.contains("From OMERO to iRODS") && page.contains(id), "{page}");
     let own = as_person(&agent, &alice, "GET", &format!("/v1/saves/{id}"), &Value::Null).json();
     assert_eq!((own["state"].as_str(), own["saved"].as_u64()), (Some("done"), Some(1)));
     let files = as_person(&agent, &alice, "GET", &format!("/v1/saves/{id}/files"), &Value::Null).json();
