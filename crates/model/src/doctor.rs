@@ -133,6 +133,8 @@ pub enum Link {
     Unknown,
     /// It is no link: OMERO has a copy of its own.
     Copy,
+    /// It is not in the repository any more.
+    Missing,
     /// To a path on the importer's host.
     To {
         /// The path.
@@ -480,7 +482,7 @@ fn file_of<'f>(facts: &Facts, fileset: &'f Fileset) -> Option<&'f File> {
         Link::To { target, .. } => {
             facts.is_place(target) || facts.seen.iter().any(|seen| seen.path == *target)
         }
-        Link::Unknown | Link::Copy => false,
+        Link::Unknown | Link::Copy | Link::Missing => false,
     };
     let came_from_it = |file: &&File| {
         let path = format!("/{}", file.client_path);
@@ -551,11 +553,14 @@ fn point_from(facts: &Facts, fileset: &Fileset) -> Option<Print> {
     }
     match &file_of(facts, fileset)?.link {
         Link::To { target, .. } => Some(Print::of(target.as_bytes())),
-        Link::Unknown | Link::Copy => None,
+        Link::Unknown | Link::Copy | Link::Missing => None,
     }
 }
 
 fn of_link_of_directory(facts: &Facts, file: &File, found: &mut Vec<Finding>) {
+    if file.link == Link::Missing {
+        found.push(missing(file));
+    }
     let Link::To { target, leads } = &file.link else { return };
     let is_inside = |directory: &str| {
         target.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
@@ -579,8 +584,20 @@ fn of_link_of_directory(facts: &Facts, file: &File, found: &mut Vec<Finding>) {
     }
 }
 
+/// A file that is not in OMERO's repository.
+fn missing(file: &File) -> Finding {
+    Finding::new(
+        Code::LinkDangles,
+        format_args!("the file that was imported from /{} is not in OMERO's repository any more", file.client_path),
+        "restore OMERO's repository from backup; or delete the images in OMERO and ask for a retry",
+    )
+}
+
 fn of_file(facts: &Facts, fileset: &Fileset, file: &File, is_ours: bool, found: &mut Vec<Finding>) {
     let id = fileset.id;
+    if file.link == Link::Missing {
+        found.push(missing(file));
+    }
     if let Link::To { target, leads } = &file.link {
         of_link(facts, (id, target, *leads), is_ours, found);
         let leads_right = facts.good().any(|seen| seen.path == *target);

@@ -135,6 +135,7 @@ fn a_link_that_leads_nowhere_is_pointed_to_a_good_replica() {
 #[test]
 fn a_good_replica_without_a_file_is_nothing_that_a_link_can_mend() {
     assert_eq!(found(|f| own(f).files[0].link = link(AT, Leads::Nowhere)), [("link-dangles", None)]);
+    assert_eq!(found(|f| own(f).files[0].link = Link::Missing), [("link-dangles", None)]);
 }
 
 #[test]
@@ -269,6 +270,7 @@ fn any_link() -> impl Strategy<Value = Link> {
     prop_oneof![
         Just(Link::Unknown),
         Just(Link::Copy),
+        Just(Link::Missing),
         (any_path(), leads).prop_map(|(target, leads)| Link::To { target, leads })
     ]
 }
@@ -359,7 +361,7 @@ proptest! {
             };
             let is_meant = own.files.iter().any(|file| match &file.link {
                 Link::To { target, leads } => Print::of(target.as_bytes()) == from && is_free(target, *leads),
-                Link::Unknown | Link::Copy => false,
+                Link::Unknown | Link::Copy | Link::Missing => false,
             });
             prop_assert!(is_meant);
         }
