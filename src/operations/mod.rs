@@ -2,6 +2,7 @@
 //! policies call, and the jobs of the delay queue, which are such operations too.
 
 mod attention;
+mod audit;
 mod explain;
 mod functions;
 mod recurring;
@@ -15,6 +16,7 @@ mod verify;
 mod who;
 
 pub use attention::{Ignore, Import, Retry};
+pub use audit::{Audit, Cursor};
 pub use explain::Explain;
 pub use functions::Function;
 pub use release::{Deletion, Images, Release, Scope};
@@ -49,6 +51,8 @@ pub enum Operation {
     State(LogicalPath),
     /// Compare records with the catalog.
     Verify(Verify),
+    /// Compare iRODS, OMERO and OMERO's repository, and mend what differs.
+    Audit(Audit),
     /// As whom somebody's data would be imported, and why.
     Who(Who),
     /// Look for marks without a sweep for ever. For administrators.
@@ -98,6 +102,7 @@ impl Operation {
             | Self::Release(_)
             | Self::State(_)
             | Self::Verify(_)
+            | Self::Audit(_)
             | Self::Who(_)
             | Self::InstallRecurring
             | Self::RemoveRecurring
@@ -217,6 +222,7 @@ impl Request {
             Operation::DeleteInOmero(deletion) => deletion.perform(context)?,
             Operation::State(path) => state::answer(context, path)?,
             Operation::Verify(verify) => verify.answer(context)?,
+            Operation::Audit(audit) => audit.answer(context, self)?,
             Operation::Who(who) => who.answer(config, catalog)?,
             Operation::InstallRecurring => recurring::install(context, self)?,
             Operation::RemoveRecurring => recurring::remove(context, self)?,

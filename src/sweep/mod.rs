@@ -11,6 +11,7 @@ mod follow;
 pub mod lock;
 mod look;
 mod members;
+mod mend;
 mod notice;
 mod plan;
 mod rested;
@@ -26,6 +27,7 @@ mod watched;
 
 pub use collect::Collected;
 pub use explain::{Explanation, Outlook};
+pub use mend::{Awaited, Pointed};
 pub use plan::{Decider, Import, Object, Plan, Planned, Verdict};
 pub use survey::Survey;
 

@@ -80,8 +80,12 @@ impl CommandImporter<'_> {
             }
             inspected.filesets.push(told);
         }
-        let below: Vec<String> =
-            inspection.below.iter().map(|path| client_path::of(path)).filter(|path| !path.is_empty()).collect();
+        let below: Vec<String> = inspection
+            .below
+            .iter()
+            .map(|path| client_path::of(path))
+            .filter(|path| !path.is_empty())
+            .collect();
         if !below.is_empty() {
             let query = FilesetQuery { below: &below, ..FilesetQuery::default() };
             let namespace = &self.omero().server.namespace;
@@ -148,12 +152,19 @@ impl CommandImporter<'_> {
         entries
             .into_iter()
             .map(|file| {
-                let link = if file.stored.starts_with(&within) { link_of(&root, &file)? } else { Link::Unknown };
+                let link =
+                    if file.stored.starts_with(&within) { link_of(&root, &file)? } else { Link::Unknown };
                 let is_client_path_of_link = match &link {
                     Link::To { target, .. } => client_path::of(target) == file.path,
                     Link::Unknown | Link::Copy | Link::Missing => true,
                 };
-                Ok(File { client_path: file.path, is_client_path_of_link, size: file.size, hash: file.hash, link })
+                Ok(File {
+                    client_path: file.path,
+                    is_client_path_of_link,
+                    size: file.size,
+                    hash: file.hash,
+                    link,
+                })
             })
             .collect()
     }
@@ -196,7 +207,9 @@ fn link_of(root: &Path, file: &StoredFile) -> Result<Link, Blind> {
 fn leads(target: &str) -> Leads {
     match fs::symlink_metadata(target) {
         Ok(about) if about.is_file() => Leads::File(about.len()),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Leads::Nowhere,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Leads::Nowhere
+        }
         Ok(_) | Err(_) => Leads::Unclear,
     }
 }

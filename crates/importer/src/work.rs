@@ -854,7 +854,8 @@ impl<'a> Work<'a> {
 
     /// The bytes of a set's files; nobody knows how many a directory holds.
     fn bytes_of(&self, set: &Set) -> u64 {
-        let bytes = |known| if self.is_directory(known) { u64::MAX } else { self.allowed.about(known).1.size };
+        let bytes =
+            |known| if self.is_directory(known) { u64::MAX } else { self.allowed.about(known).1.size };
         set.members.iter().map(|(_, known, _)| bytes(*known)).fold(0, u64::saturating_add)
     }
 

@@ -454,12 +454,18 @@ fn of_user(facts: &Facts, found: &mut Vec<Finding>) {
         Mapped::To(now) if now.user == owner.user => {}
         Mapped::To(now) => found.push(Finding::new(
             Code::OtherUser,
-            format_args!("it was imported as the OMERO user '{}', and its owner is '{}' now", owner.user, now.user),
+            format_args!(
+                "it was imported as the OMERO user '{}', and its owner is '{}' now",
+                owner.user, now.user
+            ),
             remedy,
         )),
         Mapped::Nobody(why) => found.push(Finding::new(
             Code::OtherUser,
-            format_args!("it was imported as the OMERO user '{}', and its owner is nobody in OMERO now: {why}", owner.user),
+            format_args!(
+                "it was imported as the OMERO user '{}', and its owner is nobody in OMERO now: {why}",
+                owner.user
+            ),
             remedy,
         )),
     }
@@ -532,7 +538,8 @@ fn of_fileset(facts: &Facts, fileset: &Fileset, found: &mut Vec<Finding>) {
     }
     // Who moves the data has its path written anew: see `Moved`.
     let is_moved = found.iter().any(|f| f.code == Code::Moved);
-    if let Some(told) = fileset.path.as_ref().filter(|told| is_key && is_ours && !is_moved && **told != facts.path)
+    if let Some(told) =
+        fileset.path.as_ref().filter(|told| is_key && is_ours && !is_moved && **told != facts.path)
     {
         let finding = Finding::new(
             Code::OtherPath,
@@ -562,21 +569,25 @@ fn of_link_of_directory(facts: &Facts, file: &File, found: &mut Vec<Finding>) {
         found.push(missing(file));
     }
     let Link::To { target, leads } = &file.link else { return };
-    let is_inside = |directory: &str| {
-        target.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
-    };
+    let is_inside =
+        |directory: &str| target.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
     let by_hand = "put the file back; or delete the images in OMERO and ask for a retry";
     let lies_there = facts.good().any(|seen| is_inside(&seen.path));
     match leads {
         Leads::Nowhere if lies_there || facts.good().next().is_some() => found.push(Finding::new(
             Code::LinkDangles,
-            format_args!("the link to {target} leads to no file, and images of this directory cannot be opened"),
+            format_args!(
+                "the link to {target} leads to no file, and images of this directory cannot be opened"
+            ),
             by_hand,
         )),
         Leads::File(size) if lies_there && file.size.is_some_and(|known| known != *size) => {
             found.push(Finding::new(
                 Code::OtherBytes,
-                format_args!("{target} has {size} bytes, and OMERO knows it with {}", file.size.unwrap_or_default()),
+                format_args!(
+                    "{target} has {size} bytes, and OMERO knows it with {}",
+                    file.size.unwrap_or_default()
+                ),
                 by_hand,
             ));
         }
@@ -588,7 +599,10 @@ fn of_link_of_directory(facts: &Facts, file: &File, found: &mut Vec<Finding>) {
 fn missing(file: &File) -> Finding {
     Finding::new(
         Code::LinkDangles,
-        format_args!("the file that was imported from /{} is not in OMERO's repository any more", file.client_path),
+        format_args!(
+            "the file that was imported from /{} is not in OMERO's repository any more",
+            file.client_path
+        ),
         "restore OMERO's repository from backup; or delete the images in OMERO and ask for a retry",
     )
 }
@@ -604,7 +618,10 @@ fn of_file(facts: &Facts, fileset: &Fileset, file: &File, is_ours: bool, found: 
         if leads_right && !file.is_client_path_of_link {
             let finding = Finding::new(
                 Code::OtherPath,
-                format_args!("OMERO says that a file of the fileset {id} came from /{}, and it is at {target}", file.client_path),
+                format_args!(
+                    "OMERO says that a file of the fileset {id} came from /{}, and it is at {target}",
+                    file.client_path
+                ),
                 "the client path is written anew when the link is pointed; until then the images can be opened all the same",
             );
             let can_point = is_ours && facts.has_recorded_bytes() && !facts.written;
@@ -642,7 +659,12 @@ fn of_file(facts: &Facts, fileset: &Fileset, file: &File, is_ours: bool, found: 
 }
 
 /// The link of a data object.
-fn of_link(facts: &Facts, (id, target, leads): (OmeroId, &String, Leads), is_ours: bool, found: &mut Vec<Finding>) {
+fn of_link(
+    facts: &Facts,
+    (id, target, leads): (OmeroId, &String, Leads),
+    is_ours: bool,
+    found: &mut Vec<Finding>,
+) {
     let goal = facts.good().next();
     let replica = facts.seen.iter().find(|seen| seen.path == *target);
     let is_moved = found.iter().any(|f| f.code == Code::Moved);
@@ -703,7 +725,9 @@ fn of_other(facts: &Facts, other: &Fileset, found: &mut Vec<Finding>) {
         if !other.has_images && !other.is_open && !facts.is_awaited {
             found.push(Finding::new(
                 Code::Leftover,
-                format_args!("the fileset {id} at this path has no images: an import that failed has left it"),
+                format_args!(
+                    "the fileset {id} at this path has no images: an import that failed has left it"
+                ),
                 "delete it in OMERO if nothing comes of it",
             ));
         }
@@ -713,12 +737,16 @@ fn of_other(facts: &Facts, other: &Fileset, found: &mut Vec<Finding>) {
     match own.filter(|_| facts.is_imported()) {
         Some(own) if Some(mark.version) == facts.recorded.version => found.push(Finding::new(
             Code::Duplicate,
-            format_args!("the fileset {id} is of the same data and version as the fileset {own} of its record"),
+            format_args!(
+                "the fileset {id} is of the same data and version as the fileset {own} of its record"
+            ),
             format_args!("delete the fileset {id} in OMERO if nobody has annotated its images"),
         )),
         Some(own) => found.push(Finding::new(
             Code::FilesetWithoutRecord,
-            format_args!("the fileset {id} is of another version of this data; its record names the fileset {own}"),
+            format_args!(
+                "the fileset {id} is of another version of this data; its record names the fileset {own}"
+            ),
             format_args!("delete the fileset {id} in OMERO if nobody needs its images"),
         )),
         None => {

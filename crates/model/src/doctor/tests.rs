@@ -262,7 +262,8 @@ fn a_user_that_is_another_now_is_told() {
 }
 
 fn any_path() -> impl Strategy<Value = String> {
-    prop::sample::select(vec![AT, "/vault/b.tif", "/vault/2/a.tif", "/vault/secret.tif"]).prop_map(str::to_owned)
+    prop::sample::select(vec![AT, "/vault/b.tif", "/vault/2/a.tif", "/vault/secret.tif"])
+        .prop_map(str::to_owned)
 }
 
 fn any_link() -> impl Strategy<Value = Link> {
@@ -290,8 +291,14 @@ fn any_fileset() -> impl Strategy<Value = Fileset> {
         version: Version { size, ..VERSION },
     });
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (7_u64..10, prop::option::of(mark), prop::option::of(any_path()), prop::collection::vec(file, 0..3), flags).prop_map(
-        |(number, mark, path, files, (is_refused, has_images, is_open))| Fileset {
+    (
+        7_u64..10,
+        prop::option::of(mark),
+        prop::option::of(any_path()),
+        prop::collection::vec(file, 0..3),
+        flags,
+    )
+        .prop_map(|(number, mark, path, files, (is_refused, has_images, is_open))| Fileset {
             id: id(number),
             mark,
             is_refused,
@@ -300,8 +307,7 @@ fn any_fileset() -> impl Strategy<Value = Fileset> {
             is_open,
             count: files.len() as u64,
             files,
-        },
-    )
+        })
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
@@ -316,7 +322,8 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         Bytes::NoGood,
     ]));
     let seen = prop::collection::vec((any_path(), 4_u64..7, any::<bool>()), 0..3);
-    let omero = prop::option::of((prop::option::of(any_fileset()), prop::collection::vec(any_fileset(), 0..3)));
+    let omero =
+        prop::option::of((prop::option::of(any_fileset()), prop::collection::vec(any_fileset(), 0..3)));
     let flags = prop::collection::vec(any::<bool>(), 6);
     (state, bytes, seen, omero, prop::option::of(7_u64..10), prop::option::of(any_path()), flags).prop_map(
         |(state, bytes, seen, omero, fileset, place, flags)| Facts {
