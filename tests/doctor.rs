@@ -188,20 +188,19 @@ fn a_fileset_that_is_gone_is_found_and_its_record_says_so_then() {
     zone.omero.act("alice", &["delete", &format!("Fileset:{id}")]);
     assert_eq!(codes(&audit(&zone, "alice", &of_file())), [("fileset-gone", Some("look"), None)]);
     assert_eq!(codes(&audit(&zone, "alice", &mending())), [("fileset-gone", Some("look"), Some("asked"))]);
-    zone.wait_for(FILE, "skipped");
-    assert!(zone.value(FILE, "reason").unwrap().contains("removed in OMERO"));
+    zone.wait_until("its record says so", |z| {
+        z.value(FILE, "reason").is_some_and(|reason| reason.contains("removed in OMERO"))
+    });
+    assert_eq!(zone.value(FILE, "state").as_deref(), Some("skipped"));
     assert_eq!(audit(&zone, "alice", &mending()), Vec::<Value>::new());
 }
 
 #[test]
-fn another_path_in_omero_is_found_and_written_anew() {
+fn data_that_nobody_followed_is_found_and_followed_by_a_sweep() {
     let zone = TestZone::new();
     let delay = imported(&zone);
     drop(delay);
-    let id: u64 = zone.value(FILE, "fileset").unwrap().parse().unwrap();
-    let wrong = json!({"id": id, "client_path": "other/a.tif"}).to_string();
-    drop(wrong);
-    // A rename that nobody followed, as by a version before.
+    // A rename whose event brought nobody.
     zone.does("alice", &["mv", FILE, &at("c.tif")]);
     let moved = json!({"path": at("c.tif")});
     let found = audit(&zone, "alice", &moved);
@@ -212,6 +211,82 @@ fn another_path_in_omero_is_found_and_written_anew() {
     assert!(codes_now.iter().all(|f| f["outcome"] == "asked"), "{codes_now:?}");
     zone.wait_until("it is followed", |z| audit(z, "alice", &moved).is_empty());
     assert!(link(&zone, &at("c.tif")).1.ends_with("c.tif"));
+}
+
+#[test]
+fn another_path_in_omero_is_found_and_written_anew_also_after_a_death_in_the_middle() {
+    let zone = TestZone::new();
+    let delay = imported(&zone);
+    drop(delay);
+    // The link is pointed, and OMERO does not take the rest.
+    zone.omero.admin(&["fault", "set", "exit", "--command", "relocate"]);
+    point(&link(&zone, FILE).0, Path::new("/nowhere"));
+    zone.does("alice", &["mv", FILE, &at("c.tif")]);
+    let (moved, mending) = (json!({"path": at("c.tif")}), json!({"path": at("c.tif"), "repair": true}));
+    let found = audit(&zone, "alice", &mending);
+    let wanted =
+        |found: &[Value], outcome| codes(found).contains(&("link-dangles", Some("point"), Some(outcome)));
+    assert!(wanted(&found, "failed"), "{found:?}");
+    let found = audit(&zone, "alice", &moved);
+    assert!(codes(&found).contains(&("other-path", Some("point"), None)), "{found:?}");
+    zone.omero.admin(&["fault", "clear"]);
+    let found = audit(&zone, "alice", &mending);
+    assert!(codes(&found).contains(&("other-path", Some("point"), Some("done"))), "{found:?}");
+    assert_eq!(audit(&zone, "alice", &moved), Vec::<Value>::new());
+    assert_eq!(zone.omero.count("filesets"), 2);
+}
+
+#[test]
+fn a_repair_whose_agent_is_killed_in_the_middle_is_done_by_the_next() {
+    let zone = TestZone::new();
+    let delay = imported(&zone);
+    drop(delay);
+    let (link_of_a, right) = link(&zone, FILE);
+    point(&link_of_a, Path::new("/nowhere"));
+    zone.does("alice", &["mv", FILE, &at("c.tif")]);
+    zone.omero.admin(&["fault", "set", "hang", "--command", "annotate", "--times", "1"]);
+    let request = json!({"operation": "audit", "path": at("c.tif"), "repair": true}).to_string();
+    let killed = zone.start("alice", &["rule", "-r", INSTANCE, &request]);
+    zone.wait_until("the link is pointed", |z| link(z, &at("c.tif")).1 != Path::new("/nowhere"));
+    killed.kill_with_agents();
+    zone.omero.admin(&["fault", "clear"]);
+    // The lock of the dead expires.
+    zone.wait_until("the next mends what is left", |z| {
+        audit(z, "alice", &json!({"path": at("c.tif"), "repair": true}));
+        z.told("-d", &at("c.tif"), "link").is_some()
+            && audit(z, "alice", &json!({"path": at("c.tif")})).is_empty()
+    });
+    assert_eq!(link(&zone, &at("c.tif")).1, right.with_file_name("c.tif"));
+}
+
+#[test]
+fn the_command_tells_what_it_found_mends_it_and_ends_with_a_code() {
+    let zone = TestZone::new();
+    let delay = imported(&zone);
+    drop(delay);
+    let irule = zone.irule("rods");
+    let doctor = |words: &[&str]| {
+        let done = std::process::Command::new(support::program("irods-omero", "irods-omero"))
+            .args([&["doctor", "--irule", irule.to_str().unwrap(), "--instance", INSTANCE], words].concat())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, out, _) = doctor(&["--zone"]);
+    assert_eq!((code, out.trim()), (Some(0), "looked at 4, 0 findings"), "two data objects, two filesets");
+    point(&link(&zone, FILE).0, Path::new("/nowhere"));
+    let (code, out, _) = doctor(&[HOME]);
+    assert_eq!(code, Some(1));
+    assert!(out.starts_with(&format!("link-dangles {FILE}\n")) && out.contains("--repair mends it"), "{out}");
+    let (code, out, err) = doctor(&["--json", "--user", "alice#tempZone", "--repair"]);
+    assert_eq!(code, Some(0), "{out} {err}");
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["outcome"], &lines[1]["summary"]["mended"]), (&json!("done"), &json!(1)));
+    assert!(err.contains(&format!("mending {FILE}: link-dangles, by 'point'")), "{err}");
+    let (code, _, err) = doctor(&["/tempZone/home/alice/none"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("-358000"), "{err}");
 }
 
 #[test]
@@ -376,6 +451,32 @@ fn pages_go_on_where_the_last_ended_and_find_each_thing_once() {
         json!({"phase": "tree", "collection": other.trim(), "after": 0, "span": 100_000}).to_string();
     let found = page(&zone, "alice", &json!({"path": at("run/x0"), "after": cursor}));
     assert!(paths(found["findings"].as_array().unwrap()).iter().all(|path| path.contains("/x0/")), "{found}");
+}
+
+#[test]
+fn the_patrol_goes_round_by_itself_and_status_tells_what_it_found() {
+    let zone = TestZone::with(|c| c["patrol"] = json!({"days": 1}));
+    let _delay = imported(&zone);
+    let (link_of_a, _) = link(&zone, FILE);
+    point(&link_of_a, Path::new("/nowhere/a.tif"));
+    let status = |z: &TestZone, user: &str| -> Value {
+        let words = ["rule", "-r", INSTANCE, r#"{"operation":"status"}"#];
+        serde_json::from_str(z.does(user, &words).trim()).unwrap()
+    };
+    // Its first round is at its own pace: a day for the ids there are. It is begun anew with the clock put forward.
+    zone.wait_until("the patrol has begun", |z| status(z, "rods")["patrol"]["this_round"].is_object());
+    let all = status(&zone, "rods");
+    assert_eq!(all["patrol"]["days"], json!(1));
+    assert_eq!(status(&zone, "alice")["patrol"], Value::Null, "what the whole zone holds is none of hers");
+    zone.does("rods", &["meta", "-M", "add", "-C", "/tempZone", "irods::omero::patrol", "nonsense"]);
+    zone.wait_until("its first round has ended", |z| {
+        z.does("rods", &["rule", "-r", INSTANCE, r#"{"operation":"patrol"}"#]);
+        status(z, "rods")["patrol"]["this_round"]["ended"].is_u64()
+    });
+    let round = &status(&zone, "rods")["patrol"]["this_round"];
+    assert_eq!(round["codes"]["link-dangles"], json!(1), "{round}");
+    assert!(round["looked_at"].as_u64() >= Some(2), "{round}");
+    assert_eq!(link(&zone, FILE).1, Path::new("/nowhere/a.tif"), "it mends nothing");
 }
 
 #[test]

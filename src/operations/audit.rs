@@ -6,6 +6,7 @@
 
 mod cursor;
 mod facts;
+pub(super) mod patrol;
 mod repair;
 
 pub use cursor::Cursor;
@@ -170,7 +171,7 @@ impl Audit {
                 }
             },
         }
-        look.finish(&mut page)?;
+        look.finish(&mut page);
         Ok(page)
     }
 

@@ -77,6 +77,8 @@ pub enum Operation {
     Collect,
     /// Look at skipped data again.
     SweepSkipped,
+    /// Go on with the doctor's patrol.
+    Patrol,
     /// Ask OMERO whether images are still there, and write down which are not.
     LookInOmero(Scope),
     /// Delete images in OMERO, and end the tie of what they were made of.
@@ -92,6 +94,7 @@ impl Operation {
             | Self::SweepAll
             | Self::Collect
             | Self::SweepSkipped
+            | Self::Patrol
             | Self::LookInOmero(_)
             | Self::DeleteInOmero(_) => true,
             Self::Status
@@ -252,6 +255,7 @@ impl Request {
                 let collected = sweeper.collect()?;
                 json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
             }
+            Operation::Patrol => audit::patrol::go_on(context)?,
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
         })
     }

@@ -39,6 +39,7 @@ const OPERATIONS: &[&str] = &[
     "sweep_all",
     "collect",
     "sweep_skipped",
+    "patrol",
     "look_in_omero",
     "delete_in_omero",
 ];
@@ -188,6 +189,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             form.value("checked");
             Operation::Collect
         }
+        "patrol" => Operation::Patrol,
         "look_in_omero" => Operation::LookInOmero(scope(form)?),
         "delete_in_omero" => {
             let scope = scope(form);
@@ -210,16 +212,14 @@ fn audit(form: &Form<'_>) -> Option<Audit> {
     let limit = form.number("limit", PAGE, 1..=LARGEST_PAGE);
     let after = match limited(form, "after") {
         None => None,
-        Some(text) => match Cursor::parse(text) {
-            Some(cursor) => Some(cursor),
-            None => {
-                form.problem(
-                    "after",
-                    "is no cursor: give what 'next' of the last answer says, or begin without one",
-                );
-                return None;
+        Some(text) => {
+            let cursor = Cursor::parse(text);
+            if cursor.is_none() {
+                let why = "is no cursor: give what 'next' of the last answer says, or begin without one";
+                form.problem("after", why);
             }
-        },
+            Some(cursor?)
+        }
     };
     let (path, user) = (path(form), user(form));
     Some(Audit { path, recursive, user, repair, after, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
@@ -370,6 +370,7 @@ mod tests {
             json!({"operation": "sweep_all"}),
             json!({"operation": "collect"}),
             json!({"operation": "sweep_skipped"}),
+            json!({"operation": "patrol"}),
             json!({"operation": "look_in_omero", "collection": "10", "data": "11", "tree": true}),
             json!({"operation": "delete_in_omero", "collection": "10", "data": "11", "tree": false,
                 "by": "alice#z", "admin": false, "tries": 1}),

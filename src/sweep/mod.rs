@@ -228,6 +228,9 @@ impl Sweeper<'_> {
         if is_with_agents {
             self.ensure_collect()?;
         }
+        if self.config.patrol.is_some() {
+            due::ensure_patrol(self.catalog, self.clock.now(), due::LONGEST_REST)?;
+        }
         if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             look.end()?;
             return Ok(0);

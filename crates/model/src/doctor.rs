@@ -242,6 +242,7 @@ pub enum Mapped {
 
 /// All that is known of one data object, or of one directory that is one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact for itself, none excludes another
 pub struct Facts {
     /// Its logical path.
     pub path: String,

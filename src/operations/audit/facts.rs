@@ -75,7 +75,8 @@ impl<'c> Look<'c> {
                 Watching::Yes { rules, .. } => rules.files.admit(thing.path.name()),
                 Watching::No | Watching::Unclear(_) => false,
             };
-            if !has_record && !(is_wanted && thing.kind == Kind::DataObject) {
+            let is_looked_at = has_record || (is_wanted && thing.kind == Kind::DataObject);
+            if !is_looked_at {
                 continue;
             }
             page.looked_at += 1;
@@ -112,7 +113,7 @@ impl<'c> Look<'c> {
         let told = Replicas::of(&recorded, &replicas);
         let data = if is_collection { None } else { replicas.first().map(|r| r.data_id) };
         let number = data.map_or_else(|| id.number(), DataId::number);
-        let named =
+        let filesets =
             record.triples.iter().filter(|t| t.attribute == names.fileset || t.attribute == names.member_of);
         let owner = owner_of(&replicas);
         let mapped = match owner.filter(|_| !is_collection && (is_in_omero(state) || state.is_none())) {
@@ -123,7 +124,7 @@ impl<'c> Look<'c> {
             path: path.display().into_owned(),
             number,
             is_collection,
-            filesets: named.count(),
+            filesets: filesets.count(),
             previous: record.previous(names),
             owner: record.owner(names),
             copied_from: record.copied_from(names),
@@ -170,12 +171,12 @@ impl<'c> Look<'c> {
     }
 
     /// Asks OMERO about all that was taken in, and tells what was found.
-    pub fn finish(self, page: &mut Page) -> Result<(), OperationError> {
+    pub fn finish(self, page: &mut Page) {
         let sweeper = self.context.sweeper;
         for (identity, all) in self.batch {
             let Some(Importing::Here(importer)) = sweeper.importing else {
                 page.blind.insert(Self::no_omero(self.context));
-                all.iter().for_each(|looked| tell(looked, page));
+                tell_all(&all, page);
                 continue;
             };
             let ids: BTreeSet<OmeroId> = all.iter().filter_map(|looked| looked.fileset).collect();
@@ -194,7 +195,7 @@ impl<'c> Look<'c> {
                 }
                 Err(error) => {
                     page.blind.insert(format!("the filesets of '{}' in OMERO: {error}", identity.user));
-                    all.iter().for_each(|looked| tell(looked, page));
+                    tell_all(&all, page);
                     continue;
                 }
             };
@@ -224,7 +225,6 @@ impl<'c> Look<'c> {
                 tell(&looked, page);
             }
         }
-        Ok(())
     }
 }
 
@@ -242,6 +242,12 @@ fn others(looked: &Looked, filesets: &BTreeMap<OmeroId, Fileset>) -> Vec<Fileset
         Some(fileset.id) != looked.fileset && fileset.files.iter().any(|file| is_at(&file.client_path))
     };
     filesets.values().filter(is_other).cloned().collect()
+}
+
+fn tell_all(all: &[Looked], page: &mut Page) {
+    for looked in all {
+        tell(looked, page);
+    }
 }
 
 fn tell(looked: &Looked, page: &mut Page) {
