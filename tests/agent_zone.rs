@@ -7,6 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -15,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU16, Ordering};
 use support::tls::Authority;
-use support::zone::TestZone;
+use support::zone::{INSTANCE, TestZone};
 
 const TOKEN: &str = "the token of the zone's servers";
 const ALICES: &str = "/tempZone/home/alice/a.tif";
@@ -198,6 +199,15 @@ impl Site {
         gate
     }
 
+    /// Sends a request over the agent's socket and gives all that is answered.
+    fn exchange(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(self.listen.strip_prefix("unix:").unwrap()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     fn queue(&self) -> String {
         self.zone.does("rods", &["query", "select DELAY_RULE_NAME"])
     }
@@ -362,4 +372,33 @@ fn the_agent_points_the_link_to_where_the_data_has_moved_also_after_it_was_away(
     site.zone.wait_until("the link leads to the last name", |z| leads_to(z, "/alice/c.tif"));
     site.zone.wait_until("nothing is said any more", |z| z.value(third, "reason").is_none());
     assert_eq!(site.zone.omero.count("filesets"), 1);
+}
+
+#[test]
+fn the_page_of_the_agent_shows_what_the_zone_holds_back() {
+    let mut site = Site::new(Way::Socket);
+    site.start_agent();
+    let image = site.zone.image("a.tif");
+    let path = "/tempZone/home/bob/microscopy/a.tif";
+    let _delay = site.zone.delay_server();
+    site.zone.does("bob", &["mkdir", "/tempZone/home/bob/microscopy"]);
+    site.zone.does("bob", &["put", &image, path]);
+    site.zone.wait_for(path, "skipped");
+    let reason = site.zone.value(path, "reason").unwrap();
+    site.zone.does("rods", &["rule", "-r", INSTANCE, r#"{"operation":"install_recurring"}"#]);
+    let sign_in = format!(
+        "POST /login HTTP/1.1\r\nHost: agent\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\ntoken={TOKEN}",
+        6 + TOKEN.len()
+    );
+    let answer = site.exchange(&sign_in);
+    let cookie = answer.split("irods_omero_session=").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    let ask = format!(
+        "GET /backlog HTTP/1.1\r\nHost: agent\r\nConnection: close\r\nCookie: irods_omero_session={cookie}\r\n\r\n"
+    );
+    let shown = reason.replace('\'', "&#39;");
+    site.zone.wait_until("the page shows it", |_| {
+        let page = site.exchange(&ask);
+        page.contains("1 skipped") && page.contains("/tempZone/home/bob/microscopy") && page.contains(&shown)
+    });
 }

@@ -5,8 +5,8 @@
 //! a data object, for which GenQuery2 of 5.0.2 has no column.
 
 use super::{
-    Catalog, CatalogError, Changed, Holder, Holdings, Inquiry, Item, Jobs, Kind, Level, LockRow, Locks,
-    Metadata, QueuedJob, Replica, ReplicaStatus, Sight, TreeReplica, UnixTime, UserTag, Which,
+    Backlog, Catalog, CatalogError, Changed, Holder, Holdings, Inquiry, Item, Jobs, Kind, Level, LockRow,
+    Locks, Metadata, QueuedJob, Replica, ReplicaStatus, Sight, TreeReplica, UnixTime, UserTag, Which,
 };
 use crate::ffi::{Account, Entity, Session};
 use irods_omero_model::attributes::Attributes;
@@ -939,6 +939,10 @@ impl Catalog for IrodsCatalog<'_> {
             }
             true
         })
+    }
+
+    fn backlog(&self, limit: usize) -> Result<Backlog, CatalogError> {
+        self.read_backlog(limit)
     }
 
     fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {

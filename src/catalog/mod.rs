@@ -1,10 +1,12 @@
 //! What we ask of the iRODS catalog, in our words. The sweep and the due mark know this trait only.
 
+mod backlog;
 mod holdings;
 mod inquiry;
 pub mod irods;
 mod jobs;
 
+pub use backlog::{Backlog, Held};
 pub use holdings::{Holdings, RecordHolder, Resource};
 pub use inquiry::{Inquiry, Item, Level, Sight};
 pub use irods_omero_model::catalog::{CatalogError, Holder, Kind, Metadata, Replica, ReplicaStatus, UserTag};
@@ -236,6 +238,10 @@ pub trait Catalog: Metadata + Locks {
         ids: &RangeInclusive<u64>,
         visit: &mut dyn FnMut(DataId, CollectionId, Triple),
     ) -> Result<(), CatalogError>;
+
+    /// How many data objects and directories have each state, and those with a reason by reason and collection; at most
+    /// `limit` rows of either kind.
+    fn backlog(&self, limit: usize) -> Result<Backlog, CatalogError>;
 
     /// Whether any data object has an AVU of that attribute and value.
     fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError>;

@@ -5,6 +5,7 @@
 //! catalog. An event after the reading sets its mark anew. At the end release the collection, and look once more for a
 //! mark: an event's sweep that found the collection taken has left it to us.
 
+mod backlog;
 mod collect;
 mod explain;
 mod follow;
@@ -213,6 +214,9 @@ impl Sweeper<'_> {
         }
         if let Err(error) = look.notice() {
             log::error!("act=notice failed=\"{error}\"");
+        }
+        if let Err(error) = self.tell_backlog() {
+            log::error!("act=tell_backlog failed=\"{error}\"");
         }
         if let Err(error) = self.forget_old_locks() {
             log::error!("act=forget_old_locks failed=\"{error}\"");

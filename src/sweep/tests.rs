@@ -3,7 +3,8 @@
 use super::scribe::{NOT_THERE, retry_wait};
 use super::*;
 use crate::catalog::{
-    Changed, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica, ReplicaStatus, TreeReplica, UserTag,
+    Backlog, Changed, Held, Jobs, Kind, LockRow, Locks, Metadata, QueuedJob, Replica, ReplicaStatus,
+    TreeReplica, UserTag,
 };
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError};
 use irods_omero_model::attributes::Attributes;
@@ -532,6 +533,22 @@ impl Catalog for TestCatalog {
             })?;
         }
         Ok(())
+    }
+    fn backlog(&self, limit: usize) -> Result<Backlog, CatalogError> {
+        let names = Attributes::default();
+        let mut backlog = Backlog::default();
+        for id in self.all() {
+            let wanted = [names.state.as_str(), names.reason.as_str()];
+            self.object_avus(id, Which::All, &wanted, &mut |_, triple| {
+                if triple.attribute == names.state {
+                    *backlog.states.entry(triple.value).or_default() += 1;
+                } else if backlog.held.len() < limit {
+                    let (cause, reason) = (triple.units, triple.value);
+                    backlog.held.push(Held { cause, reason, collection: id, objects: 1 });
+                }
+            })?;
+        }
+        Ok(backlog)
     }
     fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         Ok(!self.collections_with(attribute, value)?.is_empty())

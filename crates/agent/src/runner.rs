@@ -13,7 +13,9 @@ use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
 use irods_omero_importer::command::CommandImporter;
 use irods_omero_importer::follow::{Follow, Followed};
 use irods_omero_importer::secret;
+use irods_omero_importer::settings::Omero;
 use irods_omero_importer::wire::{Became, JobState, Outcome, Submit, to_json};
+use irods_omero_importer::worker::Worker;
 use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError, Sessions, Subject};
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::clock::{Clock, SystemClock};
@@ -249,6 +251,11 @@ impl Runner {
         };
         let importer = CommandImporter::new(omero).within(roots).sharing(&self.0.sessions);
         importer.follow(follow, now(), &mut || {})
+    }
+
+    /// The worker of an OMERO server, which imports share.
+    pub fn worker(&self, omero: &Omero) -> Arc<dyn Worker> {
+        self.0.sessions.worker(omero)
     }
 
     /// How many sessions are open in OMERO.

@@ -245,3 +245,43 @@ fn a_socket_without_tokens_can_be_read_and_has_no_button() {
     assert!(look(&agent, "/", "").body.contains(&id));
     assert_eq!(send(&agent, &format!("/jobs/{id}/retry"), "", "csrf=").status, 401);
 }
+
+#[test]
+fn what_a_zone_holds_back_is_shown_to_those_who_may_see_the_zone_with_links_and_no_markup_of_others() {
+    let mut agent = TestAgent::new();
+    agent.omero_down();
+    agent.config["web"] = json!({
+        "omero": "https://omero.example.org/webclient/?show=image-{id}", "irods": "https://irods.example.org/browse{path}",
+    });
+    agent.start();
+    let held = |cause: &str, reason: &str, name: &str, objects: u64| json!({"cause": cause, "reason": reason, "collection": format!("/z/home/{name}"), "objects": objects});
+    let backlog = json!({
+        "zone": "z", "at": 1_700_000_000, "states": {"skipped": 12_345, "failed": 2},
+        "held": [held("mapping", "alice has no OMERO user", "alice", 12_345), held("bytes", HOSTILE, HOSTILE, 2)],
+        "is_cut": false,
+    });
+    assert_eq!(agent.post_as(OTHER_TOKEN, "/v1/backlog", &backlog).status, 403, "of another zone");
+    assert_eq!(agent.post("/v1/backlog", &json!({"zone": "z"})).status, 400);
+    assert_eq!(agent.post("/v1/backlog", &backlog).status, 204);
+
+    let session = sign_in(&agent, TOKEN);
+    for path in ["/", "/backlog"] {
+        let page = look(&agent, path, &session).body;
+        assert!(page.contains("12,345 skipped, ") && page.contains("alice has no OMERO user"), "{page}");
+        assert!(page.contains("no OMERO user</td>") && page.contains(">12,345</td>"), "{page}");
+        assert!(page.contains("href=\"https://irods.example.org/browse/z/home/alice\""), "{page}");
+        let encoded = "/browse/z/home/%3Cscript%3Ealert%281%29%3C/script%3E%22%27%26%E2%80%AEgpj.tif\"";
+        assert!(page.contains(encoded) && !page.contains("<script>") && !page.contains('\u{202e}'), "{page}");
+    }
+    let of_mapping = look(&agent, "/backlog?cause=mapping&text=", &session).body;
+    assert!(of_mapping.contains("alice has no") && !of_mapping.contains("gpj.tif"), "{of_mapping}");
+    let by_text = look(&agent, "/backlog?text=gpj", &session).body;
+    assert!(by_text.contains("gpj.tif") && !by_text.contains("alice has no"), "{by_text}");
+
+    let other = sign_in(&agent, OTHER_TOKEN);
+    for path in ["/", "/backlog", "/backlog?zone=z"] {
+        let page = look(&agent, path, &other).body;
+        assert!(!page.contains("alice has no OMERO user"), "{page}");
+    }
+    assert_eq!(look(&agent, "/backlog", "").status, 401);
+}

@@ -270,6 +270,11 @@ impl Agent for Client<'_> {
         }
     }
 
+    fn tell_backlog(&self, backlog: &wire::Backlog) -> Result<(), AgentError> {
+        let answer = self.post("/v1/backlog", &backlog.to_json())?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.refusal(&answer)) }
+    }
+
     fn changes(&self, after: u64, limit: usize) -> Result<Changes, AgentError> {
         let longest = if limit > 1 { MAX_JOBS_BYTES } else { MAX_JOB_BYTES };
         let answer = self.get(&format!("/v1/changes?after={after}&wait=0&limit={limit}"), longest)?;

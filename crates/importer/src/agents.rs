@@ -70,6 +70,17 @@ pub trait Agent {
         )))
     }
 
+    /// Tells it what the zone has not imported, for its page.
+    ///
+    /// # Errors
+    /// It did not take it, or does not know how.
+    fn tell_backlog(&self, _backlog: &wire::Backlog) -> Result<(), AgentError> {
+        Err(AgentError::NotTaken(format!(
+            "the agent '{}' has no page for what the zone holds back",
+            self.name()
+        )))
+    }
+
     /// The jobs that changed after a cursor, at most `limit` of them, the longest unchanged first. A cursor in the
     /// answer below that in the question says that the agent has begun anew.
     ///

@@ -4,9 +4,11 @@
 //! A [`Submit`] is checked completely while it is read: it holds the same types as a [`Batch`], into which the agent
 //! turns it. What comes back is a [`Job`], to whose fields a newer agent may add.
 
+mod backlog;
 mod follow;
 mod save;
 
+pub use backlog::{Backlog, Held, MAX_HELD, MAX_REASON_BYTES};
 pub use follow::{Became as FollowBecame, Follow, FollowAnswer, FollowState, MAX_MOVED, Moved};
 pub use save::{
     FileKind, FileReport, InIrods, MAX_CONTENT_BYTES, MAX_IMAGES, MAX_OBJECTS, MAX_SAVE_FILES, ObjectKind,

@@ -469,6 +469,9 @@ impl Catalog for Process<'_> {
     ) -> Result<(), CatalogError> {
         self.call()?.records_between(ids, visit)
     }
+    fn backlog(&self, limit: usize) -> Result<Backlog, CatalogError> {
+        self.call()?.backlog(limit)
+    }
     fn is_borne(&self, attribute: &str, value: &str) -> Result<bool, CatalogError> {
         self.call()?.is_borne(attribute, value)
     }

@@ -1,9 +1,12 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
+mod backlog;
 mod follow;
 pub mod guard;
 pub(crate) mod jobs;
+pub(crate) mod person;
 mod problem;
+pub(crate) mod saves;
 mod state;
 
 pub use guard::Peer;
@@ -32,7 +35,7 @@ use tokio::time::timeout;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 16] = [
+pub const ROUTES: [(&str, &str); 27] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
@@ -40,11 +43,22 @@ pub const ROUTES: [(&str, &str); 16] = [
     ("post", "/v1/jobs/{id}/retry"),
     ("get", "/v1/changes"),
     ("post", "/v1/follow"),
+    ("post", "/v1/saves"),
+    ("get", "/v1/saves"),
+    ("get", "/v1/saves/{id}"),
+    ("post", "/v1/saves/{id}/cancel"),
+    ("post", "/v1/saves/{id}/begin"),
+    ("get", "/v1/saves/{id}/files"),
+    ("post", "/v1/saves/{id}/files"),
+    ("get", "/v1/saves/{id}/files/{n}/content"),
+    ("post", "/v1/saves/{id}/end"),
+    ("post", "/v1/backlog"),
     ("get", "/metrics"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/openapi.json"),
     ("get", "/"),
+    ("get", "/backlog"),
     ("get", "/jobs/{id}"),
     ("post", "/jobs/{id}/retry"),
     ("post", "/login"),
@@ -60,6 +74,14 @@ pub fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/changes", get(jobs::changes))
         .route("/v1/follow", post(follow::follow))
+        .route("/v1/saves", post(saves::ask).get(saves::list))
+        .route("/v1/saves/{id}", get(saves::get))
+        .route("/v1/saves/{id}/cancel", post(saves::cancel))
+        .route("/v1/saves/{id}/begin", post(saves::begin))
+        .route("/v1/saves/{id}/files", get(saves::files).post(saves::report))
+        .route("/v1/saves/{id}/files/{n}/content", get(saves::content))
+        .route("/v1/saves/{id}/end", post(saves::end))
+        .route("/v1/backlog", post(backlog::backlog))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -140,6 +162,7 @@ async fn readyz(
 
 async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem> {
     let counts = app.queue.counts(Scope::default()).await?;
+    let saves = app.queue.save_counts().await?;
     let oldest = app.queue.oldest_queued().await?;
     let loaded = app.live.get();
     let config = &loaded.config;
@@ -155,6 +178,7 @@ async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem>
     let hung = app.runner.mounts().hung();
     let now = Now {
         counts: &counts,
+        saves: &saves,
         servers: config.servers.keys().collect(),
         closed: app.runner.closed(),
         sessions: app.runner.sessions(),

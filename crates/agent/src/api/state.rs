@@ -1,6 +1,8 @@
 //! What all answers need.
 
+use super::person::People;
 use crate::auth::Rates;
+use crate::backlog::Backlogs;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::page::Sessions;
@@ -40,6 +42,14 @@ pub struct App {
     pub deep: Arc<Semaphore>,
     /// Room for links that are being pointed: each takes a thread and a session in OMERO.
     pub follows: Arc<Semaphore>,
+    /// Room for questions to OMERO in the sessions of people.
+    pub visits: Arc<Semaphore>,
+    /// Room for files of OMERO's that are being read: each takes a thread.
+    pub contents: Arc<Semaphore>,
+    /// Whose sessions in OMERO are, for some seconds.
+    pub people: Arc<People>,
+    /// What the zones have not imported.
+    pub backlogs: Arc<Backlogs>,
     findings: Arc<Mutex<Findings>>,
 }
 
@@ -48,6 +58,12 @@ const FINDINGS_AGE: Duration = Duration::from_secs(5);
 
 /// So many filesets have their links pointed at a time.
 const FOLLOWS: usize = 4;
+
+/// So many questions are asked at a time in the sessions of people.
+const VISITS: usize = 6;
+
+/// So many files of OMERO's are read at a time.
+const CONTENTS: usize = 16;
 
 /// Bodies of together so many bytes are read at once.
 const ROOM: usize = 2 * MAX_BODY_BYTES;
@@ -75,6 +91,10 @@ impl App {
             damage,
             deep: Arc::new(Semaphore::new(1)),
             follows: Arc::new(Semaphore::new(FOLLOWS)),
+            visits: Arc::new(Semaphore::new(VISITS)),
+            contents: Arc::new(Semaphore::new(CONTENTS)),
+            people: Arc::default(),
+            backlogs: Arc::default(),
             findings,
         }
     }

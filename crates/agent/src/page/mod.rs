@@ -23,7 +23,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use irods_omero_importer::wire::{JobState, Outcome, Submit};
+use irods_omero_importer::wire::{Backlog, JobState, Outcome, Submit};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +51,7 @@ const SIGN_INS: u32 = 10;
 pub fn routes(app: &App) -> Router<Gate> {
     Router::new()
         .route("/", get(overview))
+        .route("/backlog", get(backlog))
         .route("/jobs/{id}", get(job))
         .route("/jobs/{id}/retry", post(retry))
         .route("/login", post(login))
@@ -182,7 +183,8 @@ async fn overview(viewer: Viewer, query: Asked<Filters>) -> Result<Response, Fai
         before: given(&filters.before).map(|name| before(&app, &name)).transpose()?,
         limit: PAGE,
     };
-    let summary = if filters == Filters::default() { Some(summary(&app, scope).await?) } else { None };
+    let summary =
+        if filters == Filters::default() { Some(summary(&app, &viewer, scope).await?) } else { None };
     let found = lines(&app, filter).await?;
     Ok(view::overview(&viewer, &filters, summary.as_ref(), &found, found.len() == PAGE))
 }
@@ -195,9 +197,33 @@ struct Summary {
     waiting: Vec<Line>,
     failed: Vec<Line>,
     ended: Vec<crate::queue::Throughput>,
+    backlogs: Vec<Arc<Backlog>>,
 }
 
-async fn summary(app: &App, scope: Scope) -> Result<Summary, Failure> {
+/// What the zones that a viewer may see have not imported.
+fn backlogs(viewer: &Viewer) -> Vec<Arc<Backlog>> {
+    viewer.app.backlogs.of(|zone| viewer.client.grant.zones.allow(zone))
+}
+
+/// `GET /backlog`: an empty filter is none.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BacklogFilters {
+    zone: String,
+    /// The word of a cause.
+    cause: String,
+    /// What the reason or the collection holds.
+    text: String,
+}
+
+async fn backlog(viewer: Viewer, query: Asked<BacklogFilters>) -> Result<Response, Failure> {
+    let filters = asked(query)?;
+    let mut found = backlogs(&viewer);
+    found.retain(|backlog| filters.zone.is_empty() || backlog.zone == filters.zone);
+    Ok(view::backlog(&viewer, &filters, &found))
+}
+
+async fn summary(app: &App, viewer: &Viewer, scope: Scope) -> Result<Summary, Failure> {
     let of = |state, limit| Filter { scope: scope.clone(), states: vec![state], limit, ..Filter::default() };
     let failed = Filter {
         scope: scope.clone(),
@@ -214,6 +240,7 @@ async fn summary(app: &App, scope: Scope) -> Result<Summary, Failure> {
         waiting: lines(app, of(JobState::Waiting, SOME)).await?,
         failed: lines(app, failed).await?,
         ended: app.queue.throughput(since, scope).await?,
+        backlogs: backlogs(viewer),
     })
 }
 

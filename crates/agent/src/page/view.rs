@@ -2,12 +2,17 @@
 
 use super::html::{Html, html, page};
 use super::time::{date, span};
-use super::{FILES, FileLine, Filters, Line, Summary, Viewer, Whole, plot};
+use super::{BacklogFilters, FILES, FileLine, Filters, Line, Summary, Viewer, Whole, plot};
 use crate::api::jobs::now;
+use crate::config::Web;
 use crate::queue::Job;
 use axum::http::StatusCode;
 use axum::response::Response;
-use irods_omero_importer::wire::{Became, JobState, Outcome};
+use irods_omero_importer::wire::{Backlog, Became, Held, JobState, Outcome};
+use irods_omero_model::names::LogicalPath;
+use irods_omero_model::record::{Cause, State};
+use std::fmt::Write;
+use std::sync::Arc;
 
 const TITLE: &str = "OMERO imports";
 
@@ -105,11 +110,146 @@ fn summarize(out: &mut Html, viewer: &Viewer, summary: &Summary) {
     table(out, viewer, &summary.waiting, "Nothing waits.");
     out.raw("</section><section><h2>Failed: somebody has to look</h2>");
     table(out, viewer, &summary.failed, "Nothing has failed.");
-    out.raw("</section><section><h2>Throughput</h2><div class=\"plots\">");
+    out.raw("</section>");
+    if summary.backlogs.iter().any(|backlog| !backlog.held.is_empty()) {
+        out.raw("<section><h2>Held back in iRODS</h2>");
+        let shown = held_back(out, viewer, &summary.backlogs, SHOWN_HELD, |_| true);
+        let all: usize = summary.backlogs.iter().map(|backlog| backlog.held.len()).sum();
+        if shown < all {
+            html!(out; "<p><a href=\"/backlog\">All " (all) " rows</a></p>");
+        }
+        out.raw("</section>");
+    }
+    out.raw("<section><h2>Throughput</h2><div class=\"plots\">");
     let time = now();
     plot::bars(out, &plot::DAY, &summary.ended, time);
     plot::bars(out, &plot::WEEK, &summary.ended, time);
     out.raw("</div></section>\n");
+}
+
+/// So many rows of the backlog stand on the first page.
+const SHOWN_HELD: usize = 10;
+
+/// The states of data that is not, or not rightly, in OMERO.
+const HELD_STATES: [State; 5] =
+    [State::Pending, State::Importing, State::Failed, State::Skipped, State::Stale];
+
+/// What a cause means, in two words.
+fn meaning(cause: &str) -> &'static str {
+    let word = cause.split(' ').next().unwrap_or_default();
+    match Cause::ALL.into_iter().find(|cause| cause.as_str() == word) {
+        None => "waits",
+        Some(Cause::Bytes) => "the file",
+        Some(Cause::Name) => "its name",
+        Some(Cause::Catalog) => "its replicas",
+        Some(Cause::Place) => "not visible",
+        Some(Cause::Target) => "the target",
+        Some(Cause::Mapping) => "no OMERO user",
+        Some(Cause::Tag) => "the tag",
+        Some(Cause::Set) => "its set",
+        Some(Cause::Asked) => "left alone",
+        Some(Cause::Ours) => "given up",
+    }
+}
+
+/// A table for each zone, the rows of most data first. Gives how many rows there are.
+fn held_back(
+    out: &mut Html,
+    viewer: &Viewer,
+    backlogs: &[Arc<Backlog>],
+    most: usize,
+    is_wanted: impl Fn(&Held) -> bool,
+) -> usize {
+    let web = &viewer.app.live.get().config.web;
+    let (time, mut shown) = (now(), 0);
+    for backlog in backlogs {
+        html!(out; "<p>Zone <strong>" (backlog.zone) "</strong>: ");
+        for state in HELD_STATES {
+            let count = backlog.states.get(state.as_str()).copied().unwrap_or(0);
+            html!(out; (grouped(count)) " " (state.as_str()) ", ");
+        }
+        html!(out; "as the zone told <span title=\"" (date(backlog.at)) "\">"
+            (span(time.saturating_sub(backlog.at))) " ago</span>.</p>");
+        let mut rows: Vec<&Held> = backlog.held.iter().filter(|held| is_wanted(held)).collect();
+        rows.sort_by_key(|held| std::cmp::Reverse(held.objects));
+        rows.truncate(most);
+        if rows.is_empty() {
+            out.raw("<p class=\"quiet\">Nothing is held back for such a reason.</p>");
+            continue;
+        }
+        out.raw(
+            "<div class=\"card\"><table><thead><tr><th scope=\"col\">Collection in iRODS<th scope=\"col\">What it is about\
+             <th scope=\"col\" class=\"number\">Files<th scope=\"col\">Why, and what to do</tr></thead><tbody>\n",
+        );
+        for held in &rows {
+            out.raw("<tr><td class=\"job\">");
+            in_irods(out, web, &held.collection);
+            html!(out; "</td><td class=\"short\">" (meaning(&held.cause)) "</td><td class=\"number\">" (grouped(held.objects))
+                "</td><td class=\"wide\"><div>" (held.reason) "</div></td></tr>\n");
+        }
+        out.raw("</tbody></table></div>\n");
+        if backlog.is_cut {
+            out.raw("<p class=\"quiet\">There is more than the zone tells of at a time.</p>");
+        }
+        shown += rows.len();
+    }
+    shown
+}
+
+/// A path, as a link where the site has a web client for iRODS.
+fn in_irods(out: &mut Html, web: &Web, path: &LogicalPath) {
+    match &web.irods {
+        Some(address) => {
+            let mut encoded = String::new();
+            for byte in path.as_bytes() {
+                if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+                    encoded.push(char::from(*byte));
+                } else {
+                    let _ = write!(encoded, "%{byte:02X}"); // writing to a String does not fail
+                }
+            }
+            html!(out; "<a rel=\"noreferrer\" href=\"" (address.replace("{path}", &encoded)) "\">" (path.display()) "</a>");
+        }
+        None => out.text(&path.display()),
+    }
+}
+
+/// The page of what the zones hold back.
+pub fn backlog(viewer: &Viewer, filters: &BacklogFilters, found: &[Arc<Backlog>]) -> Response {
+    let mut out = Html::default();
+    head(&mut out, viewer);
+    out.raw(
+        "<h2>Held back in iRODS</h2><form class=\"row\" role=\"search\" method=\"get\" action=\"/backlog\">",
+    );
+    html!(out; "<label>iRODS zone<input name=\"zone\" value=\"" (filters.zone)
+        "\"></label><label>What it is about<select name=\"cause\"><option value=\"\">anything</option>");
+    for word in ["waits"].into_iter().chain(Cause::ALL.into_iter().map(Cause::as_str)) {
+        html!(out; "<option value=\"" (word) "\"");
+        if word == filters.cause {
+            out.raw(" selected");
+        }
+        html!(out; ">" (meaning(word)) "</option>");
+    }
+    html!(out; "</select></label><label>Text in collection or reason<input type=\"search\" name=\"text\" value=\""
+        (filters.text) "\"></label><button>Show</button>");
+    if *filters != BacklogFilters::default() {
+        out.raw("<a href=\"/backlog\">Show all</a>");
+    }
+    out.raw("</form>\n");
+    if found.is_empty() {
+        out.raw("<p class=\"quiet\">No zone has told what it holds back since the agent was started.</p>");
+    }
+    held_back(&mut out, viewer, found, usize::MAX, |held| {
+        let word = held.cause.split(' ').next().unwrap_or_default();
+        let has_cause = filters.cause.is_empty() || word == filters.cause.replace("waits", "");
+        let text = &filters.text;
+        let has_text = text.is_empty()
+            || held.reason.contains(text.as_str())
+            || held.collection.display().contains(text.as_str());
+        has_cause && has_text
+    });
+    foot(&mut out, true);
+    page(StatusCode::OK, &"Held back in iRODS", &out, true)
 }
 
 fn filter_form(out: &mut Html, filters: &Filters) {
@@ -244,7 +384,7 @@ pub fn job(viewer: &Viewer, whole: &Whole) -> Response {
         html!(out; "<dt>" (date(event.at)) "</dt><dd>" (event.what) "</dd>");
     }
     out.raw("</dl></div></section>");
-    files(&mut out, whole);
+    files(&mut out, &viewer.app.live.get().config.web, whole);
     if let Some(log) = &whole.log {
         html!(out; "<section><h2 id=\"log\">What the importer said at the last attempt</h2>"
             "<pre class=\"card\" tabindex=\"0\" role=\"region\" aria-labelledby=\"log\">" (log) "</pre></section>");
@@ -265,7 +405,7 @@ fn facts(out: &mut Html, job: &Job) {
         "</dd><dt>Ended</dt><dd>" (time(job.ended)) "</dd><dt>Key</dt><dd class=\"id\">" (job.key) "</dd></dl></div>");
 }
 
-fn files(out: &mut Html, whole: &Whole) {
+fn files(out: &mut Html, web: &Web, whole: &Whole) {
     let last = whole.from.saturating_add(whole.files.len());
     out.raw("<section><h2>Files</h2>");
     if whole.files.is_empty() {
@@ -276,7 +416,7 @@ fn files(out: &mut Html, whole: &Whole) {
     for FileLine { path, outcome } in &whole.files {
         html!(out; "<tr><td><span>" (path) "</span></td><td class=\"wide\"><div>");
         match outcome {
-            Some(outcome) => became(out, outcome),
+            Some(outcome) => became(out, web, outcome),
             None => out.raw("<span class=\"quiet\">not known yet</span>"),
         }
         out.raw("</div></td></tr>\n");
@@ -294,7 +434,7 @@ fn files(out: &mut Html, whole: &Whole) {
     out.raw("</p></section>");
 }
 
-fn became(out: &mut Html, outcome: &Outcome) {
+fn became(out: &mut Html, web: &Web, outcome: &Outcome) {
     let (class, words) = match outcome.outcome {
         Became::Imported if outcome.adopted => ("done", "was in OMERO already"),
         Became::Imported => ("done", "imported"),
@@ -313,7 +453,13 @@ fn became(out: &mut Html, outcome: &Outcome) {
     }
     for (what, ids) in [("image", &outcome.images), ("plate", &outcome.plates)] {
         for id in ids.iter().take(SHOWN_IDS) {
-            html!(out; (separator) (what) " " (id));
+            html!(out; (separator));
+            if let Some(address) = web.omero.as_ref().filter(|_| what == "image") {
+                let address = address.replace("{id}", &id.to_string());
+                html!(out; "<a rel=\"noreferrer\" href=\"" (address) "\">" (what) " " (id) "</a>");
+            } else {
+                html!(out; (what) " " (id));
+            }
             separator = ", ";
         }
         if let Some(more) = ids.len().checked_sub(SHOWN_IDS + 1) {
