@@ -386,6 +386,19 @@ pub fn ensure_collect(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> 
     ensure(catalog, COLLECT, now, delay)
 }
 
+/// Has the doctor's patrol begin, or go on after its job was lost: where none is to come, one comes at once.
+///
+/// # Errors
+/// The catalog failed.
+pub fn begin_patrol(catalog: &dyn Catalog, now: UnixTime) -> Result<(), CatalogError> {
+    let wanted = now + 1..=now.saturating_add(LONGEST_REST.as_secs());
+    if catalog.jobs()?.is_to_come(|job| job == PATROL, &wanted) {
+        Ok(())
+    } else {
+        catalog.queue(PATROL, Duration::from_secs(1))
+    }
+}
+
 /// Makes sure that the doctor's patrol goes on: one such job is to come.
 ///
 /// # Errors

@@ -509,6 +509,35 @@ fn omero_that_does_not_answer_is_told_and_the_rest_is_looked_at_all_the_same() {
 }
 
 #[test]
+fn where_agents_import_irods_side_is_looked_at_and_omeros_side_is_said_not_to_be() {
+    let zone = TestZone::with_dir(|dir, c| {
+        let url = format!("unix:{}", dir.join("agent.sock").display());
+        c["omero"] = json!({"server": "omero.example.org", "sudo_user": "importer"});
+        c["importer"] = json!({"mode": "agent", "agents": [{"name": "a1", "url": url}]});
+    });
+    zone.does("alice", &["put", &zone.image("a.tif"), FILE]);
+    zone.does("rods", &["chmod", "-M", "own", "rods", FILE]);
+    for (attribute, value, units) in [
+        ("state", "imported", "1"),
+        ("version", "1600000000:1", "replica 0 in 1"),
+        ("fileset", "7", "omero.example.org"),
+        ("owner", "alice", "lab"),
+    ] {
+        zone.does(
+            "rods",
+            &["meta", "-M", "add", "-d", FILE, &format!("irods::omero::{attribute}"), value, units],
+        );
+    }
+    let found = audit(&zone, "alice", &of_file());
+    assert_eq!(
+        codes(&found),
+        [("other-bytes", Some("sweep"), None), ("not-looked-at", None, None)],
+        "{found:?}"
+    );
+    assert!(found[1]["sentence"].as_str().unwrap().contains("agents import here"));
+}
+
+#[test]
 fn a_repository_that_this_host_does_not_see_is_told_and_no_link_is_called_broken() {
     let zone = TestZone::new();
     let delay = imported(&zone);

@@ -233,7 +233,7 @@ impl Sweeper<'_> {
             self.ensure_collect()?;
         }
         if self.config.patrol.is_some() {
-            due::ensure_patrol(self.catalog, self.clock.now(), due::LONGEST_REST)?;
+            due::begin_patrol(self.catalog, self.clock.now())?;
         }
         if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             look.end()?;
