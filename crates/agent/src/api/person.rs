@@ -213,7 +213,7 @@ pub enum Asker<L> {
     /// A person.
     Person(Box<Person>),
     /// A program.
-    Caller(Known<L>),
+    Caller(Box<Known<L>>),
 }
 
 impl<L: Level> FromRequestParts<Gate> for Asker<L> {
@@ -223,7 +223,7 @@ impl<L: Level> FromRequestParts<Gate> for Asker<L> {
         if shows_session(&parts.headers) {
             Ok(Self::Person(Box::new(Person::from_request_parts(parts, gate).await?)))
         } else {
-            Ok(Self::Caller(Known::from_request_parts(parts, gate).await?))
+            Ok(Self::Caller(Box::new(Known::from_request_parts(parts, gate).await?)))
         }
     }
 }
