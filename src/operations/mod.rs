@@ -2,6 +2,7 @@
 //! policies call, and the jobs of the delay queue, which are such operations too.
 
 mod attention;
+mod audit;
 mod explain;
 mod functions;
 mod recurring;
@@ -15,6 +16,7 @@ mod verify;
 mod who;
 
 pub use attention::{Ignore, Import, Retry};
+pub use audit::{Audit, Cursor};
 pub use explain::Explain;
 pub use functions::Function;
 pub use release::{Deletion, Images, Release, Scope};
@@ -50,6 +52,8 @@ pub enum Operation {
     State(LogicalPath),
     /// Compare records with the catalog.
     Verify(Verify),
+    /// Compare iRODS, OMERO and OMERO's repository, and mend what differs.
+    Audit(Audit),
     /// As whom somebody's data would be imported, and why.
     Who(Who),
     /// Look for marks without a sweep for ever. For administrators.
@@ -76,6 +80,8 @@ pub enum Operation {
     Save,
     /// Look at skipped data again.
     SweepSkipped,
+    /// Go on with the doctor's patrol.
+    Patrol,
     /// Ask OMERO whether images are still there, and write down which are not.
     LookInOmero(Scope),
     /// Delete images in OMERO, and end the tie of what they were made of.
@@ -92,6 +98,7 @@ impl Operation {
             | Self::Collect
             | Self::Save
             | Self::SweepSkipped
+            | Self::Patrol
             | Self::LookInOmero(_)
             | Self::DeleteInOmero(_) => true,
             Self::Status
@@ -102,6 +109,7 @@ impl Operation {
             | Self::Release(_)
             | Self::State(_)
             | Self::Verify(_)
+            | Self::Audit(_)
             | Self::Who(_)
             | Self::InstallRecurring
             | Self::RemoveRecurring
@@ -235,6 +243,7 @@ impl Request {
                 Some(omero) => who::back(config, catalog, context.service, omero)?,
                 None => who.answer(config, catalog)?,
             },
+            Operation::Audit(audit) => audit.answer(context, self)?,
             Operation::InstallRecurring => recurring::install(context, self)?,
             Operation::RemoveRecurring => recurring::remove(context, self)?,
             Operation::Sweep(id) => {
@@ -273,6 +282,7 @@ impl Request {
                 let collected = sweeper.collect()?;
                 json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
             }
+            Operation::Patrol => audit::patrol::go_on(context)?,
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
         })
     }

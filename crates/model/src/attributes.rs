@@ -19,6 +19,8 @@ pub struct Attributes {
     pub collected: String,
     /// What is being saved from OMERO, on the zone's collection.
     pub saving: String,
+    /// How far the doctor's patrol has come and what it has found, on the zone's collection.
+    pub patrol: String,
     /// What became of a data object.
     pub state: String,
     /// Why, in a sentence.
@@ -69,6 +71,7 @@ impl Default for Attributes {
             rested: name("rested"),
             collected: name("collected"),
             saving: name("saving"),
+            patrol: name("patrol"),
             state: name("state"),
             reason: name("reason"),
             fileset: name("fileset"),
@@ -94,9 +97,10 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let Self { due, due_tree, sweeping, noticed, rested, collected, saving, recurring, .. } = self;
-        let marks =
-            [due, due_tree, sweeping, noticed, rested, collected, saving, recurring].map(String::as_str);
+        let Self { due, due_tree, sweeping, noticed, rested, collected, saving, patrol, recurring, .. } =
+            self;
+        let marks = [due, due_tree, sweeping, noticed, rested, collected, saving, patrol, recurring];
+        let marks = marks.map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }
