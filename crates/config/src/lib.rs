@@ -66,6 +66,8 @@ pub struct Config {
     pub max_files_per_sweep: usize,
     /// How often data that was skipped is looked at again by itself; zero means never.
     pub recheck_skipped: Duration,
+    /// In which time the doctor's patrol looks at everything; `None`: there is none.
+    pub patrol: Option<Duration>,
 }
 
 /// Importer options a site may add, by what stands before `=`. Everything else could change who imports,
@@ -228,6 +230,7 @@ fn read(form: Form<'_>) -> Config {
         );
     }
     let max_queued = form.number("max_queued_sweeps", 100, 2..=100_000);
+    let patrol = form.form("patrol").and_then(patrol);
     if needed {
         if visibility.is_empty() {
             form.missing(
@@ -264,7 +267,15 @@ fn read(form: Form<'_>) -> Config {
         retry_max_age,
         max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
         recheck_skipped: users.recheck_skipped,
+        patrol,
     }
+}
+
+/// In which time the patrol looks at everything. It asks OMERO about every fileset, so it is the site's to switch on.
+fn patrol(form: Form<'_>) -> Option<Duration> {
+    let days = form.number("days", 0, 0..=3_650);
+    form.close();
+    (days > 0).then(|| Duration::from_secs(days * 86_400))
 }
 
 /// The keys that say how data is treated, of the whole stanza or of one watch; `base` holds for what is not there.
@@ -586,6 +597,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("noticed", &mut names.noticed),
         ("rested", &mut names.rested),
         ("collected", &mut names.collected),
+        ("patrol", &mut names.patrol),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -615,6 +627,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         &names.noticed,
         &names.rested,
         &names.collected,
+        &names.patrol,
         &names.recurring,
     ];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);
