@@ -378,6 +378,7 @@ mod tests {
             json!({"operation": "mark", "collection": "10", "tree": true}),
             json!({"operation": "sweep_all"}),
             json!({"operation": "collect"}),
+            json!({"operation": "save"}),
             json!({"operation": "sweep_skipped"}),
             json!({"operation": "patrol"}),
             json!({"operation": "look_in_omero", "collection": "10", "data": "11", "tree": true}),
