@@ -310,7 +310,7 @@ fn a_set_one_of_whose_files_has_left_is_given_up_after_its_time_and_the_others_g
     zone.does("alice", &["put", "-r", &plate, &at("plate")]);
     zone.wait_for(&at("plate/x.plate-test"), "failed");
     let reason = zone.value(&at("plate/x.plate-test"), "reason").unwrap();
-    assert!(reason.contains(&at("plate/sub/a2.tif")) && reason.contains("waited for"), "{reason}");
+    assert!(reason.contains(&at("plate/sub/a2.tif")) && reason.contains("did not come within"), "{reason}");
     for name in ["a1.tif", "unrelated.tif"] {
         zone.wait_for(&at(&format!("plate/sub/{name}")), "imported");
     }
