@@ -2,6 +2,7 @@
 //! policies call, and the jobs of the delay queue, which are such operations too.
 
 mod attention;
+mod deletions;
 mod explain;
 mod functions;
 mod recurring;
@@ -73,6 +74,8 @@ pub enum Operation {
     Collect,
     /// Look at skipped data again.
     SweepSkipped,
+    /// Ask OMERO what was deleted there, and write down what data that concerns.
+    Deletions,
     /// Ask OMERO whether images are still there, and write down which are not.
     LookInOmero(Scope),
     /// Delete images in OMERO, and end the tie of what they were made of.
@@ -88,6 +91,7 @@ impl Operation {
             | Self::SweepAll
             | Self::Collect
             | Self::SweepSkipped
+            | Self::Deletions
             | Self::LookInOmero(_)
             | Self::DeleteInOmero(_) => true,
             Self::Status
@@ -247,6 +251,7 @@ impl Request {
                 json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
             }
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
+            Operation::Deletions => deletions::answer(context)?,
         })
     }
 }

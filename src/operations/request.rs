@@ -35,6 +35,7 @@ const OPERATIONS: &[&str] = &[
     "sweep_all",
     "collect",
     "sweep_skipped",
+    "deletions",
     "look_in_omero",
     "delete_in_omero",
 ];
@@ -183,6 +184,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             form.value("checked");
             Operation::Collect
         }
+        "deletions" => Operation::Deletions,
         "look_in_omero" => Operation::LookInOmero(scope(form)?),
         "delete_in_omero" => {
             let scope = scope(form);
@@ -337,6 +339,7 @@ mod tests {
             json!({"operation": "sweep_all"}),
             json!({"operation": "collect"}),
             json!({"operation": "sweep_skipped"}),
+            json!({"operation": "deletions"}),
             json!({"operation": "look_in_omero", "collection": "10", "data": "11", "tree": true}),
             json!({"operation": "delete_in_omero", "collection": "10", "data": "11", "tree": false,
                 "by": "alice#z", "admin": false, "tries": 1}),

@@ -66,6 +66,23 @@ pub struct Config {
     pub max_files_per_sweep: usize,
     /// How often data that was skipped is looked at again by itself; zero means never.
     pub recheck_skipped: Duration,
+    /// What becomes of data whose images somebody deletes in OMERO.
+    pub on_delete_in_omero: OnDelete,
+}
+
+/// What becomes of data whose images somebody deletes in OMERO.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDelete {
+    /// Its record says so, and it is not imported again unless somebody asks.
+    #[default]
+    Record,
+    /// It is imported again, where it is still watched.
+    ImportAgain,
+}
+
+impl OnDelete {
+    /// The words of the configuration.
+    pub const WORDS: [&'static str; 2] = ["record", "import_again"];
 }
 
 /// Importer options a site may add, by what stands before `=`. Everything else could change who imports,
@@ -228,6 +245,10 @@ fn read(form: Form<'_>) -> Config {
         );
     }
     let max_queued = form.number("max_queued_sweeps", 100, 2..=100_000);
+    let on_delete_in_omero = match form.choice("on_delete_in_omero", &OnDelete::WORDS, OnDelete::WORDS[0]) {
+        word if word == OnDelete::WORDS[1] => OnDelete::ImportAgain,
+        _ => OnDelete::Record,
+    };
     if needed {
         if visibility.is_empty() {
             form.missing(
@@ -264,6 +285,7 @@ fn read(form: Form<'_>) -> Config {
         retry_max_age,
         max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
         recheck_skipped: users.recheck_skipped,
+        on_delete_in_omero,
     }
 }
 

@@ -41,6 +41,8 @@ pub struct App {
     pub deep: Arc<Semaphore>,
     /// Room for links that are being pointed: each takes a thread and a session in OMERO.
     pub follows: Arc<Semaphore>,
+    /// Room for questions about filesets that are in OMERO: likewise.
+    pub filesets: Arc<Semaphore>,
     /// What the zones have not imported.
     pub backlogs: Arc<Backlogs>,
     findings: Arc<Mutex<Findings>>,
@@ -51,6 +53,9 @@ const FINDINGS_AGE: Duration = Duration::from_secs(5);
 
 /// So many filesets have their links pointed at a time.
 const FOLLOWS: usize = 4;
+
+/// So many callers ask for filesets, or have them deleted, at a time.
+const FILESETS: usize = 4;
 
 /// Bodies of together so many bytes are read at once.
 const ROOM: usize = 2 * MAX_BODY_BYTES;
@@ -78,6 +83,7 @@ impl App {
             damage,
             deep: Arc::new(Semaphore::new(1)),
             follows: Arc::new(Semaphore::new(FOLLOWS)),
+            filesets: Arc::new(Semaphore::new(FILESETS)),
             backlogs: Arc::default(),
             findings,
         }

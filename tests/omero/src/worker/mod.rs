@@ -340,6 +340,7 @@ impl Request<'_> {
             "put" => self.put(),
             "annotate" => self.annotate(),
             "delete" => self.delete(),
+            "deletions" => self.deletions(),
             "leftovers" => self.leftovers(),
             "shutdown" => self.shutdown(),
             other => Err(Failed::new("unknown_method", format!("there is no method {other}"))),
