@@ -45,6 +45,14 @@ MAX_PATHS = 20000
 MAX_ITEMS = 5000
 MAX_ENTRIES = 20000
 MAX_DELETIONS = 10000
+# What a person can choose to have saved, how many of it in one request, and how many images are named of a fileset.
+CHOSEN_KINDS = ("Image", "Dataset", "Project", "Plate", "Screen")
+MAX_OBJECTS = 1000
+NAMED_IMAGES = 20
+# How long a visit to a person's session lasts that nobody uses or ends, in seconds.
+VISIT_LIMIT = 600.0
+# The key of a session as OMERO makes it: a UUID.
+SESSION_KEY = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 # A bit of OMERO's permissions: members of the group may write.
 GROUP_MAY_WRITE = 1 << 5
 ALL_GROUPS = {"omero.group": "-1"}
@@ -160,6 +168,12 @@ def check_number(name, value, low, high):
 
 def check_id(name, value):
     return check_number(name, value, 0, 2 ** 63 - 1)
+
+
+def check_object(name, value):
+    if not isinstance(value, list) or len(value) != 2 or value[0] not in CHOSEN_KINDS:
+        raise Failed("bad_params", "%s holds something that is not one of %s with an id" % (name, ", ".join(CHOSEN_KINDS)))
+    return value[0], check_id(name, value[1])
 
 
 def check_pair(name, value):
@@ -493,6 +507,15 @@ class Session:
                 self.lose(client)
 
 
+class Visit:
+    """The session of a person, while something is asked with their rights."""
+
+    def __init__(self, session):
+        self.session = session
+        self.users = 0
+        self.used = time.monotonic()
+
+
 def limited(proxy, deadline):
     """A proxy whose calls take no longer than is left."""
     limit = getattr(proxy, "ice_invocationTimeout", None)
@@ -561,6 +584,8 @@ class Worker:
 
     def __init__(self):
         self.sessions = {}
+        # Sessions of people, which are theirs: neither kept alive nor ended. With how many requests of the agent use each.
+        self.visits = {}
         self.lock = threading.Lock()
         self.methods = {
             "hello": self.hello,
@@ -578,6 +603,10 @@ class Worker:
             "delete": self.delete,
             "deletions": self.deletions,
             "leftovers": self.leftovers,
+            "visit": self.visit,
+            "leave": self.leave,
+            "chosen": self.chosen,
+            "chosen_files": self.chosen_files,
             "shutdown": self.shutdown,
         }
 
@@ -836,6 +865,92 @@ class Worker:
                 with self.lock:
                     self.sessions.pop(session.key, None)
             raise failed
+
+    # -- sessions of people --
+
+    def visit(self, params, deadline):
+        server, key = Server(params.object("server")), params.text("session")
+        params.end()
+        # OMERO joins a session by a login with the key as name and as password: nothing that could be an account goes there.
+        if not SESSION_KEY.match(key):
+            raise Failed("session_expired", "this is no key of a session in OMERO")
+        omero_py()
+        with self.lock:
+            visit = self.visits.setdefault(key, Visit(Session(server, key, None)))
+            visit.users += 1
+        try:
+            visit.session.connected(deadline)
+            visit.session.run(deadline, lambda client: limited(client.getSession(), deadline).keepAlive(None))
+        except BaseException:
+            self.end_visit(key)
+            raise
+        about = visit.session.as_json()
+        del about["session"]
+        return about
+
+    def leave(self, params, _deadline):
+        key = params.text("session")
+        params.end()
+        return {"left": self.end_visit(key)}
+
+    def end_visit(self, key):
+        """Ends the connection when nobody uses it any more; the session goes on."""
+        with self.lock:
+            visit = self.visits.get(key)
+            if visit is None:
+                return False
+            visit.users -= 1
+            if visit.users > 0:
+                return True
+            del self.visits[key]
+        if visit.session.client is not None:
+            visit.session.lose(visit.session.client)
+        return True
+
+    def visited(self, params):
+        key = params.text("session")
+        with self.lock:
+            visit = self.visits.get(key)
+        if visit is None:
+            raise Failed("session_expired", "the worker does not visit this session")
+        visit.used = time.monotonic()
+        return visit.session
+
+    def chosen(self, params, deadline):
+        session = self.visited(params)
+        objects = params.list("objects", check_object, MAX_OBJECTS)
+        namespace = params.text("namespace")
+        attachments = params.flag("attachments", False)
+        most = params.number("most", 1, 10 ** 7)
+        params.end()
+        return self.ask(session, deadline, lambda _client, query: Chosen(query, most).find(objects, namespace, attachments))
+
+    def chosen_files(self, params, deadline):
+        session = self.visited(params)
+        filesets = params.list("filesets", check_id, CHUNK)
+        after = params.number("after", 0, 2 ** 63 - 1, 0)
+        count = params.number("count", 1, MAX_ENTRIES, 5000)
+        params.end()
+
+        def work(_client, query):
+            prefixes = query.rows("select f.id, f.templatePrefix from Fileset f where f.id in (:ids)", ids=filesets)
+            prefixes = {fileset: (prefix or "").rstrip("/") for fileset, prefix in prefixes}
+            rows = query.rows(
+                "select fe.id, fe.fileset.id, fe.clientPath, f.id, f.path, f.name, f.size, f.hash, h.value, f.repo "
+                "from FilesetEntry fe join fe.originalFile f left outer join f.hasher h "
+                "where fe.fileset.id in (:ids) and fe.id > :after order by fe.id", ids=filesets, after=after, most=count + 1)
+            entries, repositories = [], {}
+            for entry, fileset, path, file, directory, name, size, digest, hasher, repo in rows[:count]:
+                if fileset not in prefixes:
+                    continue
+                if repo not in repositories:
+                    repositories[repo] = self.repository(query, repo)
+                entries.append({"id": entry, "fileset": fileset, "path": path, "file": file, "prefix": prefixes[fileset],
+                                "stored": (directory or "") + name, "size": number(size), "hash": digest, "hasher": hasher,
+                                "root": (repositories[repo] or {}).get("root")})
+            return {"entries": entries, "after": rows[count - 1][0] if len(rows) > count else None}
+
+        return self.ask(session, deadline, work)
 
     # -- filesets --
 
@@ -1251,6 +1366,11 @@ class Worker:
             time.sleep(1)
             with self.lock:
                 sessions = list(self.sessions.values())
+                forgotten = [key for key, visit in self.visits.items() if time.monotonic() - visit.used > VISIT_LIMIT]
+                forgotten = [self.visits.pop(key).session for key in forgotten]
+            for session in forgotten:
+                if session.client is not None:
+                    session.lose(session.client)
             for session in sessions:
                 if time.monotonic() - session.knocked < session.idle / 3:
                     continue
@@ -1317,6 +1437,203 @@ def run_command(client, request, context, deadline):
 
 def pairs_of(annotation):
     return [[pair.name, pair.value] for pair in annotation.mapValue or [] if pair is not None]
+
+
+class Chosen:
+    """What a person chose in OMERO: the filesets of it, each with the place where it is found, as that person's session sees
+    it."""
+
+    PLACE = ("group", "project", "dataset", "screen", "plate")
+
+    def __init__(self, query, most):
+        self.query = query
+        self.most = most
+        self.places = {}
+        # fileset: (place, images that were chosen)
+        self.filesets = {}
+        self.restricted = set()
+        self.without_files = 0
+        # (kind, id, place) of what attachments may hang on beside images.
+        self.containers = []
+        self.missing = []
+
+    def find(self, objects, namespace, attachments):
+        for kind in CHOSEN_KINDS:
+            self.choose(kind, [i for k, i in objects if k == kind])
+        self.leave_out_restricted()
+        named = self.images()
+        data = self.data(namespace)
+        filesets = [{"id": fileset, "place": place, "images": named[fileset], "data": data.get(fileset)}
+                    for fileset, place in sorted(self.filesets.items())]
+        return {"places": [dict(zip(self.PLACE, place)) for place in self.places], "filesets": filesets,
+                "attachments": self.attachments() if attachments else [], "without_files": self.without_files,
+                "restricted": len(self.restricted), "missing": self.missing}
+
+    def place(self, **names):
+        place = tuple(names.get(name) for name in self.PLACE)
+        return self.places.setdefault(place, len(self.places))
+
+    def add(self, fileset, place):
+        self.filesets.setdefault(fileset, place)
+        if len(self.filesets) > self.most:
+            raise Failed("too_large", "these are more than %d filesets: save them in parts" % self.most)
+
+    def named(self, kind, ids):
+        """The names and groups of objects; those that this session does not see are missing."""
+        rows = self.query.rows_in("select o.id, o.name, g.name from %s o join o.details.group g where o.id in (:ids)" % kind,
+                                  ids)
+        found = {row[0]: (row[1], row[2]) for row in rows}
+        self.missing.extend("%s:%d" % (kind, i) for i in ids if i not in found)
+        return found
+
+    def first_parents(self, link, children):
+        """The parent of each child that it was put into first."""
+        rows = self.query.rows_in("select l.child.id, p.id, p.name from %s l join l.parent p where l.child.id in (:ids) "
+                                  "order by l.id" % link, children)
+        first = {}
+        for child, parent, name in rows:
+            first.setdefault(child, (parent, name))
+        return first
+
+    def choose(self, kind, ids):
+        if not ids:
+            return
+        found = self.named(kind, ids)
+        if kind == "Image":
+            self.of_images(found)
+        elif kind == "Dataset":
+            projects = self.first_parents("ProjectDatasetLink", found)
+            self.of_datasets({i: (name, group, projects.get(i, (0, None))[1]) for i, (name, group) in found.items()})
+        elif kind == "Project":
+            for i, (name, group) in found.items():
+                self.containers.append(("Project", i, self.place(group=group, project=name)))
+            rows = self.query.rows_in("select l.parent.id, d.id, d.name, g.name from ProjectDatasetLink l join l.child d "
+                                      "join d.details.group g where l.parent.id in (:ids) order by l.id", found)
+            self.of_datasets({dataset: (name, group, found[project][0]) for project, dataset, name, group in rows})
+        elif kind == "Plate":
+            screens = self.first_parents("ScreenPlateLink", found)
+            self.of_plates({i: (name, group, screens.get(i, (0, None))[1]) for i, (name, group) in found.items()})
+        else:
+            for i, (name, group) in found.items():
+                self.containers.append(("Screen", i, self.place(group=group, screen=name)))
+            rows = self.query.rows_in("select l.parent.id, p.id, p.name, g.name from ScreenPlateLink l join l.child p "
+                                      "join p.details.group g where l.parent.id in (:ids) order by l.id", found)
+            self.of_plates({plate: (name, group, found[screen][0]) for screen, plate, name, group in rows})
+
+    def of_images(self, images):
+        rows = self.query.rows_in("select i.id, f.id from Image i join i.fileset f where i.id in (:ids)", images)
+        filesets = dict(rows)
+        self.without_files += len(images) - len(filesets)
+        datasets = self.first_parents("DatasetImageLink", images)
+        projects = self.first_parents("ProjectDatasetLink", {dataset for dataset, _ in datasets.values()})
+        lonely = [i for i in images if i not in datasets]
+        plates = {}
+        for image, plate, name in self.query.rows_in(
+                "select ws.image.id, p.id, p.name from WellSample ws join ws.well w join w.plate p "
+                "where ws.image.id in (:ids) order by ws.id", lonely):
+            plates.setdefault(image, (plate, name))
+        screens = self.first_parents("ScreenPlateLink", {plate for plate, _ in plates.values()})
+        for image, (_, group) in images.items():
+            if image not in filesets:
+                continue
+            dataset, plate = datasets.get(image), plates.get(image)
+            place = self.place(group=group, dataset=dataset and dataset[1], plate=plate and plate[1],
+                               project=projects.get(dataset[0], (0, None))[1] if dataset else None,
+                               screen=screens.get(plate[0], (0, None))[1] if plate else None)
+            self.add(filesets[image], place)
+
+    def of_datasets(self, datasets):
+        places = {i: self.place(group=group, project=project, dataset=name)
+                  for i, (name, group, project) in datasets.items()}
+        self.containers.extend(("Dataset", i, place) for i, place in places.items())
+        for dataset, fileset in self.query.rows_in(
+                "select distinct l.parent.id, i.fileset.id from DatasetImageLink l join l.child i "
+                "where l.parent.id in (:ids) and i.fileset is not null", datasets):
+            self.add(fileset, places[dataset])
+        for (count,) in self.query.rows_in("select count(i.id) from DatasetImageLink l join l.child i "
+                                           "where l.parent.id in (:ids) and i.fileset is null", datasets):
+            self.without_files += number(count)
+
+    def of_plates(self, plates):
+        places = {i: self.place(group=group, screen=screen, plate=name) for i, (name, group, screen) in plates.items()}
+        self.containers.extend(("Plate", i, place) for i, place in places.items())
+        for plate, fileset in self.query.rows_in(
+                "select distinct w.plate.id, i.fileset.id from WellSample ws join ws.well w join ws.image i "
+                "where w.plate.id in (:ids) and i.fileset is not null", plates):
+            self.add(fileset, places[plate])
+
+    def leave_out_restricted(self):
+        """What the site's policy lets this person see and not download (`omero.policy.binary_access`) is not saved either."""
+        one = {}
+        for some in chunks(self.filesets):
+            one.update(self.query.rows("select i.fileset.id, min(i.id) from Image i where i.fileset.id in (:ids) "
+                                       "group by i.fileset.id", ids=some))
+        for fileset in set(self.filesets) - set(one):
+            del self.filesets[fileset]  # of those this session sees no image any more
+        for some in chunks(one.values()):
+            for image in self.query.objects("select i from Image i where i.id in (:ids)", ids=some):
+                if image.details.permissions.isRestricted("RESTRICT-BINARY-ACCESS"):
+                    self.restricted.add(image.fileset.id.val)
+        for fileset in self.restricted:
+            del self.filesets[fileset]
+
+    def images(self):
+        named = {fileset: [] for fileset in self.filesets}
+        for fileset, image in self.query.rows_in(
+                "select i.fileset.id, i.id from Image i where i.fileset.id in (:ids) order by i.id", self.filesets):
+            if len(named[fileset]) < NAMED_IMAGES:
+                named[fileset].append(image)
+        return named
+
+    def data(self, namespace):
+        """The data that filesets were imported from, by our annotation. Only one of the fileset's owner counts: others may be
+        able to annotate it."""
+        rows = self.query.rows_in(
+            "select l.parent.id, a.id from FilesetAnnotationLink l join l.child a join l.parent f "
+            "where l.parent.id in (:ids) and a.ns = :namespace and a.class = MapAnnotation "
+            "and a.details.owner.id = f.details.owner.id and l.details.owner.id = f.details.owner.id order by a.id",
+            self.filesets, namespace=namespace)
+        annotations = {annotation: fileset for fileset, annotation in rows}
+        data = {}
+        for annotation in Worker.map_annotations(self.query, annotations):
+            pairs = dict(reversed(pairs_of(annotation)))
+            subject = next((letter + pairs[key] for letter, key in (("d", "iRODS data id"), ("c", "iRODS collection id"))
+                            if key in pairs), None)
+            if subject and pairs.get("iRODS zone") and pairs.get("iRODS path"):
+                data[annotations[annotation.id.val]] = {"zone": pairs["iRODS zone"], "subject": subject,
+                                                        "path": pairs["iRODS path"]}
+        return data
+
+    def attachments(self):
+        """Files attached to what was chosen and to the images in it, each once. Those that an import made itself are files of
+        the fileset, and left out."""
+        links = {}
+        for kind, parent, place in self.containers:
+            links.setdefault(kind, {})[parent] = place
+        found = {}
+        for kind, places in links.items():
+            for parent, annotation in self.query.rows_in(
+                    "select l.parent.id, l.child.id from %sAnnotationLink l join l.child a where l.parent.id in (:ids) "
+                    "and a.class = FileAnnotation order by l.id" % kind, places):
+                found.setdefault(annotation, places[parent])
+        for fileset, annotation in self.query.rows_in(
+                "select i.fileset.id, l.child.id from ImageAnnotationLink l join l.child a join l.parent i "
+                "where i.fileset.id in (:ids) and a.class = FileAnnotation order by l.id", self.filesets):
+            found.setdefault(annotation, self.filesets[fileset])
+        rows = self.query.rows_in(
+            "select a.id, a.ns, f.id, f.name, f.path, f.size, f.hash, h.value, f.repo from FileAnnotation a join a.file f "
+            "left outer join f.hasher h where a.id in (:ids)", found)
+        files = {}
+        for annotation, ns, file, name, path, size, digest, hasher, repo in rows:
+            if (ns or "").startswith("openmicroscopy.org/omero/import/"):
+                continue
+            # One with a repository lies there under its path, any other in OMERO's directory of files under its id.
+            files.setdefault(file, {"file": file, "place": found[annotation], "name": name, "size": number(size),
+                                    "hash": digest, "hasher": hasher, "stored": (path or "") + name if repo else None,
+                                    "root": (Worker.repository(self.query, repo) or {}).get("root") if repo else None})
+            if len(files) > self.most:
+                raise Failed("too_large", "these are more than %d attachments: save them in parts" % self.most)
+        return [files[file] for file in sorted(files)]
 
 
 class Containers:

@@ -44,10 +44,29 @@ pub struct Config {
     pub servers: BTreeMap<String, Omero>,
     /// The `ManagedRepository` of some of them, as this host sees it.
     pub repositories: BTreeMap<String, PathBuf>,
+    /// Where some of them keep files that belong to no fileset, as this host sees it.
+    pub file_directories: BTreeMap<String, PathBuf>,
+    /// What people in OMERO may have saved in iRODS.
+    pub save: SaveRules,
     /// Where the page leads to.
     pub web: Web,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// What people in OMERO may have saved in iRODS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaveRules {
+    /// Whether they may at all.
+    pub enabled: bool,
+    /// Directories below which links in OMERO's repository may lead, beside that itself and the agent's `roots`.
+    pub roots: Vec<PathBuf>,
+    /// The most files of one request.
+    pub files: u64,
+    /// The most requests of one person that may be open.
+    pub open: u64,
+    /// How long OMERO may take to say what belongs to what was chosen.
+    pub timeout: Duration,
 }
 
 /// Addresses of other web pages, with a field for what is to be shown.
@@ -255,10 +274,12 @@ fn read(form: Form<'_>) -> Option<Config> {
     let state_directory = form.host_path("state_directory").unwrap_or(STATE_DIRECTORY).into();
     let roots = roots(&form);
     let (mut servers, mut repositories) = (BTreeMap::new(), BTreeMap::new());
+    let mut file_directories = BTreeMap::new();
     for entry in forms(&form, "omero") {
         let pointer = entry.at("name");
-        let Some((name, server, repository)) = server(entry) else { continue };
-        repositories.extend(repository.map(|path| (name.clone(), path)));
+        let Some((name, server, own)) = server(entry) else { continue };
+        repositories.extend(own.managed_repository.map(|path| (name.clone(), path)));
+        file_directories.extend(own.files_directory.map(|path| (name.clone(), path)));
         if servers.insert(name.clone(), server).is_some() {
             form.problems().add(&pointer, format_args!("there are two servers of the name '{name}'"));
         }
@@ -269,6 +290,11 @@ fn read(form: Form<'_>) -> Option<Config> {
     let users = users(&form, &servers);
     let web = form.form("web").map(web).unwrap_or_default();
     let nothing = json!({});
+    let save =
+        form.form("save").or_else(|| Form::open(form.at("save"), &nothing, form.problems())).map(save_rules);
+    if save.as_ref().is_some_and(|save| save.enabled) && repositories.is_empty() {
+        form.problem("save", "needs 'managed_repository' in a table [[omero]]: files are saved from there");
+    }
     let limits =
         form.form("limits").or_else(|| Form::open(form.at("limits"), &nothing, form.problems())).map(limits);
     form.close();
@@ -283,6 +309,8 @@ fn read(form: Form<'_>) -> Option<Config> {
         users,
         servers,
         repositories,
+        file_directories,
+        save: save?,
         web,
         limits: limits?,
     })
@@ -388,10 +416,19 @@ fn web(form: Form<'_>) -> Web {
     Web { omero, irods }
 }
 
-fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
+/// The directories of an OMERO server, as this host sees them.
+struct Directories {
+    managed_repository: Option<PathBuf>,
+    files_directory: Option<PathBuf>,
+}
+
+fn server(form: Form<'_>) -> Option<(String, Omero, Directories)> {
     let (problems, place) = (form.problems(), form.at("").trim_end_matches('/').to_owned());
     let name = form.text("name");
-    let repository = form.host_path("managed_repository").map(PathBuf::from);
+    let directories = Directories {
+        managed_repository: form.host_path("managed_repository").map(PathBuf::from),
+        files_directory: form.host_path("files_directory").map(PathBuf::from),
+    };
     let importer = form.value("importer").cloned();
     if importer.is_none() {
         form.missing("importer", "describe the 'omero' command in a table [omero.importer]");
@@ -432,7 +469,7 @@ fn server(form: Form<'_>) -> Option<(String, Omero, Option<PathBuf>)> {
         Ok(config) => {
             let omero = config.omero?;
             let name = name.unwrap_or(&omero.server.host).to_owned();
-            Some((name, omero, repository))
+            Some((name, omero, directories))
         }
         Err(found) => {
             for problem in found {
@@ -503,6 +540,18 @@ fn users(form: &Form<'_>, servers: &BTreeMap<String, Omero>) -> Users {
     }
     form.close();
     Users { rule, denied }
+}
+
+fn save_rules(form: Form<'_>) -> SaveRules {
+    let rules = SaveRules {
+        enabled: form.flag("enabled", false),
+        roots: directories(&form, "roots"),
+        files: form.number("files", 100_000, 1..=1_000_000),
+        open: form.number("open_per_user", 20, 1..=1_000),
+        timeout: form.seconds("timeout_in_seconds", 300, 1..=3_600),
+    };
+    form.close();
+    rules
 }
 
 fn limits(form: Form<'_>) -> Limits {

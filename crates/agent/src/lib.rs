@@ -20,6 +20,7 @@ pub mod live;
 pub mod metrics;
 pub mod mounts;
 pub mod observer;
+pub mod originals;
 pub mod orphans;
 pub mod page;
 pub mod probe;

@@ -1,6 +1,6 @@
 //! What Prometheus is told.
 
-use crate::queue::Counts;
+use crate::queue::{Counts, SaveCounts};
 use irods_omero_importer::wire::{Became, JobState, Outcome};
 use irods_omero_model::clock::UnixTime;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -73,6 +73,8 @@ struct Inner {
     requests: Family<OfAnswer, Counter>,
     connections: Gauge,
     sessions: Gauge,
+    saves: Family<OfState, Gauge>,
+    save_files: Gauge,
 }
 
 impl Default for Metrics {
@@ -110,6 +112,11 @@ impl Default for Metrics {
         registry.register("draining", "Whether nothing new is taken", draining.clone());
         registry.register("connections", "Open connections", connections.clone());
         registry.register("omero_sessions", "Open sessions in OMERO", sessions.clone());
+        let (saves, save_files) = (Family::default(), Gauge::default());
+        let about = "Requests of people in OMERO to save in iRODS, by state";
+        registry.register("saves", about, Family::clone(&saves));
+        let about = "Files of such requests that are still to be saved";
+        registry.register("save_files_queued", about, save_files.clone());
         Self(Arc::new(Inner {
             registry,
             jobs,
@@ -125,6 +132,8 @@ impl Default for Metrics {
             requests,
             connections,
             sessions,
+            saves,
+            save_files,
         }))
     }
 }
@@ -134,6 +143,8 @@ impl Default for Metrics {
 pub struct Now<'a> {
     /// Jobs in each state.
     pub counts: &'a Counts,
+    /// Saves in each state, and their files.
+    pub saves: &'a SaveCounts,
     /// The OMERO servers.
     pub servers: Vec<&'a String>,
     /// Those for which nothing is started, and why.
@@ -217,6 +228,10 @@ impl Metrics {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             self.0.jobs.get_or_create(&OfState { state: state.as_str() }).set(count);
         }
+        for (state, count) in &now.saves.saves {
+            self.0.saves.get_or_create(&OfState { state: state.as_str() }).set(number(*count));
+        }
+        self.0.save_files.set(number(now.saves.queued_files));
         for server in servers {
             let reachable = i64::from(!closed.contains_key(*server));
             self.0.reachable.get_or_create(&OfServer { server: (*server).clone() }).set(reachable);

@@ -13,7 +13,9 @@ use crate::queue::{End, Job, JobId, Queue, QueueError, Taken, Turn};
 use irods_omero_importer::command::CommandImporter;
 use irods_omero_importer::follow::{Follow, Followed};
 use irods_omero_importer::secret;
+use irods_omero_importer::settings::Omero;
 use irods_omero_importer::wire::{Became, JobState, Outcome, Submit, to_json};
+use irods_omero_importer::worker::Worker;
 use irods_omero_importer::{
     Batch, Deletions, FileOutcome, FilesetToDelete, Importer, ImporterError, Sessions, Subject,
 };
@@ -302,6 +304,11 @@ impl Runner {
             ImporterError::WillPass(format!("this agent has no OMERO server '{server}' any more"))
         })?;
         Ok(CommandImporter::new(omero).sharing(&self.0.sessions))
+    }
+
+    /// The worker of an OMERO server, which imports share.
+    pub fn worker(&self, omero: &Omero) -> Arc<dyn Worker> {
+        self.0.sessions.worker(omero)
     }
 
     /// How many sessions are open in OMERO.

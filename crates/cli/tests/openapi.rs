@@ -4,7 +4,10 @@
 
 use irods_omero_agent::api::{OPENAPI, ROUTES};
 use irods_omero_importer::FileOutcome;
-use irods_omero_importer::wire::{Changes, Job, JobState, Outcome, Progress, Refusal, Submit};
+use irods_omero_importer::wire::{
+    Changes, Job, JobState, Outcome, Progress, Refusal, SaveFileState, SaveFiles, SaveRequest, SaveState,
+    Saves, Submit, What,
+};
 use irods_omero_model::record::{Imported, Version};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -130,6 +133,42 @@ fn what_is_answered_has_the_keys_described() {
     let states: Vec<Value> = schema("Job")["properties"]["state"]["enum"].as_array().unwrap().clone();
     let states: BTreeSet<&str> = states.iter().map(|s| s.as_str().unwrap()).collect();
     assert_eq!(states, JobState::ALL.map(JobState::as_str).into());
+}
+
+#[test]
+fn what_is_told_of_a_save_has_the_keys_described() {
+    let save = json!({
+        "id": "a-s1", "server": "main", "user": "alice", "state": "queued", "reason": null, "objects": ["Image:1"],
+        "what": ["files"], "collection": null, "again": false, "on_conflict": "rename", "notes": ["left out: 1"],
+        "created": 1, "changed": 1, "files": 1, "bytes": 1, "saved": 0, "already": 0, "refused": 0,
+    });
+    let page = json!({"saves": [save], "after": "a-s1"});
+    let page: Saves = serde_json::from_value(page).unwrap();
+    let page = serde_json::to_value(page).unwrap();
+    assert_eq!(keys(&page), keys(&schema("Saves")["properties"]));
+    assert_eq!(keys(&page["saves"][0]), keys(&schema("Save")["properties"]));
+    let file = json!({
+        "n": 1, "fileset": "5", "images": ["6"], "kind": "file", "group": "lab", "project": null, "dataset": "d",
+        "screen": null, "plate": null, "name": "a.tif", "size": 1, "sha1": null, "host_path": "/v/a",
+        "in_irods": {"zone": "z", "subject": "d7", "path": "/z/a"}, "state": "queued", "path": null, "reason": null,
+    });
+    let files: SaveFiles = serde_json::from_value(json!({"files": [file], "after": 1})).unwrap();
+    let files = serde_json::to_value(files).unwrap();
+    assert_eq!(keys(&files), keys(&schema("SaveFiles")["properties"]));
+    assert_eq!(keys(&files["files"][0]), keys(&schema("SaveFile")["properties"]));
+    let data = &files["files"][0]["in_irods"];
+    assert_eq!(keys(data), keys(&schema("SaveFile")["properties"]["in_irods"]["properties"]));
+    let request = json!({
+        "objects": ["Image:1"], "what": ["files"], "collection": "/z/a", "again": true, "on_conflict": "refuse"
+    });
+    assert_eq!(keys(&request), keys(&schema("SaveRequest")["properties"]));
+    assert!(SaveRequest::read(request.to_string().as_bytes()).is_ok());
+    let states = schema("Save")["properties"]["state"]["enum"].clone();
+    assert_eq!(states, json!(SaveState::ALL.map(SaveState::as_str)));
+    let states = schema("SaveFile")["properties"]["state"]["enum"].clone();
+    assert_eq!(states, json!(SaveFileState::ALL.map(SaveFileState::as_str)));
+    let what = schema("SaveRequest")["properties"]["what"]["items"]["enum"].clone();
+    assert_eq!(what, json!(What::ALL.map(What::as_str)));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod links;
 pub mod outcome;
 pub mod process;
 mod replaced;
+pub mod saves;
 pub mod secret;
 mod session;
 pub mod settings;

@@ -289,7 +289,7 @@ impl Sessions {
     }
 
     /// The worker of an OMERO server, which all its sessions share.
-    fn worker(&self, omero: &Omero) -> Arc<dyn Worker> {
+    pub fn worker(&self, omero: &Omero) -> Arc<dyn Worker> {
         let (server, importer) = (&omero.server, &omero.importer);
         let launch = format!(
             "{:?}",

@@ -6,6 +6,7 @@
 mod answers;
 mod launch;
 mod process;
+mod visits;
 
 pub use answers::{
     Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, DeletedFileset, Deletions,
@@ -14,10 +15,12 @@ pub use answers::{
 };
 pub use launch::{LaunchError, command_of, python_of};
 pub use process::WorkerProcess;
+pub use visits::{ChosenAttachment, ChosenEntry, ChosenFiles, ChosenFileset, ChosenObjects, Place, Visited};
 
 use crate::ImporterError;
 use crate::process::Observer;
 use crate::settings::Server;
+use crate::wire::OmeroObject;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::OmeroId;
 use irods_omero_model::target::{By, Form, Target};
@@ -520,6 +523,50 @@ pub trait Worker: fmt::Debug + Send + Sync {
         });
         let answer: answers::Items<Deleted> = self.read("delete", params, waiting)?;
         Ok(answer.items)
+    }
+
+    /// Joins the session of a person, to ask with their rights. [`Worker::leave`] ends that.
+    fn visit(
+        &self,
+        server: &Server,
+        key: &SessionKey,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Visited, WorkerError> {
+        self.read("visit", json!({"server": address(server), "session": key.as_str()}), waiting)
+    }
+
+    /// Ends a visit. The session goes on.
+    fn leave(&self, key: &SessionKey, waiting: &mut Waiting<'_>) -> Result<(), WorkerError> {
+        self.ask("leave", json!({"session": key.as_str()}), waiting).map(drop)
+    }
+
+    /// The filesets of what a person chose, at most `most`, and the files attached to it where these are asked for.
+    fn chosen(
+        &self,
+        key: &SessionKey,
+        objects: &[OmeroObject],
+        namespace: &str,
+        attachments: bool,
+        most: u64,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<ChosenObjects, WorkerError> {
+        let objects: Vec<Value> = objects.iter().map(|o| json!([o.kind.as_str(), o.id.number()])).collect();
+        let params = json!({
+            "session": key.as_str(), "objects": objects, "namespace": namespace, "attachments": attachments, "most": most,
+        });
+        self.read("chosen", params, waiting)
+    }
+
+    /// A page of the files of filesets, by the numbers of their entries.
+    fn chosen_files(
+        &self,
+        key: &SessionKey,
+        filesets: &[OmeroId],
+        after: u64,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<ChosenFiles, WorkerError> {
+        let params = json!({"session": key.as_str(), "filesets": numbers(filesets), "after": after});
+        self.read("chosen_files", params, waiting)
     }
 
     /// Filesets of the session's user that have no images and are older than some time, all of whose files lie below one

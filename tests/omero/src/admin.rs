@@ -11,7 +11,7 @@ use crate::import::candidates::{Looked, absolute};
 use crate::import::readers::Reader;
 use crate::make;
 use crate::model;
-use crate::store::{PRIVILEGES, Store};
+use crate::store::{Context, PRIVILEGES, Store};
 
 const USAGE: &str = "usage: omero standin COMMAND ...
   init --root-password P --sudo-user NAME --sudo-password-file FILE
@@ -20,7 +20,8 @@ const USAGE: &str = "usage: omero standin COMMAND ...
   group add NAME [--perms rw----|rwr---|rwra--|rwrw--]
   group permissions NAME PERMS
   grant USER PRIVILEGE | revoke USER PRIVILEGE
-  session expire KEY | session expire --all
+  session open NAME | session expire KEY | session expire --all
+  attach FILE Image:ID|Dataset:ID|Project:ID|Plate:ID|Screen:ID --user NAME
   fault set KIND [--command C] [--times N] [--path P] [--user U] [--where POINT]
         [--seconds S] [--signal N] [--text T] [--ids 1,2] [--bytes N] [--code N] [--until FILE]
   fault clear [KIND] | fault list | fault kinds
@@ -138,6 +139,11 @@ fn dispatch(words: &[String]) -> Done {
             "delete from privilege where name = ?2 and experimenter = (select id from experimenter where ome_name = ?1)",
             [user, privilege],
         )),
+        ["session", "open", name] => {
+            say!("{}", session_open(&Store::open(&dir)?, name)?.session);
+            Ok(())
+        }
+        ["attach", file, object] => attach(&Store::open(&dir)?, Path::new(file), object, &w),
         ["session", "expire"] if w.get("all").is_some() => {
             Store::open(&dir)?.db.execute("update session set closed = 1 where closed is null", []).map(|_| ()).map_err(text)
         }
@@ -264,6 +270,62 @@ fn user_add(store: &Store, name: &str, w: &Words) -> Done {
     }
     store.set_password(name, Some(w.get("password").unwrap_or(name))).map_err(text)?;
     say!("Experimenter:{id}");
+    Ok(())
+}
+
+/// A session as that person's own, as OMERO.web has one.
+fn session_open(store: &Store, name: &str) -> Result<Context, String> {
+    let hour = 3_600_000;
+    store.open_for(name, hour, 0).map_err(|e| format!("{e:?}"))
+}
+
+/// Attaches a file as a client does that uploads it: it lies under its number, in no repository.
+fn attach(store: &Store, file: &Path, object: &str, w: &Words) -> Done {
+    let (kind, id) = object.split_once(':').ok_or(USAGE)?;
+    let id: i64 = id.parse().map_err(text)?;
+    let table = match kind {
+        "Image" | "Dataset" | "Project" | "Plate" | "Screen" => kind.to_lowercase(),
+        _ => return Err(USAGE.to_owned()),
+    };
+    let context = session_open(store, w.get("user").ok_or(USAGE)?)?;
+    let event = store.event(&context).map_err(text)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let hash = crate::import::server::checksum("SHA1-160", file).map_err(text)?;
+    let size = i64::try_from(file.metadata().map_err(text)?.len()).map_err(text)?;
+    let owned = params![context.user, context.group, event];
+    let row = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<i64, String> {
+        let all: Vec<&dyn rusqlite::ToSql> = owned.iter().copied().chain(values.iter().copied()).collect();
+        store.db.execute(sql, &all[..]).map_err(text)?;
+        Ok(store.db.last_insert_rowid())
+    };
+    let owner = "owner_id, group_id, creation_event, update_event";
+    let original = row(
+        &format!(
+            "insert into original_file ({owner}, name, path, size, hash, hasher) values (?1, ?2, ?3, ?3, ?4, '/up/', ?5, ?6, 'SHA1-160')"
+        ),
+        &[&name, &size, &hash],
+    )?;
+    let annotation = row(
+        &format!("insert into annotation ({owner}, discriminator, file) values (?1, ?2, ?3, ?3, 'file', ?4)"),
+        &[&original],
+    )?;
+    row(
+        &format!(
+            "insert into {table}_annotation_link ({owner}, parent, child) values (?1, ?2, ?3, ?3, ?4, ?5)"
+        ),
+        &[&id, &annotation],
+    )?;
+    let mut place = store.dir().join("Files");
+    let mut rest = original;
+    let mut parts = Vec::new();
+    while rest > 999 {
+        rest /= 1000;
+        parts.push(format!("Dir-{:03}", rest % 1000));
+    }
+    place.extend(parts.iter().rev());
+    std::fs::create_dir_all(&place).map_err(text)?;
+    std::fs::copy(file, place.join(original.to_string())).map_err(text)?;
+    say!("OriginalFile:{original}");
     Ok(())
 }
 

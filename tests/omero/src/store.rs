@@ -131,6 +131,11 @@ impl Store {
         self.db.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 
+    /// Where all of it is kept.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn repository(&self) -> PathBuf {
         self.dir.join("ManagedRepository")
     }
@@ -259,6 +264,13 @@ impl Store {
             )));
         }
         self.open_session(&user, group_id, Some(by.user), idle_ms, live_ms)
+    }
+
+    /// A session of a person's own, in their default group.
+    pub fn open_for(&self, name: &str, idle_ms: i64, live_ms: i64) -> Result<Context, Refusal> {
+        let user = self.user(name)?.ok_or_else(|| Refusal::Other(format!("No such user: {name}")))?;
+        let group = self.login_group(&user, None)?;
+        self.open_session(&user, group, None, idle_ms, live_ms)
     }
 
     fn open_session(

@@ -28,6 +28,14 @@ impl Gate {
     pub fn new(app: App) -> Self {
         Self(app)
     }
+
+    /// The agent, for the extractor of [`super::person`]: to a request that has passed the guard, and that no other site's form
+    /// can have sent.
+    pub(super) fn person(&self, parts: &Parts) -> Result<App, Problem> {
+        passed(parts)?;
+        check_json(parts)?;
+        Ok(self.0.clone())
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -125,6 +133,17 @@ fn has_content_type(headers: &HeaderMap, kind: &str) -> bool {
     text.split(';').next().is_some_and(|word| word.trim().eq_ignore_ascii_case(kind))
 }
 
+/// What changes something says that it is JSON, which no form of a page can.
+fn check_json(parts: &Parts) -> Result<(), Problem> {
+    if parts.method == Method::POST && !has_content_type(&parts.headers, "application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a request that changes something has to say 'Content-Type: application/json'",
+        ));
+    }
+    Ok(())
+}
+
 /// A request whose route needs no caller.
 pub struct Anybody(pub App);
 
@@ -190,12 +209,7 @@ impl<L: Level> FromRequestParts<Gate> for Known<L> {
             )
         })?;
         admit(&app, &client, L::MAY)?;
-        if parts.method == Method::POST && !has_content_type(&parts.headers, "application/json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "a request that changes something has to say 'Content-Type: application/json'",
-            ));
-        }
+        check_json(parts)?;
         Ok(Self { app, client, level: PhantomData })
     }
 }

@@ -5,7 +5,9 @@ mod filesets;
 mod follow;
 pub mod guard;
 pub(crate) mod jobs;
+pub(crate) mod person;
 mod problem;
+pub(crate) mod saves;
 mod state;
 
 pub use guard::Peer;
@@ -34,7 +36,7 @@ use tokio::time::timeout;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 21] = [
+pub const ROUTES: [(&str, &str); 30] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
@@ -45,6 +47,15 @@ pub const ROUTES: [(&str, &str); 21] = [
     ("get", "/v1/deletions"),
     ("post", "/v1/filesets/look"),
     ("post", "/v1/filesets/delete"),
+    ("post", "/v1/saves"),
+    ("get", "/v1/saves"),
+    ("get", "/v1/saves/{id}"),
+    ("post", "/v1/saves/{id}/cancel"),
+    ("post", "/v1/saves/{id}/begin"),
+    ("get", "/v1/saves/{id}/files"),
+    ("post", "/v1/saves/{id}/files"),
+    ("get", "/v1/saves/{id}/files/{n}/content"),
+    ("post", "/v1/saves/{id}/end"),
     ("post", "/v1/backlog"),
     ("get", "/metrics"),
     ("get", "/healthz"),
@@ -70,6 +81,13 @@ pub fn router(app: App) -> Router {
         .route("/v1/deletions", get(filesets::deletions))
         .route("/v1/filesets/look", post(filesets::look))
         .route("/v1/filesets/delete", post(filesets::delete))
+        .route("/v1/saves", post(saves::ask).get(saves::list))
+        .route("/v1/saves/{id}", get(saves::get))
+        .route("/v1/saves/{id}/cancel", post(saves::cancel))
+        .route("/v1/saves/{id}/begin", post(saves::begin))
+        .route("/v1/saves/{id}/files", get(saves::files).post(saves::report))
+        .route("/v1/saves/{id}/files/{n}/content", get(saves::content))
+        .route("/v1/saves/{id}/end", post(saves::end))
         .route("/v1/backlog", post(backlog::backlog))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
@@ -151,6 +169,7 @@ async fn readyz(
 
 async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem> {
     let counts = app.queue.counts(Scope::default()).await?;
+    let saves = app.queue.save_counts().await?;
     let oldest = app.queue.oldest_queued().await?;
     let loaded = app.live.get();
     let config = &loaded.config;
@@ -166,6 +185,7 @@ async fn metrics(Known { app, .. }: Known<Scraper>) -> Result<Response, Problem>
     let hung = app.runner.mounts().hung();
     let now = Now {
         counts: &counts,
+        saves: &saves,
         servers: config.servers.keys().collect(),
         closed: app.runner.closed(),
         sessions: app.runner.sessions(),

@@ -1,5 +1,6 @@
 //! What all answers need.
 
+use super::person::People;
 use crate::auth::Rates;
 use crate::backlog::Backlogs;
 use crate::live::Live;
@@ -43,6 +44,12 @@ pub struct App {
     pub follows: Arc<Semaphore>,
     /// Room for questions about filesets that are in OMERO: likewise.
     pub filesets: Arc<Semaphore>,
+    /// Room for questions to OMERO in the sessions of people.
+    pub visits: Arc<Semaphore>,
+    /// Room for files of OMERO's that are being read: each takes a thread.
+    pub contents: Arc<Semaphore>,
+    /// Whose sessions in OMERO are, for some seconds.
+    pub people: Arc<People>,
     /// What the zones have not imported.
     pub backlogs: Arc<Backlogs>,
     findings: Arc<Mutex<Findings>>,
@@ -56,6 +63,11 @@ const FOLLOWS: usize = 4;
 
 /// So many callers ask for filesets, or have them deleted, at a time.
 const FILESETS: usize = 4;
+/// So many questions are asked at a time in the sessions of people.
+const VISITS: usize = 6;
+
+/// So many files of OMERO's are read at a time.
+const CONTENTS: usize = 16;
 
 /// Bodies of together so many bytes are read at once.
 const ROOM: usize = 2 * MAX_BODY_BYTES;
@@ -84,6 +96,9 @@ impl App {
             deep: Arc::new(Semaphore::new(1)),
             follows: Arc::new(Semaphore::new(FOLLOWS)),
             filesets: Arc::new(Semaphore::new(FILESETS)),
+            visits: Arc::new(Semaphore::new(VISITS)),
+            contents: Arc::new(Semaphore::new(CONTENTS)),
+            people: Arc::default(),
             backlogs: Arc::default(),
             findings,
         }

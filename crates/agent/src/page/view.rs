@@ -179,7 +179,7 @@ fn held_back(
         }
         out.raw(
             "<div class=\"card\"><table><thead><tr><th scope=\"col\">Collection in iRODS<th scope=\"col\">What it is about\
-             <th scope=\"col\" class=\"number\">Data<th scope=\"col\">Why, and what to do</tr></thead><tbody>\n",
+             <th scope=\"col\" class=\"number\">Files<th scope=\"col\">Why, and what to do</tr></thead><tbody>\n",
         );
         for held in &rows {
             out.raw("<tr><td class=\"job\">");

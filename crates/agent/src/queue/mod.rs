@@ -10,10 +10,12 @@
 
 mod fair;
 mod read;
+mod saves;
 mod write;
 mod writer;
 
 pub use read::{Filter, Scope};
+pub use saves::{NewSave, Save, SaveCounts, SaveFile, SaveFilter, SaveId, Told};
 pub use write::{Cancelled, End, Submitted, Taken, Turn};
 
 use irods_omero_importer::wire::JobState;

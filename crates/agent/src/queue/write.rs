@@ -207,6 +207,9 @@ const LONGEST_HANDICAP: u64 = 3_600;
 /// How many jobs are removed in one transaction.
 const PRUNED_AT_ONCE: usize = 500;
 
+/// How many saves are removed in one transaction: each may have a row for each of 100,000 files.
+const SAVES_PRUNED_AT_ONCE: usize = 5;
+
 /// How many jobs that have ended are removed at a time where room is needed.
 const REMOVED_FOR_ROOM: usize = 20;
 
@@ -234,7 +237,7 @@ pub struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
+    pub(super) fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
         self.connection.prepare_cached(sql)?.execute(params)
     }
 
@@ -354,7 +357,7 @@ impl Writing<'_> {
 
     /// Why no job whose request has so many bytes is taken, if so. An eighth of the file is kept free for what has to be
     /// written of the jobs that are in it. What has ended goes before anything is turned away.
-    fn full(&mut self, bytes: usize) -> Result<Option<String>> {
+    pub(super) fn full(&mut self, bytes: usize) -> Result<Option<String>> {
         if self.memory.open >= self.settings.max_open {
             return Ok(Some(format!("{} jobs are queued", self.memory.open)));
         }
@@ -376,7 +379,11 @@ impl Writing<'_> {
     fn make_room(&mut self, most: u64) -> Result<u64> {
         loop {
             let used = self.used()?;
-            if used < most || self.remove_ended(UnixTime::MAX, REMOVED_FOR_ROOM)? == 0 {
+            if used < most {
+                return Ok(used);
+            }
+            let removed = self.remove_ended(UnixTime::MAX, REMOVED_FOR_ROOM)?;
+            if removed + self.remove_ended_saves(UnixTime::MAX, REMOVED_FOR_ROOM)? == 0 {
                 return Ok(used);
             }
         }
@@ -600,7 +607,9 @@ impl Writing<'_> {
 
     /// See [`super::Queue::prune`].
     pub fn prune(&mut self, before: UnixTime) -> Result<usize> {
-        let removed = self.remove_ended(before, PRUNED_AT_ONCE)?;
+        let removed = self
+            .remove_ended(before, PRUNED_AT_ONCE)?
+            .max(self.remove_ended_saves(before, SAVES_PRUNED_AT_ONCE)?);
         let hour = before.saturating_sub(THROUGHPUT_KEPT) / 3_600;
         self.run("DELETE FROM throughput WHERE hour < ?1", [hour])?;
         // Gives pages back one row at a time.

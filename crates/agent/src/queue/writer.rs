@@ -10,11 +10,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What makes each version of the schema out of the one before; the first out of nothing.
-const SCHEMAS: [&str; 3] =
-    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const SCHEMAS: [&str; 4] = [
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// The version of the schema.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// A file up to so many bytes is looked through before anything else; a longer one beside the work.
 const CHECKED_AT_START: u64 = 64 << 20;
@@ -206,7 +210,8 @@ fn mark(path: &Path, connection: &Connection, is_new: bool) -> rusqlite::Result<
     let outside = std::fs::read_to_string(mark_file(path)).ok();
     if !is_new && inside != outside {
         tracing::warn!(act = "restore", queue = %path.display(), "it is a copy: its numbers of jobs go on far above");
-        connection.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'job'", [COPY_GAP])?;
+        connection
+            .execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name IN ('job', 'save')", [COPY_GAP])?;
     }
     let new: String = connection.query_row("SELECT lower(hex(randomblob(16)))", [], |r| r.get(0))?;
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('mark', ?1)", [&new])?;

@@ -233,6 +233,9 @@ pub struct Save {
     pub again: bool,
     /// What is done where other data has the name.
     pub on_conflict: OnConflict,
+    /// What of the chosen is not in it, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// When it was asked for.
     pub created: UnixTime,
     /// When something last became of it.

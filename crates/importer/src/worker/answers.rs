@@ -342,11 +342,11 @@ pub(super) fn merge(known: &mut Vec<Fileset>, more: Vec<Fileset>) {
     }
 }
 
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OmeroId, D::Error> {
+pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OmeroId, D::Error> {
     to_id(u64::deserialize(deserializer)?)
 }
 
-fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OmeroId>, D::Error> {
+pub(super) fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OmeroId>, D::Error> {
     Vec::<u64>::deserialize(deserializer)?.into_iter().map(to_id).collect()
 }
 

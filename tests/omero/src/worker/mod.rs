@@ -9,6 +9,7 @@
 //! `Fileset:55`), `end` (all is done, the answer is not written yet).
 
 mod annotate;
+mod chosen;
 mod containers;
 mod filesets;
 mod sessions;
@@ -92,6 +93,8 @@ struct Shared {
     dir: PathBuf,
     /// Keys of the sessions that are kept alive, with the seconds that each may be idle.
     sessions: Mutex<HashMap<String, u64>>,
+    /// Keys of the sessions of people that are visited, with how many visit each.
+    visits: Mutex<HashMap<String, u64>>,
     /// Filesets whose annotation is being saved, by the number of the save.
     saving: annotate::Savings,
     out: Mutex<std::io::Stdout>,
@@ -127,6 +130,7 @@ pub fn main(words: &[String]) -> i32 {
     let shared = Arc::new(Shared {
         dir,
         sessions: Mutex::default(),
+        visits: Mutex::default(),
         saving: annotate::Savings::default(),
         out: Mutex::new(std::io::stdout()),
         open: Mutex::default(),
@@ -342,6 +346,10 @@ impl Request<'_> {
             "delete" => self.delete(),
             "deletions" => self.deletions(),
             "leftovers" => self.leftovers(),
+            "visit" => self.visit(),
+            "leave" => self.leave(),
+            "chosen" => self.chosen(),
+            "chosen_files" => self.chosen_files(),
             "shutdown" => self.shutdown(),
             other => Err(Failed::new("unknown_method", format!("there is no method {other}"))),
         }

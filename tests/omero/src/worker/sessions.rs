@@ -9,14 +9,14 @@ use crate::store::{Context, Refusal, Store};
 /// Where OMERO is; the stand-in is everywhere, but the text has to be one that a real worker takes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Server {
+pub(super) struct Server {
     host: String,
     #[serde(default)]
     port: Option<u16>,
 }
 
 impl Server {
-    fn check(&self) -> Result<(), Failed> {
+    pub(super) fn check(&self) -> Result<(), Failed> {
         let bad = |why: &str| Err(Failed::new("bad_params", why));
         if self.host.is_empty() || self.port == Some(0) {
             return bad("the host is neither a name nor a URL");
