@@ -923,7 +923,11 @@ class Worker:
         attachments = params.flag("attachments", False)
         most = params.number("most", 1, 10 ** 7)
         params.end()
-        return self.ask(session, deadline, lambda _client, query: Chosen(query, most).find(objects, namespace, attachments))
+
+        def work(_client, query):
+            return Chosen(query, session.user_id(), most).find(objects, namespace, attachments)
+
+        return self.ask(session, deadline, work)
 
     def chosen_files(self, params, deadline):
         session = self.visited(params)
@@ -1445,8 +1449,9 @@ class Chosen:
 
     PLACE = ("group", "project", "dataset", "screen", "plate")
 
-    def __init__(self, query, most):
+    def __init__(self, query, me, most):
         self.query = query
+        self.me = me
         self.most = most
         self.places = {}
         # fileset: (place, images that were chosen)
@@ -1570,7 +1575,10 @@ class Chosen:
                                        "group by i.fileset.id", ids=some))
         for fileset in set(self.filesets) - set(one):
             del self.filesets[fileset]  # of those this session sees no image any more
-        for some in chunks(one.values()):
+        # By default OMERO restricts plates, for their owners too, because they are large: whose the files are may save them.
+        own = {fileset for (fileset,) in self.query.rows_in(
+            "select f.id from Fileset f where f.id in (:ids) and f.details.owner.id = :me", one, me=self.me)}
+        for some in chunks(image for fileset, image in one.items() if fileset not in own):
             for image in self.query.objects("select i from Image i where i.id in (:ids)", ids=some):
                 if image.details.permissions.isRestricted("RESTRICT-BINARY-ACCESS"):
                     self.restricted.add(image.fileset.id.val)

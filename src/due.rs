@@ -394,6 +394,27 @@ pub fn ensure_collect(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> 
     ensure(catalog, COLLECT, now, delay)
 }
 
+/// Has the doctor's patrol begin, or go on after its job was lost: where none is to come, one comes at once.
+///
+/// # Errors
+/// The catalog failed.
+pub fn begin_patrol(catalog: &dyn Catalog, now: UnixTime) -> Result<(), CatalogError> {
+    let wanted = now + 1..=now.saturating_add(LONGEST_REST.as_secs());
+    if catalog.jobs()?.is_to_come(|job| job == PATROL, &wanted) {
+        Ok(())
+    } else {
+        catalog.queue(PATROL, Duration::from_secs(1))
+    }
+}
+
+/// Makes sure that the doctor's patrol goes on: one such job is to come.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ensure_patrol(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
+    ensure(catalog, PATROL, now, delay)
+}
+
 /// Makes sure that a job of this text begins after now and within the delay.
 fn ensure(catalog: &dyn Catalog, text: &str, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
     let wanted = now + 1..=now.saturating_add(delay.as_secs().max(1));
@@ -441,6 +462,15 @@ pub fn is_sweep(text: &str) -> bool {
 
 /// The rule text that looks for marks without a sweep.
 pub const SWEEP_ALL: &str = r#"{"operation":"sweep_all"}"#;
+
+/// The rule text that goes on with the doctor's patrol.
+pub const PATROL: &str = r#"{"operation":"patrol"}"#;
+
+/// The longest time between two looks of the patrol.
+pub const LONGEST_REST: Duration = Duration::from_secs(3_600);
+
+/// The name of the lock of whoever is on patrol.
+pub const PATROL_LOCK: &str = "patrol";
 
 /// The name of the lock of whoever looks for marks without a sweep.
 pub const SWEEP_ALL_LOCK: &str = "sweep_all";

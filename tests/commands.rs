@@ -43,6 +43,17 @@ const REPLACED: &[(&str, &str)] = &[
     ("cargo", r#"[ "$1" = build ] || exec env PATH="$WHOLE_PATH" cargo "$@""#),
     // Unpacked below the test's directory; tests/packages/run installs them in a clean Debian.
     ("dpkg", r#"[ "$1" = -i ] && shift && for package; do dpkg-deb -x "$package" "$ROOT"; done"#),
+    // From where `cpack` has put them.
+    (
+        "apt",
+        r#"[ "$1" = install ] && shift && for package in ${@/#.\//build/}; do dpkg-deb -x "$package" "$ROOT"; done"#,
+    ),
+    // The accounts are not there.
+    ("usermod", r#"[ "$1" = -aG ] && [ $# = 3 ]"#),
+    // What an administrator edits in the packaged configuration: the places of this host.
+    ("editor", r#"cmp -s "$1" "$ROOT/packaged.toml" && cp "$ROOT/edited.toml" "$1""#),
+    // Where the caller is not root. The queue is not there.
+    ("sqlite3", r#"[[ "$2" = .backup* ]]"#),
     (
         "omero-stanza",
         r#"exec "$ROOT/usr/sbin/omero-stanza" --config "$ROOT/etc/irods/server_config.json" "$@""#,
@@ -57,9 +68,11 @@ const REPLACED: &[(&str, &str)] = &[
     // The stand-in zone reads its own copy, anew for each connection.
     (
         "systemctl",
-        r#"[ "$*" = 'reload irods' ] && cp "$ROOT/etc/irods/server_config.json" "$ROOT/var/lib/irods/config/""#,
+        r#"[ "$*" = 'enable --now irods-omero-agent' ] ||
+           { [ "$*" = 'reload irods' ] && cp "$ROOT/etc/irods/server_config.json" "$ROOT/var/lib/irods/config/"; }"#,
     ),
     ("iput", r#"exec "$ROOT/bin/zone" as alice put "$@""#),
+    ("imkdir", r#"exec "$ROOT/bin/zone" as alice mkdir "$@""#),
     // Users are an administrator's to write on; the stand-in calls those of its zone without the zone.
     (
         "imeta",
@@ -84,9 +97,6 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("CONTRIBUTING.md", "cargo test", "is part of script/test"),
     ("CONTRIBUTING.md", "WRITE_DOCS=1 cargo test", "is part of script/test, without the writing"),
 ];
-
-/// What only a service of systemd has, in the packaged configuration of the agent.
-const CREDENTIAL: &str = "credential = \"omero\"";
 
 /// What is typed where a document asks for a password.
 const PASSWORD: &str = "secret of the importer\n";
@@ -273,11 +283,8 @@ impl Host {
         fs::write(self.path("opt/omero/OMERO.java/libs/importer.jar"), b"PK\x03\x04").unwrap();
         // The agent's host: the same, in the places that its packaged configuration names.
         let packaged = fs::read_to_string(support::root().join("packaging/irods-omero-agent.toml")).unwrap();
-        assert!(packaged.contains(CREDENTIAL));
-        let password = "password_file = \"/etc/irods-omero/omero.password\"";
-        let configuration = self.here(&packaged.replace(CREDENTIAL, password));
-        fs::write(self.path("etc/irods-omero/agent.toml"), configuration).unwrap();
-        symlink(self.path("etc/irods/omero.password"), self.path("etc/irods-omero/omero.password")).unwrap();
+        fs::write(self.path("packaged.toml"), &packaged).unwrap();
+        fs::write(self.path("edited.toml"), self.here(&packaged)).unwrap();
         for (name, there) in
             [("venv3/bin/omero", "venv/bin/omero"), ("OMERO.server/lib/client", "OMERO.java/libs")]
         {
@@ -367,9 +374,11 @@ fn documents() -> Vec<String> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .map(|path| format!("docs/{}", path.file_name().unwrap().to_str().unwrap()))
         .collect();
+    let first = ["docs/getting-started.md", "README.md"].map(str::to_owned);
+    below_docs.retain(|document| !first.contains(document));
     below_docs.sort();
     let others = ["rules/README.md", "CONTRIBUTING.md"].map(str::to_owned);
-    ["README.md".to_owned()].into_iter().chain(below_docs).chain(others).collect()
+    first.into_iter().chain(below_docs).chain(others).collect()
 }
 
 /// The first column of a table of commands.
@@ -411,7 +420,14 @@ fn every_command_block_of_the_documents_does_what_it_says() {
     // Not before: an import at work is no time to retry or ignore it.
     let _delay_server = host.start_delay_server();
     host.wait_for_the_image();
-    for document in ["README.md", "docs/agent.md", "docs/operations.md", "CONTRIBUTING.md"] {
+    for document in [
+        "docs/getting-started.md",
+        "README.md",
+        "docs/agent.md",
+        "docs/operations.md",
+        "docs/using.md",
+        "CONTRIBUTING.md",
+    ] {
         assert!(run.iter().any(|d| d == document), "{document} shows no command any more: {run:?}");
     }
     assert!(NOT_RUN.iter().all(|listed| not_run.contains(&listed)), "not shown any more: {NOT_RUN:?}");

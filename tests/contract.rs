@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 const PASSWORD: &str = "correct horse battery";
@@ -706,4 +707,34 @@ fn what_a_server_says_to_a_login_is_told_apart() {
         assert!(world.calls().is_empty(), "{answer}");
         assert!(world.java().is_empty());
     }
+}
+
+#[test]
+fn omero_py_takes_the_parameters_of_the_script_that_saves_to_irods() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("omero/scripts/irods/Save_to_iRODS.py");
+    let text = r#"
+import importlib.util, json, sys
+import omero
+import omero.scripts as scripts
+from omero.rtypes import unwrap
+spec = importlib.util.spec_from_file_location("script", sys.argv[1])
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+params = script.parameters()
+assert all(isinstance(p, scripts.Type) for p in params)
+print(json.dumps([[p._name, type(p.prototype).__name__, bool(p.optional), unwrap(p.prototype) if p.useDefault else None,
+                   unwrap(p.values), bool(p.description)] for p in params]))
+"#;
+    let python = environment().join("bin/python");
+    let ran = Command::new(python).args(["-B", "-c", text]).arg(script).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let found: Vec<Value> = serde_json::from_slice(&ran.stdout).unwrap();
+    let of = |name: &str| found.iter().find(|p| p[0] == name).unwrap_or_else(|| panic!("{name}: {found:?}"));
+    // Under these names OMERO.web fills in what is selected.
+    assert_eq!((of("Data_Type")[3].as_str(), of("Data_Type")[2].as_bool()), (Some("Image"), Some(false)));
+    assert_eq!(of("Data_Type")[4], json!(["Image", "Dataset", "Project", "Plate", "Screen"]));
+    assert_eq!(of("IDs")[1], "RListI");
+    assert_eq!((&of("Original_Files")[3], &of("Attachments")[3]), (&json!(true), &json!(false)));
+    assert_eq!((&of("If_the_Name_is_Taken")[3], &of("Wait_Seconds")[3]), (&json!("rename"), &json!(20)));
+    assert!(found.iter().all(|p| p[5] == true), "each says what it is: {found:?}");
 }

@@ -58,6 +58,9 @@ pub trait Inquiry: Catalog {
     /// How many data objects bear an attribute, and the first of its values in the order of texts.
     fn first_of(&self, attribute: &str, sight: Sight) -> Result<(u64, Option<String>), CatalogError>;
 
+    /// The highest number of a data object; 0 if there is none.
+    fn last_data(&self) -> Result<u64, CatalogError>;
+
     /// The AVUs of some attributes on collections.
     fn collection_avus(
         &self,
@@ -190,6 +193,13 @@ impl Inquiry for IrodsCatalog<'_> {
         };
         let [count, first] = cells(row, subject)?;
         Ok((parsed(count.parse(), subject)?, Some(first).filter(|first| !first.is_empty())))
+    }
+
+    fn last_data(&self) -> Result<u64, CatalogError> {
+        let subject = "the last data object";
+        let row = self.rows(b"select max(DATA_ID)", subject)?.into_iter().next();
+        let last = row.and_then(|row| row.into_iter().next()).filter(|last| !last.is_empty());
+        last.map_or(Ok(0), |last| parsed(last.parse(), subject))
     }
 
     fn collection_avus(

@@ -1,5 +1,5 @@
-//! Every way data arrives in an iRODS zone or leaves it: what a client does, by which PEPs we hear it, what is looked at
-//! then, and the test that plays it. The table in `docs/events.md` is made of this.
+//! Every way data arrives in an iRODS zone or leaves it: what a client does, the PEPs that tell the plugin, what the
+//! sweep then looks at, and the tests that show it. The table in `docs/events.md` is made from this.
 
 use super::Pep;
 use std::fmt::Write;
@@ -11,20 +11,21 @@ pub struct Row {
     pub does: &'static str,
     /// A command that does it.
     pub example: &'static str,
-    /// The PEPs by which we hear it; none where we do not.
+    /// The PEPs that tell the plugin of it; empty if there is none.
     pub heard: &'static [Pep],
-    /// What is looked at then.
+    /// What the sweep looks at as a result.
     pub looked_at: &'static str,
-    /// The tests that play it, each `file::name`.
+    /// The tests that show it, each `file::name`.
     pub tests: &'static [&'static str],
 }
 
-const COLLECTION: &str = "its collection";
-const CLOSED: &str = "its collection, when it is closed";
-const TREE: &str = "the collection and all below it";
-const REMOVED: &str = "records of data in the trash: what waited for its import is `gone`; and where it lies in the trash: what was \
-                       imported is followed";
-const TAGGED: &str = "the collection and all below it, at once; for a data object its collection";
+const COLLECTION: &str = "the collection of the data object";
+const CLOSED: &str = "the collection of the data object, once the data object is closed";
+const TREE: &str = "the collection and everything below it";
+const REMOVED: &str = "the records of the data that is now in the trash: records that waited for an import become `gone`; imported \
+                       data is followed to its place in the trash";
+const TAGGED: &str =
+    "for a collection: the collection and everything below it, at once; for a data object: its collection";
 
 /// All of them.
 pub const MATRIX: &[Row] = &[
@@ -36,7 +37,7 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
     },
     Row {
-        does: "puts a large one in parallel, through the portal",
+        does: "puts a large data object in parallel, through the portal",
         example: "`iput large.tif`",
         heard: &[Pep::PutPost],
         looked_at: COLLECTION,
@@ -56,11 +57,11 @@ pub const MATRIX: &[Row] = &[
         does: "puts a directory, file by file",
         example: "`iput -r run`",
         heard: &[Pep::PutPost],
-        looked_at: "each collection",
+        looked_at: "each collection that receives a file",
         tests: &["routes::a_recursive_put_is_imported"],
     },
     Row {
-        does: "puts a directory in bulk; the server names the uppermost collection only",
+        does: "puts a directory in bulk; the event names only the topmost collection",
         example: "`iput -b -r run`",
         heard: &[Pep::BulkPutPost],
         looked_at: TREE,
@@ -70,25 +71,25 @@ pub const MATRIX: &[Row] = &[
         does: "puts a data object together with a tag",
         example: "`iput --metadata 'irods::omero::import;on;' a.tif`",
         heard: &[Pep::PutPost],
-        looked_at: "its collection, watched or not",
+        looked_at: "the collection of the data object, even if it is not watched",
         tests: &["routes::a_tag_put_along_with_data_imports_just_that_object"],
     },
     Row {
-        does: "opens or creates, writes, closes",
+        does: "opens or creates a data object, writes to it and closes it",
         example: "Python client, WebDAV, NFSRODS",
         heard: &[Pep::OpenPost, Pep::CreatePost, Pep::ClosePre, Pep::ClosePost],
         looked_at: CLOSED,
         tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
     },
     Row {
-        does: "writes one replica by one stream",
+        does: "writes one replica through one stream",
         example: "`istream write`",
         heard: &[Pep::ReplicaOpenPost, Pep::ReplicaClosePre, Pep::ReplicaClosePost],
         looked_at: CLOSED,
         tests: &["routes::data_put_or_streamed_in_any_way_is_imported_once"],
     },
     Row {
-        does: "writes one replica by several streams, in one connection or several",
+        does: "writes one replica through several streams, in one or several connections",
         example: "Python client (large file), S3 API",
         heard: &[
             Pep::OpenPost,
@@ -98,55 +99,55 @@ pub const MATRIX: &[Row] = &[
             Pep::ClosePre,
             Pep::ClosePost,
         ],
-        looked_at: "its collection, when the last stream is closed: a close with `\"update_status\": false` is not the last",
+        looked_at: "the collection of the data object, once the last stream is closed; a close with `\"update_status\": false` is not the last",
         tests: &[
             "routes::data_put_or_streamed_in_any_way_is_imported_once",
             "routes::only_the_close_that_finalises_ends_a_parallel_write",
         ],
     },
     Row {
-        does: "dies while it writes",
+        does: "dies while it is writing",
         example: "",
         heard: &[],
-        looked_at: "nothing; the leftover keeps its collection waiting for `max_wait_in_seconds` at most",
+        looked_at: "nothing; the incomplete replica delays its collection for `max_wait_in_seconds` at most",
         tests: &["routes::a_client_that_dies_midway_imports_nothing_and_holds_up_nobody_for_ever"],
     },
     Row {
         does: "makes an empty data object",
         example: "`itouch new.tif`",
         heard: &[],
-        looked_at: "nothing; what is empty is never imported, and that is no failure",
+        looked_at: "nothing; an empty data object is never imported, and this is not a failure",
         tests: &["routes::a_touched_object_is_empty_and_never_imported"],
     },
     Row {
-        does: "sets the time of a data object",
+        does: "sets the modify time of a data object",
         example: "`itouch a.tif`",
         heard: &[],
-        looked_at: "by the recurring `sweep_all`: imported data with another time has changed, unless its checksum is \
-                    registered and the same",
+        looked_at: "found by the recurring `sweep_all`: imported data with a new modify time counts as changed, unless its \
+                    registered checksum is unchanged",
         tests: &[
             "routes::a_new_time_of_imported_data_is_noticed_and_the_checksum_proves_that_nothing_changed",
         ],
     },
     Row {
-        does: "copies a data object; `icp -r` one after the other",
+        does: "copies a data object; `icp -r` copies them one after the other",
         example: "`icp a.tif b.tif`",
         heard: &[Pep::CopyPost],
-        looked_at: "the copy's collection",
+        looked_at: "the collection of the copy",
         tests: &["routes::a_copy_into_a_watched_collection_is_imported"],
     },
     Row {
-        does: "synchronises within iRODS; to and from a disk it is a put or a get",
+        does: "synchronises within iRODS; between iRODS and a disk, `irsync` is a put or a get",
         example: "`irsync i:a.tif i:b.tif`",
         heard: &[Pep::RsyncPost],
-        looked_at: "the target's collection",
+        looked_at: "the collection of the target",
         tests: &["routes::a_synchronisation_within_irods_is_imported"],
     },
     Row {
         does: "moves a data object into a watched collection, or from one to another",
         example: "`imv a.tif run/a.tif`",
         heard: &[Pep::RenamePost],
-        looked_at: "the collection where it is now",
+        looked_at: "the collection that the data object is in now",
         tests: &[
             "routes::an_object_moved_into_a_watched_collection_is_imported",
             "routes::data_moved_within_watched_collections_is_imported_once",
@@ -169,7 +170,7 @@ pub const MATRIX: &[Row] = &[
         does: "moves a data object or a collection out of a watched one",
         example: "`imv run/a.tif elsewhere`",
         heard: &[Pep::RenamePost],
-        looked_at: "where it is now: what waited for its import is `gone`, what was imported is followed",
+        looked_at: "the new place: records that waited for an import become `gone`; imported data is followed to the new place",
         tests: &[
             "routes::data_moved_out_before_its_import_is_gone_and_comes_back",
             "follow::what_leaves_the_watched_collections_is_followed_there_too",
@@ -179,7 +180,7 @@ pub const MATRIX: &[Row] = &[
         does: "moves imported data that is not in a watched collection",
         example: "`imv elsewhere/a.tif further/b.tif`",
         heard: &[Pep::RenamePost],
-        looked_at: "where it is now: it is followed",
+        looked_at: "the new place: the data is followed there",
         tests: &["follow::what_leaves_the_watched_collections_is_followed_there_too"],
     },
     Row {
@@ -190,7 +191,7 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::a_registered_file_and_a_registered_replica_are_imported_where_they_lie"],
     },
     Row {
-        does: "registers a directory; the server names the uppermost collection only",
+        does: "registers a directory; the event names only the topmost collection",
         example: "`ireg -r /data/run run`",
         heard: &[Pep::PhyPathRegPost, Pep::RegisterPhysicalPathPost],
         looked_at: TREE,
@@ -200,7 +201,7 @@ pub const MATRIX: &[Row] = &[
         does: "registers a file as a further replica",
         example: "`ireg --repl /data/a.tif a.tif`",
         heard: &[Pep::PhyPathRegPost, Pep::RegisterPhysicalPathPost],
-        looked_at: "its collection: OMERO may see the data now",
+        looked_at: "the collection of the data object: OMERO may be able to see the data now",
         tests: &["routes::a_registered_file_and_a_registered_replica_are_imported_where_they_lie"],
     },
     Row {
@@ -211,10 +212,10 @@ pub const MATRIX: &[Row] = &[
         tests: &["routes::an_extracted_tar_is_imported"],
     },
     Row {
-        does: "replicates",
+        does: "replicates a data object",
         example: "`irepl -R visible a.tif`",
         heard: &[Pep::ReplPost],
-        looked_at: "its collection: OMERO may see the data now",
+        looked_at: "the collection of the data object: OMERO may be able to see the data now",
         tests: &[
             "routes::a_new_replica_where_omero_can_see_it_makes_skipped_data_imported",
             "routes::replicating_imported_data_imports_nothing_new",
@@ -224,7 +225,7 @@ pub const MATRIX: &[Row] = &[
         does: "moves a replica",
         example: "`iphymv -R visible a.tif`",
         heard: &[Pep::PhymvPost],
-        looked_at: "its collection: OMERO may see the data now; what was imported is followed",
+        looked_at: "the collection of the data object: OMERO may be able to see the data now; imported data is followed to its new place",
         tests: &[
             "routes::a_replica_moved_to_where_omero_sees_it_is_imported_once",
             "follow::a_replica_that_is_moved_or_copied_to_another_resource_and_trimmed_is_followed",
@@ -235,8 +236,8 @@ pub const MATRIX: &[Row] = &[
         does: "trims a replica",
         example: "`itrim a.tif`",
         heard: &[Pep::TrimPost],
-        looked_at: "its collection: where the replica that was imported is trimmed, a copy of it with the same size is the same \
-                    data, and is followed",
+        looked_at: "the collection of the data object: if the imported replica was trimmed, another replica of the same size counts as \
+                    the same data, and is followed",
         tests: &[
             "follow::a_replica_that_is_moved_or_copied_to_another_resource_and_trimmed_is_followed",
             "routes::replicating_imported_data_imports_nothing_new",
@@ -244,7 +245,7 @@ pub const MATRIX: &[Row] = &[
         ],
     },
     Row {
-        does: "removes a data object, for good or into the trash, or unregisters it",
+        does: "removes a data object (for good, or into the trash) or unregisters it",
         example: "`irm -f a.tif`, `irm a.tif`, `iunreg a.tif`",
         heard: &[Pep::UnlinkPost],
         looked_at: REMOVED,
@@ -254,18 +255,18 @@ pub const MATRIX: &[Row] = &[
         ],
     },
     Row {
-        does: "removes a collection, for good or into the trash",
+        does: "removes a collection (for good, or into the trash)",
         example: "`irm -rf run`, `irm -r run`",
         heard: &[Pep::RmCollPost],
         looked_at: REMOVED,
         tests: &["routes::data_removed_before_its_import_leaves_nothing_pending"],
     },
     Row {
-        does: "takes data out of the trash again",
+        does: "moves data out of the trash again",
         example: "`imv /tempZone/trash/home/alice/a.tif run/a.tif`",
         heard: &[Pep::RenamePost],
-        looked_at: "where it is now. The server gives it a new time: imported data that is back in its old collection \
-                    reads as changed (`stale`), unless its checksum is registered",
+        looked_at: "the new place. The server sets a new modify time: imported data that is back in its old collection counts as \
+                    changed (`stale`), unless its checksum is registered",
         tests: &[
             "routes::data_removed_before_its_import_leaves_nothing_pending",
             "routes::imported_data_that_is_moved_or_taken_out_of_the_trash_is_the_same_data",
@@ -290,7 +291,7 @@ pub const MATRIX: &[Row] = &[
         ],
     },
     Row {
-        does: "tags by an atomic request",
+        does: "tags by an atomic metadata request",
         example: "Python client, `apply_atomic_operations`",
         heard: &[Pep::AtomicMetadataPost],
         looked_at: TAGGED,
@@ -300,21 +301,21 @@ pub const MATRIX: &[Row] = &[
         does: "removes a tag, or sets it to `off`",
         example: "`imeta rm -C run irods::omero::import on`",
         heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
-        looked_at: "the collection and all below it: what waited for its import is `gone`; nothing is removed from OMERO",
+        looked_at: "the collection and everything below it: records that waited for an import become `gone`; nothing is removed from OMERO",
         tests: &["routes::removing_a_tag_stops_imports_and_removes_nothing"],
     },
     Row {
-        does: "sets the AVU of `complete_marker: avu:NAME` on a collection",
+        does: "sets the AVU that `complete_marker` names (`avu:NAME`) on a collection",
         example: "`imeta add -C run NAME yes`",
         heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
         looked_at: TREE,
         tests: &["routes::the_avu_that_says_that_data_is_complete_makes_its_collection_due"],
     },
     Row {
-        does: "changes who an iRODS user is in OMERO, by an AVU on the user, a group or a collection",
+        does: "changes the mapping of an iRODS user to OMERO, by an AVU on the user, a group or a collection",
         example: "`imeta add -u alice irods::omero::user a.smith`",
         heard: &[Pep::ModAvuPost, Pep::StaticModAvuPost, Pep::AtomicMetadataPost],
-        looked_at: "all data that was skipped",
+        looked_at: "all data that is `skipped`",
         tests: &[
             "identity::avus_on_users_and_groups_and_a_service_accounts_persons_decide_as_whom_data_is_imported",
         ],
@@ -323,14 +324,14 @@ pub const MATRIX: &[Row] = &[
         does: "changes permissions",
         example: "`ichmod read bob a.tif`, `ichmod -r ...`",
         heard: &[],
-        looked_at: "nothing: whose the images are in OMERO does not depend on it",
+        looked_at: "nothing: the owner of the images in OMERO does not depend on permissions",
         tests: &["routes::permissions_are_no_event"],
     },
     Row {
-        does: "lets a microservice, a policy or another plugin write, copy or register data",
+        does: "without a client: a microservice, a policy or another plugin writes, copies or registers data",
         example: "`msiDataObjCopy`",
         heard: &[],
-        looked_at: "by the recurring `sweep_all`: collections in which data without a record has been made or changed",
+        looked_at: "found by the recurring `sweep_all`: collections in which data was created or changed that has no record of its current version",
         tests: &[
             "routes::data_a_microservice_brings_is_found_by_the_recurring_sweep",
             "routes::data_a_microservice_brings_into_a_tagged_collection_is_found_too",
@@ -338,24 +339,24 @@ pub const MATRIX: &[Row] = &[
         ],
     },
     Row {
-        does: "lets one of these tag a collection or a data object; an atomic request of theirs is not heard",
+        does: "without a client: a microservice, a policy or another plugin tags a collection or a data object; an atomic metadata request by one of these triggers no PEP",
         example: "`msiModAVUMetadata`",
         heard: &[Pep::StaticModAvuPost],
         looked_at: TAGGED,
         tests: &["routes::a_tag_that_a_microservice_sets_imports_what_is_there"],
     },
     Row {
-        does: "lets one of these move or remove data before its import",
+        does: "without a client: a microservice, a policy or another plugin moves or removes data before its import",
         example: "`msiDataObjRename`",
         heard: &[],
-        looked_at: "by the recurring `sweep_all`: records that wait where no mark is",
+        looked_at: "found by the recurring `sweep_all`: records that wait in a collection without a due mark",
         tests: &["routes::what_a_microservice_moves_out_before_its_import_is_gone"],
     },
     Row {
-        does: "does any of this at a catalog consumer, which forwards it",
+        does: "does any of this on a catalog consumer, which forwards the request",
         example: "`iput`, `imv`, `imeta`, `irm`",
         heard: &[Pep::PutPost, Pep::RenamePost, Pep::ModAvuPost, Pep::UnlinkPost],
-        looked_at: "as above, once: both servers hear it, and the mark is the same",
+        looked_at: "the same, only once: both servers receive the event, but they set the same due mark",
         tests: &[
             "routes::data_put_through_a_consumer_is_imported_once",
             "routes::renames_and_copies_through_a_consumer_have_one_effect",
@@ -368,23 +369,25 @@ pub const MATRIX: &[Row] = &[
 
 /// The table of `docs/events.md`, in Markdown: the rows, and what only the guard hears.
 pub fn table() -> String {
-    let mut text = String::from("| a client ... | for example | heard by | looked at |\n|---|---|---|---|\n");
+    let mut text = String::from(
+        "| what a client does | example | PEPs that tell the plugin | what the sweep looks at |\n|---|---|---|---|\n",
+    );
     for row in MATRIX {
-        let heard = if row.heard.is_empty() { "not heard".to_owned() } else { names(row.heard) };
+        let heard = if row.heard.is_empty() { "none".to_owned() } else { names(row.heard) };
         let _ = writeln!(text, "| {} | {} | {heard} | {} |", row.does, row.example, row.looked_at);
     }
     let guards: Vec<Pep> = Pep::ALL.iter().map(|(pep, _)| *pep).filter(|pep| pep.is_guarded()).collect();
     let _ = write!(
         text,
-        "\nHeard by the guard only, which refuses our reserved attributes before they are written: {}.\n",
+        "\nOnly the guard listens to these; it refuses writes to our reserved attributes before they happen: {}.\n",
         names(&guards)
     );
     let of_data: Vec<Pep> =
         Pep::ALL.iter().map(|(pep, _)| *pep).filter(|pep| pep.is_of_data_guard()).collect();
     let _ = write!(
         text,
-        "\nHeard by the guard of imported data, as far as it has an answer to such an act: {}, and of those above the ones \
-         that write over data.\n",
+        "\nThe guard of imported data listens to these, as far as the site has configured an answer to the act: {}, and to those \
+         above that overwrite data.\n",
         names(&of_data)
     );
     text

@@ -2,6 +2,7 @@
 //! policies call, and the jobs of the delay queue, which are such operations too.
 
 mod attention;
+mod audit;
 mod deletions;
 mod explain;
 mod functions;
@@ -16,6 +17,7 @@ mod verify;
 mod who;
 
 pub use attention::{Ignore, Import, Retry};
+pub use audit::{Audit, Cursor};
 pub use explain::Explain;
 pub use functions::Function;
 pub use release::{Deletion, Images, Release, Scope};
@@ -50,6 +52,8 @@ pub enum Operation {
     State(LogicalPath),
     /// Compare records with the catalog.
     Verify(Verify),
+    /// Compare iRODS, OMERO and OMERO's repository, and mend what differs.
+    Audit(Audit),
     /// As whom somebody's data would be imported, and why.
     Who(Who),
     /// Look for marks without a sweep for ever. For administrators.
@@ -76,6 +80,8 @@ pub enum Operation {
     SweepSkipped,
     /// Ask OMERO what was deleted there, and write down what data that concerns.
     Deletions,
+    /// Go on with the doctor's patrol.
+    Patrol,
     /// Ask OMERO whether images are still there, and write down which are not.
     LookInOmero(Scope),
     /// Delete images in OMERO, and end the tie of what they were made of.
@@ -92,6 +98,7 @@ impl Operation {
             | Self::Collect
             | Self::SweepSkipped
             | Self::Deletions
+            | Self::Patrol
             | Self::LookInOmero(_)
             | Self::DeleteInOmero(_) => true,
             Self::Status
@@ -102,6 +109,7 @@ impl Operation {
             | Self::Release(_)
             | Self::State(_)
             | Self::Verify(_)
+            | Self::Audit(_)
             | Self::Who(_)
             | Self::InstallRecurring
             | Self::RemoveRecurring
@@ -221,6 +229,7 @@ impl Request {
             Operation::DeleteInOmero(deletion) => deletion.perform(context)?,
             Operation::State(path) => state::answer(context, path)?,
             Operation::Verify(verify) => verify.answer(context)?,
+            Operation::Audit(audit) => audit.answer(context, self)?,
             Operation::Who(who) => who.answer(config, catalog)?,
             Operation::InstallRecurring => recurring::install(context, self)?,
             Operation::RemoveRecurring => recurring::remove(context, self)?,
@@ -250,6 +259,7 @@ impl Request {
                 let collected = sweeper.collect()?;
                 json!({"imported": collected.written.imported, "goes_on": collected.goes_on})
             }
+            Operation::Patrol => audit::patrol::go_on(context)?,
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
             Operation::Deletions => deletions::answer(context)?,
         })

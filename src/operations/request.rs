@@ -1,7 +1,10 @@
 //! Reading a request: the JSON of a rule text as a typed operation, every field checked, every mistake told with its
 //! JSON pointer.
 
-use super::{Deletion, Explain, Ignore, Images, Import, Operation, Release, Retry, Scope, Verify, Who};
+use super::audit::{LARGEST_PAGE, PAGE};
+use super::{
+    Audit, Cursor, Deletion, Explain, Ignore, Images, Import, Operation, Release, Retry, Scope, Verify, Who,
+};
 use irods_omero_model::form::suggestion;
 use irods_omero_model::form::{Form, Problems};
 use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath};
@@ -26,6 +29,7 @@ const OPERATIONS: &[&str] = &[
     "release",
     "state",
     "verify",
+    "audit",
     "who",
     "install_recurring",
     "remove_recurring",
@@ -36,6 +40,7 @@ const OPERATIONS: &[&str] = &[
     "collect",
     "sweep_skipped",
     "deletions",
+    "patrol",
     "look_in_omero",
     "delete_in_omero",
 ];
@@ -169,6 +174,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             let (recursive, omero) = (form.flag("recursive", false), form.flag("omero", false));
             Operation::Verify(Verify { path: needed_path(form)?, recursive, omero })
         }
+        "audit" => Operation::Audit(audit(form)?),
         "who" => Operation::Who(Who { user: user(form), path: path(form) }),
         // The jobs of the delay queue.
         "sweep" => Operation::Sweep(collection(form)?),
@@ -185,6 +191,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             Operation::Collect
         }
         "deletions" => Operation::Deletions,
+        "patrol" => Operation::Patrol,
         "look_in_omero" => Operation::LookInOmero(scope(form)?),
         "delete_in_omero" => {
             let scope = scope(form);
@@ -199,6 +206,25 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
         }
         _ => Operation::SweepSkipped,
     })
+}
+
+/// What the doctor is to look at.
+fn audit(form: &Form<'_>) -> Option<Audit> {
+    let (recursive, repair) = (form.flag("recursive", true), form.flag("repair", false));
+    let limit = form.number("limit", PAGE, 1..=LARGEST_PAGE);
+    let after = match limited(form, "after") {
+        None => None,
+        Some(text) => {
+            let cursor = Cursor::parse(text);
+            if cursor.is_none() {
+                let why = "is no cursor: give what 'next' of the last answer says, or begin without one";
+                form.problem("after", why);
+            }
+            Some(cursor?)
+        }
+    };
+    let (path, user) = (path(form), user(form));
+    Some(Audit { path, recursive, user, repair, after, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
 }
 
 /// What a job about images is about.
@@ -318,6 +344,11 @@ mod tests {
         assert!(matches!(read(&vec![b' '; MAX_TEXT + 1]), Reading::NotOurs(_)));
     }
 
+    /// Whether an operation may be asked for without a path.
+    fn needs_no_path(name: &Value) -> bool {
+        name == "who" || name == "audit"
+    }
+
     /// A request of each operation with every field it knows.
     fn whole() -> Vec<Value> {
         let path = "/z/home/alice/a.tif";
@@ -330,6 +361,8 @@ mod tests {
             json!({"operation": "release", "path": path, "recursive": true, "images": "delete"}),
             json!({"operation": "state", "path": path}),
             json!({"operation": "verify", "path": path, "recursive": true, "omero": true}),
+            json!({"operation": "audit", "path": path, "recursive": true, "user": "alice#z", "repair": true, "limit": 10,
+                "after": r#"{"phase":"directories","after":7}"#}),
             json!({"operation": "who", "user": "alice#z", "path": path}),
             json!({"operation": "install_recurring"}),
             json!({"operation": "remove_recurring"}),
@@ -340,6 +373,7 @@ mod tests {
             json!({"operation": "collect"}),
             json!({"operation": "sweep_skipped"}),
             json!({"operation": "deletions"}),
+            json!({"operation": "patrol"}),
             json!({"operation": "look_in_omero", "collection": "10", "data": "11", "tree": true}),
             json!({"operation": "delete_in_omero", "collection": "10", "data": "11", "tree": false,
                 "by": "alice#z", "admin": false, "tries": 1}),
@@ -356,7 +390,7 @@ mod tests {
             assert_eq!(read.format, Format::Table);
             let name = request["operation"].clone();
             let fields = request.as_object_mut().unwrap();
-            fields.retain(|k, _| needed.contains(&k.as_str()) && !(name == "who" && k == "path"));
+            fields.retain(|k, _| needed.contains(&k.as_str()) && !(needs_no_path(&name) && k == "path"));
             assert!(matches!(read_json(&request), Reading::Ours(r) if r.format == Format::Json), "{request}");
         }
         let read: Vec<String> = whole().iter().map(|r| r["operation"].as_str().unwrap().to_owned()).collect();
@@ -373,7 +407,7 @@ mod tests {
                 changed[key] = json!({"a": 1});
                 assert!(wrong(&changed).starts_with(&format!("/{key}: must be")), "{changed}");
                 changed.as_object_mut().unwrap().remove(key);
-                if needed.contains(&key.as_str()) && name != "who" {
+                if needed.contains(&key.as_str()) && !needs_no_path(&name) {
                     assert!(wrong(&changed).starts_with(&format!("/{key}: is missing")), "{changed}");
                 }
             }

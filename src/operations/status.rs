@@ -1,6 +1,7 @@
 //! `{"operation":"status"}`: how things stand, in the whole zone for an administrator, among what they may read for
 //! everybody else.
 
+use super::audit::patrol;
 use super::subject::things;
 use super::{Context, OperationError};
 use crate::catalog::{Jobs, QueuedJob, Sight, UnixTime, Which};
@@ -48,6 +49,10 @@ pub fn answer(context: &Context<'_>) -> Result<Value, OperationError> {
             "installed": due::is_recurring(catalog, names)?,
             "queued": jobs.iter().filter(|j| j.text == due::SWEEP_ALL).count(),
             "interval_in_seconds": config.sweep_all_interval.as_secs(),
+        },
+        "patrol": match sight {
+            Sight::All => patrol::status(context)?,
+            Sight::Own => Value::Null,
         },
         "expired_locks": expired(context, sight, now)?,
         "retries": {"waiting": retries, "next_at": next},

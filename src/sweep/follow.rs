@@ -8,6 +8,7 @@
 //! It is done for data in collections that are not watched too, the trash among them: what was imported is shown wherever it
 //! lies. The mark of the collection is what makes it durable, and the record is written last.
 
+use super::mend::Pointed;
 use super::plan::{self, Object, version_of};
 use super::rested::Rested;
 use super::scribe::NOT_THERE;
@@ -67,6 +68,15 @@ struct Moved {
     record: Record,
     goal: Goal,
     place: Print,
+}
+
+/// A link that does not lead where it should.
+pub(super) struct MovedLink {
+    pub subject: Subject,
+    pub path: LogicalPath,
+    pub record: Record,
+    /// Where it leads.
+    pub from: Print,
 }
 
 /// Whether a record is of images in OMERO whose link is known.
@@ -365,6 +375,47 @@ impl Sweeper<'_> {
                 let zone = String::from_utf8_lossy(collection.elements().next().unwrap_or_default());
                 agents.follow(&zone, follow)
             }
+        }
+    }
+
+    /// Points one link that leads elsewhere to where its data is.
+    pub(super) fn point_one(
+        &self,
+        collection: &LogicalPath,
+        link: MovedLink,
+        object: &Object,
+        hold: &Hold,
+    ) -> Result<Pointed, CatalogError> {
+        let names = &self.config.attributes;
+        let MovedLink { subject, path, record, from } = link;
+        let recorded = Recorded::of(names, &record);
+        let left = |why: &str| Ok(Pointed::Left(why.to_owned()));
+        if !has_link(&recorded) {
+            return left("its record does not say where its link is to lead");
+        }
+        let goal = match course(self.config, &recorded, object, &path) {
+            Course::To(goal) => goal,
+            Course::Nothing => return left("it has other bytes than those that were imported"),
+            Course::Wait => return left("it is being written: ask again later"),
+            Course::Nowhere(why) => return Ok(Pointed::Left(why)),
+        };
+        let (Some(identity), Some(fileset)) = (record.owner(names), record.fileset(names)) else {
+            return left("its record does not say whose the fileset is");
+        };
+        let moved = Moved { subject, path, record, goal, place: from };
+        let follow = Follow { identity, fileset, files: vec![moved.file(self.config)] };
+        let outcome = match self.ask_to_follow(collection, &follow, hold) {
+            Ok(outcomes) => outcomes.into_iter().next(),
+            Err(why) => return Ok(Pointed::Left(why)),
+        };
+        match outcome {
+            Some(Followed::Done) => {
+                self.note(&moved, Followed::Done, &mut Report::default())?;
+                Ok(Pointed::Done)
+            }
+            // The record keeps what it says: whoever asked is told.
+            Some(Followed::Left(why) | Followed::Later(why)) => Ok(Pointed::Left(why)),
+            None => left("nothing was said of it"),
         }
     }
 

@@ -12,6 +12,7 @@ mod follow;
 pub mod lock;
 mod look;
 mod members;
+mod mend;
 mod notice;
 mod plan;
 mod rested;
@@ -27,6 +28,7 @@ mod watched;
 
 pub use collect::Collected;
 pub use explain::{Explanation, Outlook};
+pub use mend::{Awaited, Pointed};
 pub use plan::{Decider, Import, Object, Plan, Planned, Verdict};
 pub use survey::Survey;
 
@@ -229,6 +231,9 @@ impl Sweeper<'_> {
         let is_with_agents = self.is_any_with_an_agent()?;
         if is_with_agents {
             self.ensure_collect()?;
+        }
+        if self.config.patrol.is_some() {
+            due::begin_patrol(self.catalog, self.clock.now())?;
         }
         if marked.is_empty() && !is_with_agents && !due::is_recurring(self.catalog, names)? {
             look.end()?;

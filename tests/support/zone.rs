@@ -189,6 +189,25 @@ impl TestZone {
         seen.output
     }
 
+    /// One verb of a user that is not waited for, in a process group of its own.
+    pub fn start(&self, user: &str, words: &[&str]) -> DelayServer {
+        DelayServer::spawn(self.command().args(["as", user]).args(words))
+    }
+
+    /// A command that does for a user what `irule -r INSTANCE TEXT null ruleExecOut` does.
+    pub fn irule(&self, user: &str) -> PathBuf {
+        let path = self.path(&format!("irule-{user}"));
+        let (program, plugins) = (self.program.display(), self.path("plugins"));
+        let text = format!(
+            "#!/bin/sh\nexec '{program}' -d '{}' --plugin-dir '{}' as {user} rule \"$1\" \"$2\" \"$3\"\n",
+            self.path("zone").display(),
+            plugins.display()
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    }
+
     /// Several verbs in one connection, each a JSON array of words; gives an answer for each.
     pub fn script(&self, user: &str, verbs: &[Value]) -> Vec<Value> {
         let mut child = self

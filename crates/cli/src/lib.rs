@@ -1,11 +1,12 @@
-//! What an administrator asks of the plugin on the command line. Nothing here talks to iRODS or OMERO: the answers come
-//! from the configuration, read by the plugin's own reader, and from this host.
+//! What an administrator asks of the plugin on the command line. Nothing here but [`doctor`] talks to iRODS or OMERO: the answers
+//! come from the configuration, read by the plugin's own reader, and from this host.
 
 #![forbid(unsafe_code)]
 
 pub mod account;
 pub mod as_account;
 pub mod check;
+pub mod doctor;
 pub mod explain;
 pub mod finding;
 mod pages;

@@ -1,7 +1,7 @@
 //! The command `irods-omero`.
 
 use clap::{CommandFactory, Parser, Subcommand};
-use irods_omero_cli::{Answer, as_account};
+use irods_omero_cli::{Answer, as_account, doctor};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,6 +22,11 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Ask(irods_omero_cli::Command),
+    /// Find what differs between iRODS, OMERO and OMERO's repository, and mend it with --repair
+    ///
+    /// Run it as the server's service account, or as a person about what they may change. Ends with 0 if nothing is left,
+    /// 1 if something is, 2 if one could not look.
+    Doctor(doctor::Arguments),
     /// Run beside OMERO: take batches from iRODS servers and import them as the right user
     Agent(irods_omero_agent::command::Arguments),
     #[command(name = as_account::COMMAND, hide = true)]
@@ -32,6 +37,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Command::Agent(arguments) => irods_omero_agent::command::run(arguments),
+        Command::Doctor(arguments) => {
+            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+            ExitCode::from(doctor::run(arguments, cli.json, &mut out, &mut err))
+        }
         Command::AsAccount(asked) => tell(&answer_as(asked)),
         Command::Ask(question) => tell(&match question.reads() {
             Some((config, account)) if as_account::is_root() => as_account::ask(config, account, &given()),

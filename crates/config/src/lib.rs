@@ -68,6 +68,8 @@ pub struct Config {
     pub recheck_skipped: Duration,
     /// What becomes of data whose images somebody deletes in OMERO.
     pub on_delete_in_omero: OnDelete,
+    /// In which time the doctor's patrol looks at everything; `None`: there is none.
+    pub patrol: Option<Duration>,
 }
 
 /// What becomes of data whose images somebody deletes in OMERO.
@@ -249,6 +251,7 @@ fn read(form: Form<'_>) -> Config {
         word if word == OnDelete::WORDS[1] => OnDelete::ImportAgain,
         _ => OnDelete::Record,
     };
+    let patrol = form.form("patrol").and_then(patrol);
     if needed {
         if visibility.is_empty() {
             form.missing(
@@ -286,7 +289,15 @@ fn read(form: Form<'_>) -> Config {
         max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
         recheck_skipped: users.recheck_skipped,
         on_delete_in_omero,
+        patrol,
     }
+}
+
+/// In which time the patrol looks at everything. It asks OMERO about every fileset, so it is the site's to switch on.
+fn patrol(form: Form<'_>) -> Option<Duration> {
+    let days = form.number("days", 0, 0..=3_650);
+    form.close();
+    (days > 0).then(|| Duration::from_secs(days * 86_400))
 }
 
 /// The keys that say how data is treated, of the whole stanza or of one watch; `base` holds for what is not there.
@@ -608,6 +619,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         ("noticed", &mut names.noticed),
         ("rested", &mut names.rested),
         ("collected", &mut names.collected),
+        ("patrol", &mut names.patrol),
         ("state", &mut names.state),
         ("reason", &mut names.reason),
         ("fileset", &mut names.fileset),
@@ -637,6 +649,7 @@ fn attributes(form: Form<'_>) -> Attributes {
         &names.noticed,
         &names.rested,
         &names.collected,
+        &names.patrol,
         &names.recurring,
     ];
     all.extend([&names.user, &names.group, &names.on_behalf_of]);

@@ -18,6 +18,7 @@ use crate::fence::{NoFence, Readable};
 use crate::ffi::Ruleset;
 use crate::files::Identity;
 use crate::follow::{Follow, Followed};
+use crate::inspect::{Inspected, Inspection};
 use crate::inventory::{Fileset, mark_of};
 use crate::outcome;
 use crate::process::{self, Finished, Nobody, Observer};
@@ -520,6 +521,16 @@ impl Importer for CommandImporter<'_> {
 
     fn deletions(&self, after: Option<u64>, alive: &mut dyn FnMut()) -> Result<Deletions, ImporterError> {
         self.deletions_in_omero(after, alive)
+    }
+
+    fn inspect(
+        &self,
+        identity: &OmeroIdentity,
+        inspection: &Inspection,
+        now: UnixTime,
+        alive: &mut dyn FnMut(),
+    ) -> Result<Inspected, ImporterError> {
+        self.inspect_in_omero(identity, inspection, now, alive)
     }
 
     fn server(&self) -> &str {

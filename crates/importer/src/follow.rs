@@ -34,7 +34,7 @@ const SKEW: i64 = 300;
 const MAX_READ: u64 = 1 << 30;
 
 /// The key under which our annotation says where the data is.
-const PATH: &str = "iRODS path";
+pub(crate) const PATH: &str = "iRODS path";
 
 /// The key under which our annotation says that the files of a set lie apart.
 const APART: &str = "iRODS files apart";
@@ -282,7 +282,7 @@ fn fileset_of(fileset: &Fileset) -> String {
 }
 
 /// The root of the repository in which a fileset's files are.
-fn repository(files: &FilesetFiles) -> Result<PathBuf, ImporterError> {
+pub(crate) fn repository(files: &FilesetFiles) -> Result<PathBuf, ImporterError> {
     let root = files.repository.as_ref().map(|repository| PathBuf::from(&repository.root));
     let root = root.filter(|root| root.is_absolute() && root != Path::new("/"));
     root.ok_or_else(|| ImporterError::WillPass("OMERO does not tell where its repository is".to_owned()))

@@ -14,6 +14,7 @@ pub mod ffi;
 pub mod files;
 pub mod follow;
 mod forecast;
+pub mod inspect;
 pub mod installation;
 mod inventory;
 mod links;
@@ -37,6 +38,7 @@ pub use workplace::is_below;
 
 use agents::Agents;
 use follow::{Follow, Followed};
+use inspect::{Inspected, Inspection};
 
 use irods_omero_model::catalog::Kind;
 use irods_omero_model::clock::UnixTime;
@@ -282,6 +284,20 @@ pub trait Importer {
     /// OMERO cannot be asked: nothing is known of them.
     fn deletions(&self, _after: Option<u64>, _alive: &mut dyn FnMut()) -> Result<Deletions, ImporterError> {
         Err(ImporterError::Refused("this importer cannot read OMERO's log of events".to_owned()))
+    }
+
+    /// What OMERO has of a user's filesets, and where their links lead. Nothing is changed.
+    ///
+    /// # Errors
+    /// OMERO cannot be asked: nothing is known of them.
+    fn inspect(
+        &self,
+        _identity: &OmeroIdentity,
+        _inspection: &Inspection,
+        _now: UnixTime,
+        _alive: &mut dyn FnMut(),
+    ) -> Result<Inspected, ImporterError> {
+        Err(ImporterError::Refused("this importer cannot look at filesets".to_owned()))
     }
 
     /// Name of the OMERO server, the units of its ids.

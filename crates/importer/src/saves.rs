@@ -9,7 +9,7 @@ use crate::worker::{
     ChosenAttachment, ChosenEntry, ChosenFileset, Kind, Place, SessionKey, Waiting, Worker, WorkerError,
 };
 use irods_omero_model::names::{NameError, OmeroId, OmeroName};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
@@ -200,9 +200,10 @@ impl<'a> Visitor<'a> {
                 check_number(files.len(), most)?;
             }
         }
+        let mut attached_names = HashSet::new();
         for attachment in found.attachments {
             let Some(place) = found.places.get(attachment.place) else { continue };
-            match attached(&attachment, place, repository) {
+            match attached(&attachment, place, repository, &mut attached_names) {
                 Ok(file) => files.push(file),
                 Err(why) => notes.add(1, why),
             }
@@ -376,6 +377,7 @@ fn attached(
     attachment: &ChosenAttachment,
     place: &Place,
     repository: &Path,
+    names: &mut HashSet<(Place, String)>,
 ) -> Result<ChosenFile, &'static str> {
     let stored = match &attachment.stored {
         Some(path) => {
@@ -385,12 +387,21 @@ fn attached(
         None => Stored::Numbered(attachment.file),
     };
     let name = attachment.name.rsplit('/').next().unwrap_or_default();
+    let mut name = clean_name(&format!("attachments/{name}"));
+    // Several things may have a file of one name.
+    if !names.insert((place.clone(), name.clone())) {
+        let (stem, ending) = match name.rsplit_once('.') {
+            Some((stem, ending)) if !stem.ends_with('/') => (stem, format!(".{ending}")),
+            _ => (name.as_str(), String::new()),
+        };
+        name = format!("{stem} (file {}){ending}", attachment.file);
+    }
     Ok(ChosenFile {
         fileset: None,
         images: Vec::new(),
         kind: FileKind::Attachment,
         place: place.clone(),
-        name: clean_name(&format!("attachments/{name}")),
+        name,
         size: attachment.size.ok_or("attachments are still being uploaded")?,
         sha1: sha1(attachment.hash.clone(), attachment.hasher.as_deref()),
         stored,

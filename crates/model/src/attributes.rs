@@ -17,6 +17,8 @@ pub struct Attributes {
     pub rested: String,
     /// How far the feeds of the agents are read, on the zone's collection.
     pub collected: String,
+    /// How far the doctor's patrol has come and what it has found, on the zone's collection.
+    pub patrol: String,
     /// What became of a data object.
     pub state: String,
     /// Why, in a sentence.
@@ -66,6 +68,7 @@ impl Default for Attributes {
             noticed: name("noticed"),
             rested: name("rested"),
             collected: name("collected"),
+            patrol: name("patrol"),
             state: name("state"),
             reason: name("reason"),
             fileset: name("fileset"),
@@ -91,8 +94,9 @@ impl Default for Attributes {
 impl Attributes {
     /// The attributes nobody but administrators and the plugin may write.
     pub fn reserved(&self) -> Vec<&str> {
-        let Self { due, due_tree, sweeping, noticed, rested, collected, recurring, .. } = self;
-        let marks = [due, due_tree, sweeping, noticed, rested, collected, recurring].map(String::as_str);
+        let Self { due, due_tree, sweeping, noticed, rested, collected, patrol, recurring, .. } = self;
+        let marks =
+            [due, due_tree, sweeping, noticed, rested, collected, patrol, recurring].map(String::as_str);
         let identity = [&self.user, &self.group, &self.on_behalf_of].map(String::as_str);
         self.record().into_iter().chain(marks).chain(identity).collect()
     }

@@ -8,6 +8,7 @@ pub mod attributes;
 pub mod catalog;
 pub mod clock;
 pub mod decide;
+pub mod doctor;
 pub mod event;
 pub mod form;
 pub mod guard;

@@ -527,3 +527,66 @@ fn faults_of_the_way_the_server_and_the_worker_itself() {
     assert_eq!(w.line(), "", "it died before it answered");
     assert_eq!(o.contents()["filesets"][0]["annotations"].as_array().unwrap().len(), 1, "and after it saved");
 }
+
+#[test]
+fn what_a_person_chose_is_found_in_their_own_session_at_its_place_and_the_session_goes_on() {
+    let (o, _) = imported(2);
+    o.standin(&["make", "plate", &o.data("p.plate-test"), "--files", "2"]);
+    o.import(&[], &[&o.data("p.plate-test")]);
+    let mut w = Worker::of(&o);
+    let ours = w.login(&o, "alice");
+    let project = json!({ "kind": "Dataset", "name": "d", "project": { "name": "P" } });
+    let dataset = w.ask("container", &json!({ "session": ours, "target": project }))["id"].clone();
+    w.ask("put", &json!({ "session": ours, "kind": "Dataset", "id": dataset, "children": [1] }));
+    let screen = json!({ "kind": "Screen", "name": "s" });
+    let screen = w.ask("container", &json!({ "session": ours, "target": screen }))["id"].clone();
+    w.ask("put", &json!({ "session": ours, "kind": "Screen", "id": screen, "children": [1] }));
+
+    let key = o.standin(&["session", "open", "alice"]).trim().to_owned();
+    let chosen = |w: &mut Worker, objects: Value| {
+        w.ask("chosen", &json!({ "session": key, "objects": objects, "namespace": NS, "most": 10 }))
+    };
+    assert_eq!(
+        w.refusal("chosen", &json!({ "session": key, "objects": [], "namespace": NS, "most": 1 })),
+        "retry session_expired"
+    );
+    assert_eq!(w.ask("visit", &json!({ "server": server(), "session": key }))["user"], "alice");
+    let found = chosen(&mut w, json!([["Project", 1], ["Screen", 1], ["Image", 2], ["Image", 99]]));
+    assert_eq!(found["missing"], json!(["Image:99"]));
+    let place = |n: usize| {
+        let fileset = &found["filesets"][n];
+        let place = &found["places"][usize::try_from(fileset["place"].as_u64().unwrap()).unwrap()];
+        let names =
+            ["group", "project", "dataset", "screen", "plate"].map(|k| place[k].as_str().unwrap_or("-"));
+        (fileset["id"].as_i64().unwrap(), names.map(str::to_owned))
+    };
+    assert_eq!(place(0), (1, ["lab1", "P", "d", "-", "-"].map(str::to_owned)));
+    assert_eq!(place(1), (2, ["lab1", "-", "-", "-", "-"].map(str::to_owned)));
+    let (plate, names) = place(2);
+    assert!(plate == 3 && names[3] == "s" && names[4] != "-", "{found}");
+    // An image of the plate brings the whole fileset.
+    let of_plate = found["filesets"][2]["images"][0].clone();
+    assert_eq!(chosen(&mut w, json!([["Image", of_plate]]))["filesets"][0]["id"], 3);
+    let entries = w.ask("chosen_files", &json!({ "session": key, "filesets": [1, 3], "count": 2 }));
+    assert_eq!((entries["entries"][0]["fileset"].as_i64(), entries["after"].is_null()), (Some(1), false));
+    let too_much =
+        json!({ "session": key, "objects": [["Image", 1], ["Image", 2]], "namespace": NS, "most": 1 });
+    assert_eq!(w.refusal("chosen", &too_much), "request too_large");
+    // carol is in no group of alice's.
+    o.standin(&["group", "add", "carols"]);
+    o.standin(&["user", "add", "carol", "--group", "carols"]);
+    let carol = o.standin(&["session", "open", "carol"]).trim().to_owned();
+    w.ask("visit", &json!({ "server": server(), "session": carol }));
+    let hers = json!({ "session": carol, "objects": [["Image", 1], ["Project", 1], ["Screen", 1]], "namespace": NS, "most": 9 });
+    assert_eq!(w.ask("chosen", &hers)["missing"].as_array().unwrap().len(), 3);
+    let files = w.ask("chosen_files", &json!({ "session": carol, "filesets": [1, 2, 3] }));
+    assert_eq!(files["entries"], json!([]));
+    // It is left, and is still there.
+    assert_eq!(w.ask("leave", &json!({ "session": key }))["left"], true);
+    assert_eq!(w.ask("leave", &json!({ "session": key }))["left"], false);
+    assert_eq!(w.ask("visit", &json!({ "server": server(), "session": key }))["user"], "alice");
+    for bad in ["alice", "root", "00000000-0000-4000-8000-000000000000"] {
+        let visit = json!({ "server": server(), "session": bad });
+        assert_eq!(w.refusal("visit", &visit), "retry session_expired", "{bad}");
+    }
+}

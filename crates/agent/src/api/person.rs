@@ -18,6 +18,7 @@ use irods_omero_model::names::OmeroName;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 const SESSION: HeaderName = HeaderName::from_static("omero-session");
 const SERVER: HeaderName = HeaderName::from_static("omero-server");
@@ -154,7 +155,7 @@ impl FromRequestParts<Gate> for Person {
 
 async fn ask(app: &App, loaded: Arc<Loaded>, server: &str, key: &SessionKey) -> Result<OmeroName, Problem> {
     let (server, key) = (server.to_owned(), key.clone());
-    in_session(app, move |app| {
+    in_session(app, &app.visits, move |app| {
         with_visitor(app, &loaded.config, &server, &key, LIMIT, |visitor| Ok(visitor.user().clone()))
     })
     .await
@@ -181,9 +182,10 @@ pub(super) fn with_visitor<T>(
 /// Runs a question to OMERO beside the rest, some at a time.
 pub(super) async fn in_session<T: Send + 'static>(
     app: &App,
+    room: &Arc<Semaphore>,
     question: impl FnOnce(&App) -> Result<T, ChooseError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let place = Arc::clone(&app.visits).try_acquire_owned().map_err(|_| {
+    let place = Arc::clone(room).try_acquire_owned().map_err(|_| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "OMERO is being asked for other people: try again")
     })?;
     let app = app.clone();
@@ -211,7 +213,7 @@ pub enum Asker<L> {
     /// A person.
     Person(Box<Person>),
     /// A program.
-    Caller(Known<L>),
+    Caller(Box<Known<L>>),
 }
 
 impl<L: Level> FromRequestParts<Gate> for Asker<L> {
@@ -221,7 +223,7 @@ impl<L: Level> FromRequestParts<Gate> for Asker<L> {
         if shows_session(&parts.headers) {
             Ok(Self::Person(Box::new(Person::from_request_parts(parts, gate).await?)))
         } else {
-            Ok(Self::Caller(Known::from_request_parts(parts, gate).await?))
+            Ok(Self::Caller(Box::new(Known::from_request_parts(parts, gate).await?)))
         }
     }
 }

@@ -125,7 +125,7 @@ pub async fn ask(person: Person, headers: HeaderMap, body: Body) -> Result<Respo
         return Err(unprocessable(detail).at("/what"));
     }
     let (asked, of) = (request.clone(), server.clone());
-    let chosen = in_session(&app, move |app| {
+    let chosen = in_session(&app, &app.choices, move |app| {
         with_visitor(app, &loaded.config, &of, &key, rules.timeout, |visitor| {
             visitor.choose(&asked, &repository, rules.files)
         })

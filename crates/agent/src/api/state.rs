@@ -44,8 +44,10 @@ pub struct App {
     pub follows: Arc<Semaphore>,
     /// Room for questions about filesets that are in OMERO: likewise.
     pub filesets: Arc<Semaphore>,
-    /// Room for questions to OMERO in the sessions of people.
+    /// Room for questions whose a session in OMERO is.
     pub visits: Arc<Semaphore>,
+    /// Room for questions what belongs to what a person chose: these take longer.
+    pub choices: Arc<Semaphore>,
     /// Room for files of OMERO's that are being read: each takes a thread.
     pub contents: Arc<Semaphore>,
     /// Whose sessions in OMERO are, for some seconds.
@@ -63,8 +65,12 @@ const FOLLOWS: usize = 4;
 
 /// So many callers ask for filesets, or have them deleted, at a time.
 const FILESETS: usize = 4;
+
 /// So many questions are asked at a time in the sessions of people.
 const VISITS: usize = 6;
+
+/// Of so many people the choice is looked through at a time.
+const CHOICES: usize = 4;
 
 /// So many files of OMERO's are read at a time.
 const CONTENTS: usize = 16;
@@ -97,6 +103,7 @@ impl App {
             follows: Arc::new(Semaphore::new(FOLLOWS)),
             filesets: Arc::new(Semaphore::new(FILESETS)),
             visits: Arc::new(Semaphore::new(VISITS)),
+            choices: Arc::new(Semaphore::new(CHOICES)),
             contents: Arc::new(Semaphore::new(CONTENTS)),
             people: Arc::default(),
             backlogs: Arc::default(),

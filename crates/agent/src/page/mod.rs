@@ -15,7 +15,7 @@ use crate::api::jobs::{self, Asked, Named, asked, before, known, now, outcomes_o
 use crate::api::{App, Problem};
 use crate::auth::{Client, digest_of};
 use crate::config::Listen;
-use crate::queue::{Filter, Job, JobId, QueueError, Scope};
+use crate::queue::{Filter, Job, JobId, QueueError, Save, SaveFilter, Scope};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Form, FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -198,6 +198,7 @@ struct Summary {
     failed: Vec<Line>,
     ended: Vec<crate::queue::Throughput>,
     backlogs: Vec<Arc<Backlog>>,
+    saves: Vec<(String, Save)>,
 }
 
 /// What the zones that a viewer may see have not imported.
@@ -241,7 +242,19 @@ async fn summary(app: &App, viewer: &Viewer, scope: Scope) -> Result<Summary, Fa
         failed: lines(app, failed).await?,
         ended: app.queue.throughput(since, scope).await?,
         backlogs: backlogs(viewer),
+        saves: newest_saves(app, viewer).await?,
     })
+}
+
+/// The newest requests of people in OMERO, with their names, of those that the viewer may know of.
+async fn newest_saves(app: &App, viewer: &Viewer) -> Result<Vec<(String, Save)>, Failure> {
+    if !app.live.get().config.save.enabled {
+        return Ok(Vec::new());
+    }
+    let filter = SaveFilter { newest: true, limit: PAGE, ..SaveFilter::default() };
+    let found = app.queue.list_saves(filter).await?.into_iter();
+    let seen = found.filter(|save| crate::api::saves::sees(&viewer.client, save)).take(SOME);
+    Ok(seen.map(|save| (app.queue.save_name(save.id), save)).collect())
 }
 
 /// `GET /jobs/{id}`

@@ -5,7 +5,7 @@ use super::time::{date, span};
 use super::{BacklogFilters, FILES, FileLine, Filters, Line, Summary, Viewer, Whole, plot};
 use crate::api::jobs::now;
 use crate::config::Web;
-use crate::queue::Job;
+use crate::queue::{Job, Save};
 use axum::http::StatusCode;
 use axum::response::Response;
 use irods_omero_importer::wire::{Backlog, Became, Held, JobState, Outcome};
@@ -120,11 +120,34 @@ fn summarize(out: &mut Html, viewer: &Viewer, summary: &Summary) {
         }
         out.raw("</section>");
     }
+    if !summary.saves.is_empty() {
+        saves(out, &summary.saves);
+    }
     out.raw("<section><h2>Throughput</h2><div class=\"plots\">");
     let time = now();
     plot::bars(out, &plot::DAY, &summary.ended, time);
     plot::bars(out, &plot::WEEK, &summary.ended, time);
     out.raw("</div></section>\n");
+}
+
+/// What people in OMERO asked to have saved in iRODS, newest first.
+fn saves(out: &mut Html, saves: &[(String, Save)]) {
+    out.raw(
+        "<section id=\"saves\"><h2>From OMERO to iRODS</h2><div class=\"card\"><table><thead><tr><th scope=\"col\">Request\
+         <th scope=\"col\">OMERO user<th scope=\"col\">State<th scope=\"col\" class=\"number\">Files\
+         <th scope=\"col\" class=\"number\">Saved<th scope=\"col\" class=\"number\">There already\
+         <th scope=\"col\" class=\"number\">Refused<th scope=\"col\">Why, and what to do</tr></thead><tbody>\n",
+    );
+    let time = now();
+    for (name, save) in saves {
+        html!(out; "<tr><td class=\"job\"><span title=\"" (date(save.created)) "\">" (name) ", "
+            (span(time.saturating_sub(save.created))) " ago</span></td><td>" (save.user) "</td><td class=\"short\">"
+            (save.state.as_str()) "</td><td class=\"number\">" (grouped(save.files)) "</td><td class=\"number\">"
+            (grouped(save.saved)) "</td><td class=\"number\">" (grouped(save.already)) "</td><td class=\"number\">"
+            (grouped(save.refused)) "</td><td class=\"wide\"><div>" (save.reason.as_deref().unwrap_or_default())
+            "</div></td></tr>\n");
+    }
+    out.raw("</tbody></table></div></section>\n");
 }
 
 /// So many rows of the backlog stand on the first page.

@@ -547,3 +547,136 @@ impl Writing<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Settings;
+    use irods_omero_importer::Subject;
+    use std::path::Path;
+
+    fn open(directory: &Path) -> Queue {
+        Queue::open(&directory.join("queue.sqlite"), Settings::default(), 1_000).unwrap()
+    }
+
+    fn file(name: &str, size: u64) -> ChosenFile {
+        ChosenFile {
+            fileset: OmeroId::from_number(5),
+            images: vec![OmeroId::from_number(6).unwrap()],
+            kind: FileKind::File,
+            place: Place { group: "lab".to_owned(), dataset: Some("d 'x'".to_owned()), ..Place::default() },
+            name: name.to_owned(),
+            size,
+            sha1: None,
+            stored: Stored::Managed(format!("ann_2/t/{name}")),
+            in_irods: Some(InIrods {
+                zone: "z".to_owned(),
+                subject: Subject::parse("d7").unwrap(),
+                path: "/z/a".to_owned(),
+            }),
+        }
+    }
+
+    fn new(user: &str, files: Vec<ChosenFile>) -> NewSave {
+        NewSave {
+            server: "main".to_owned(),
+            user: user.to_owned(),
+            objects: vec![OmeroObject::parse("Image:6").unwrap()],
+            what: vec![What::Files],
+            notes: vec!["left out: 1".to_owned()],
+            collection: Some("/z/home".to_owned()),
+            again: true,
+            on_conflict: OnConflict::Refuse,
+            files,
+            most_open: 2,
+        }
+    }
+
+    async fn add(queue: &Queue, save: NewSave) -> SaveId {
+        queue.add_save(save, 1_000).await.unwrap().unwrap().id
+    }
+
+    fn report(n: u64, state: SaveFileState) -> FileReport {
+        let path = (state != SaveFileState::Refused).then(|| LogicalPath::parse(b"/z/home/a").unwrap());
+        let reason = (state == SaveFileState::Refused).then(|| "no".to_owned());
+        FileReport { n, state, path, reason }
+    }
+
+    async fn counts_after(queue: &Queue, id: SaveId, reports: Vec<FileReport>) -> (u64, u64, u64) {
+        match queue.report_files(id, reports, 2_000).await.unwrap().unwrap() {
+            Told::Now(save) => (save.saved, save.already, save.refused),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_save_and_its_files_are_what_they_were_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let numbered =
+            ChosenFile { stored: Stored::Numbered(77), in_irods: None, fileset: None, ..file("n", 1) };
+        let files = vec![file("a.tif", 10), numbered];
+        let queue = open(dir.path());
+        let id = add(&queue, new("ann", files.clone())).await;
+        let (before, name) = (queue.get_save(id).await.unwrap().unwrap(), queue.save_name(id));
+        drop(queue);
+        let queue = open(dir.path());
+        assert_eq!(queue.save_id(&name), Some(id));
+        assert_eq!(queue.get_save(id).await.unwrap(), Some(before.clone()));
+        assert_eq!((before.files, before.bytes, before.state), (2, 11, SaveState::Queued));
+        let kept: Vec<_> = queue.save_files(id, None, 0, 10).await.unwrap();
+        assert_eq!(kept.into_iter().map(|f| f.chosen).collect::<Vec<_>>(), files);
+        // The name of a job is none of a save, and the other way round.
+        assert_eq!((queue.id(&name), queue.save_id(&name.replace("-s", "-"))), (None, None));
+    }
+
+    #[tokio::test]
+    async fn the_same_report_again_counts_once_and_the_last_one_that_differs_holds() {
+        use SaveFileState::{AlreadyInIrods, Queued, Refused, Saved};
+        let dir = tempfile::tempdir().unwrap();
+        let queue = open(dir.path());
+        let id = add(&queue, new("ann", vec![file("a", 1), file("b", 1), file("c", 1)])).await;
+        let some = || vec![report(1, Saved), report(2, Refused)];
+        assert_eq!(counts_after(&queue, id, some()).await, (1, 0, 1));
+        assert_eq!(counts_after(&queue, id, some()).await, (1, 0, 1));
+        assert_eq!(counts_after(&queue, id, vec![report(2, AlreadyInIrods)]).await, (1, 1, 0));
+        let queued = queue.save_files(id, Some(Queued), 0, 10).await.unwrap();
+        assert_eq!(queued.iter().map(|f| f.n).collect::<Vec<_>>(), [3]);
+        // One file that is not there, and nothing of the report is noted.
+        let mixed = vec![report(3, Saved), report(4, Saved)];
+        assert_eq!(queue.report_files(id, mixed, 1).await.unwrap(), Some(Told::NoFile(1)));
+        let end = |state| SaveEnd { state, reason: Some("why".to_owned()) };
+        let early = queue.end_save(id, end(SaveState::Done), 1).await.unwrap();
+        assert_eq!(early, Some(Told::NotYet(1)));
+        assert_eq!(counts_after(&queue, id, vec![report(3, Refused)]).await, (1, 1, 1));
+        assert_eq!(queue.end_save(id, end(SaveState::Done), 1).await.unwrap(), Some(Told::NotDone(1)));
+        let ended = queue.end_save(id, end(SaveState::Refused), 3_000).await.unwrap();
+        assert!(matches!(ended, Some(Told::Now(save)) if save.state == SaveState::Refused));
+        // Nothing becomes of one that has ended.
+        assert_eq!(counts_after(&queue, id, vec![report(3, Saved)]).await, (1, 1, 1));
+        let cancelled = queue.cancel_save(id, "ann".to_owned(), 4_000).await.unwrap().unwrap();
+        assert_eq!(cancelled.state, SaveState::Refused);
+    }
+
+    #[tokio::test]
+    async fn the_first_zone_that_begins_has_it_and_what_ended_long_ago_goes_with_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = open(dir.path());
+        let id = add(&queue, new("ann", vec![file("a", 1)])).await;
+        let second = add(&queue, new("ann", vec![file("a", 1)])).await;
+        assert_eq!(queue.add_save(new("ann", vec![file("a", 1)]), 1).await, Ok(None), "two are open");
+        assert!(queue.add_save(new("bob", vec![file("a", 1)]), 1).await.unwrap().is_some());
+        let begin = |caller: &str| queue.begin_save(id, caller.to_owned(), None, 1_100);
+        assert_eq!(begin("z").await.unwrap().unwrap().caller.as_deref(), Some("z"));
+        assert_eq!(begin("y").await.unwrap().unwrap().caller.as_deref(), Some("z"));
+        queue.cancel_save(second, "ann".to_owned(), 1_500).await.unwrap();
+        assert_eq!(queue.prune(1_500).await.unwrap(), 0);
+        assert_eq!(queue.prune(1_501).await.unwrap(), 1);
+        assert_eq!(queue.get_save(second).await.unwrap(), None);
+        assert!(queue.save_files(second, None, 0, 10).await.unwrap().is_empty());
+        let counts = queue.save_counts().await.unwrap();
+        assert_eq!(counts.queued_files, 2);
+        assert!(
+            counts.saves.contains(&(SaveState::Running, 1)) && counts.saves.contains(&(SaveState::Queued, 1))
+        );
+    }
+}

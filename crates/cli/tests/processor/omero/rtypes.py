@@ -1,0 +1,6 @@
+def rlong(value):
+    return int(value)
+
+
+def rstring(value):
+    return str(value)
