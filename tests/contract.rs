@@ -738,3 +738,22 @@ print(json.dumps([[p._name, type(p.prototype).__name__, bool(p.optional), unwrap
     assert_eq!((&of("If_the_Name_is_Taken")[3], &of("Wait_Seconds")[3]), (&json!("rename"), &json!(20)));
     assert!(found.iter().all(|p| p[5] == true), "each says what it is: {found:?}");
 }
+
+#[test]
+fn the_command_omero_loads_the_script_as_its_plugin() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("omero/scripts/irods/Save_to_iRODS.py");
+    let text = r#"
+import json, sys
+import omero.cli
+cli = omero.cli.CLI()
+cli.loadpath(omero.cli.path(sys.argv[1]))
+cli.configure_plugins()
+args = cli.parser.parse_args(["irods", "save", "Dataset:4", "Image:12", "--attachments", "--wait", "3"])
+print(json.dumps([args.objects, args.attachments, args.no_files, args.wait]))
+"#;
+    let python = environment().join("bin/python");
+    let ran = Command::new(python).args(["-B", "-c", text]).arg(script).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(found, json!([["Dataset:4", "Image:12"], true, false, 3]));
+}

@@ -159,7 +159,7 @@ fn event_step(event: &str) -> String {
         }
         Some(pep) if pep.is_of_data_guard() => {
             format!(
-                "{event} is heard where the guard has an answer to it: it may refuse what would break an image in OMERO"
+                "{event} is heard if 'guard' has a rule for it: the guard may refuse it to protect an image in OMERO"
             )
         }
         Some(_) => format!("{event} is heard: what it is about is looked at"),

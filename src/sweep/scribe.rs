@@ -155,8 +155,8 @@ impl<'a> Scribe<'a> {
             Sought::Refused(why) => self.say(this, &Entry::Failed(Cause::Set, why), who),
             Sought::There(awaits) if awaits.is_subset(&known) => {
                 let why = format!(
-                    "its set uses the file {first}, which is not at that place the data object that it is in iRODS, or \
-                     not for long enough"
+                    "its set uses the file {first}, but the file there is not, or not yet, the data object that iRODS has for \
+                     it: if this stays, check the replica with 'ils -L'"
                 );
                 self.postpone(this, Cause::Ours, &why, who)
             }
@@ -167,7 +167,10 @@ impl<'a> Scribe<'a> {
             Sought::Late(why, awaits) => {
                 let waited = Duration::from_secs(self.sweeper.clock.now().saturating_sub(this.since));
                 if waited >= config.max_wait {
-                    let why = format!("{why}; it was waited for for {}", in_words(waited));
+                    let why = format!(
+                        "{why}; it did not come within {}: put the file, then ask for a retry",
+                        in_words(waited)
+                    );
                     return self.say(this, &Entry::Failed(Cause::Set, why), who);
                 }
                 self.wait_for(this, &why, &awaits, config.retry_wait, who)

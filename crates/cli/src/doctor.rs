@@ -94,13 +94,17 @@ impl Summary {
 
     fn text(&self) -> String {
         let Self { looked_at, codes, findings, mended, asked } = self;
-        let mut text = format!("looked at {looked_at}, {findings} findings");
+        let noun = if *findings == 1 { "finding" } else { "findings" };
+        let mut text = format!("looked at {looked_at}, {findings} {noun}");
         let counts: Vec<String> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
         if !counts.is_empty() {
             text = format!("{text} ({})", counts.join(", "));
         }
-        if mended + asked > 0 {
-            text = format!("{text}; {mended} mended, {asked} given to a job: look again later");
+        if *mended > 0 {
+            text = format!("{text}; {mended} mended");
+        }
+        if *asked > 0 {
+            text = format!("{text}; {asked} given to a job: look again later");
         }
         text
     }
@@ -295,7 +299,7 @@ mod tests {
         assert_eq!((requests[0].get("after"), &requests[1]["after"]), (None, &json!("c1")));
         assert!(requests.iter().all(|r| r.get("repair").is_none_or(|repair| repair == false)));
         assert!(
-            out.contains("--repair mends it") && out.contains("looked at 3, 1 findings (1 link-dangles)"),
+            out.contains("--repair mends it") && out.contains("looked at 3, 1 finding (1 link-dangles)"),
             "{out}"
         );
         assert!(!out.contains('\u{1b}') && !out.contains("a\n"), "a terminal obeys nothing of it: {out:?}");

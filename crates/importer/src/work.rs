@@ -48,7 +48,8 @@ const NOT_ANNOTATED: &str = "the image is in OMERO, but OMERO did not take the a
                              it is tried again";
 
 /// What is said of files that others were tried instead of.
-const LATER: &str = "the importer failed over other files of the batch so often that this one is tried later";
+const LATER: &str =
+    "other files of this batch made the importer fail again and again: this file is tried again later";
 
 /// What is said of files that change under the importer.
 const CHANGED: &str = "the file changed while it was looked at for its import";
@@ -650,7 +651,9 @@ impl<'a> Work<'a> {
                 why
             }
         };
-        Err(ImporterError::WillPass(format!("the importer fails over a test image too: {why}")))
+        Err(ImporterError::WillPass(format!(
+            "the importer fails with a test image too, so this file is not the cause: {why}"
+        )))
     }
 
     /// Notes what a file came to that is in no fileset.
@@ -964,8 +967,8 @@ impl<'a> Work<'a> {
             let why = "it held a file that its forecast did not name";
             doomed.entry(why).or_insert_with(|| (Removal::WithImages, BTreeSet::new())).1.insert(id);
             let why = format!(
-                "during the import its set came to use the file /{path}, which the catalog was not asked for: what was \
-                 made of it in OMERO was removed"
+                "while it was being imported, its set began to use the file /{path}, which had not been checked: what was \
+                 made of it in OMERO was removed. Find out who changed the set"
             );
             self.settle_all(set.files(), &FileOutcome::Failed(why));
             return None;

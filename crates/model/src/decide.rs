@@ -162,7 +162,7 @@ impl Rest {
             Self::InOmero => "its images are in OMERO",
             Self::Stale => "its images are out of date, and its record says what to do",
             Self::Failed => {
-                "its record is final: what it failed for would have to change, or somebody to ask for it"
+                "no retry is planned: it is tried again when what it failed for changes, or when somebody asks with 'retry'"
             }
             Self::NotWatched => "it is not watched",
         }

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Save to iRODS: a script that OMERO runs for a person who chose something in OMERO.web.
 
+It is also a plugin of the command `omero`: `omero --path Save_to_iRODS.py irods save Dataset:4`.
+
 It shows the session that it was started with to the agent beside OMERO, which asks OMERO whose it is and what it may read. iRODS
 fetches the files from there by itself. Only omero-py and the standard library are used.
 """
@@ -135,8 +137,8 @@ def read_settings(path):
 
 def settings_of(client):
     """Where the agent is: beside the script, in the environment, in OMERO's configuration, or in a file of the host."""
-    beside = os.path.splitext(os.path.abspath(__file__))[0] + ".conf"
-    found = read_settings(beside)
+    file = globals().get("__file__")  # the command `omero` gives its plugins none
+    found = read_settings(os.path.splitext(os.path.abspath(file))[0] + ".conf") if file else {}
     if found.get("agent"):
         return found
     environment = {key: os.environ.get("OMERO_IRODS_" + key.upper()) for key in KEYS}
@@ -256,13 +258,16 @@ def run_with(agent, params):
     """Does what the parameters say. Gives the message, and more lines."""
     if params.get("Only_Show_Progress"):
         return show_all(agent)
-    request = request_of(params)
+    return ask_and_wait(agent, request_of(params), params.get("Wait_Seconds") or 0)
+
+
+def ask_and_wait(agent, request, seconds):
+    """Asks, unless the same is asked for already, and waits some seconds. Gives the message, and more lines."""
     before = [save for save in agent.saves("open") if same(save, request)]
-    save = before[0] if before else agent.save(request)
-    save = wait(agent, save, params.get("Wait_Seconds") or 0)
+    save = wait(agent, before[0] if before else agent.save(request), seconds)
     message = in_words(save)
     if save["state"] in ("queued", "running"):
-        message += " You need not wait: start this script again to see how far it is."
+        message += " You need not wait: start this again to see how far it is."
     return message, details(agent, save)
 
 
@@ -317,5 +322,80 @@ def run():
         client.closeSession()
 
 
-if __name__ == "__main__":
+# ----------------------------------------------------------------------------------------------------------------------
+# The command `omero irods`
+
+
+HELP = """Save what is in OMERO in iRODS, where it belongs to you
+
+iRODS fetches the files by itself: nobody has to wait for it.
+
+Examples:
+    omero irods save Dataset:4 Image:12
+    omero irods save Plate:3 --attachments --collection /zone/home/me/plates
+    omero irods status
+    omero irods cancel 7f07b310-s2
+"""
+
+
+def control():
+    """The plugin, for the command `omero` that loads this file."""
+    from omero.cli import BaseControl
+
+    class IrodsControl(BaseControl):
+        def _configure(self, parser):
+            sub = parser.sub()
+            save = parser.add(sub, self.save, help="Ask for files to be saved in iRODS")
+            save.add_argument("objects", nargs="+", metavar="Class:ID",
+                              help="Image, Dataset, Project, Plate or Screen with its number")
+            save.add_argument("--no-files", action="store_true", help="Without the original files")
+            save.add_argument("--attachments", action="store_true", help="With the attached files")
+            save.add_argument("--collection", help="Where to in iRODS; the usual place if not given")
+            save.add_argument("--again", action="store_true", help="Copy also what is in iRODS already")
+            save.add_argument("--refuse", action="store_true", help="Leave out a file whose name is taken by other data")
+            save.add_argument("--wait", type=int, default=0, metavar="SECONDS", help="How long to wait for the end")
+            status = parser.add(sub, self.status, help="Show how far your requests are")
+            cancel = parser.add(sub, self.cancel, help="End a request; what is in iRODS stays there")
+            cancel.add_argument("request", help="Its number, as status shows it")
+            for command in (save, status, cancel):
+                command.add_login_arguments()
+
+        def agent(self, args):
+            client = self.ctx.conn(args)
+            return Agent(settings_of(client), client.getSessionId())
+
+        def tell(self, work):
+            try:
+                message, lines = work()
+            except Failed as e:
+                self.ctx.die(1, str(e))
+                return
+            for line in lines or [message]:
+                self.ctx.out(line)
+
+        def save(self, args):
+            what = [word for word, wanted in (("files", not args.no_files), ("attachments", args.attachments)) if wanted]
+            request = {"objects": list(dict.fromkeys(args.objects)), "what": what, "again": args.again,
+                       "on_conflict": "refuse" if args.refuse else "rename"}
+            if args.collection:
+                request["collection"] = args.collection.rstrip("/") or "/"
+
+            def work():
+                message, lines = ask_and_wait(self.agent(args), request, args.wait)
+                return message, [message] + lines
+
+            self.tell(work)
+
+        def status(self, args):
+            self.tell(lambda: show_all(self.agent(args)))
+
+        def cancel(self, args):
+            self.tell(lambda: (in_words(self.agent(args).cancel({"id": args.request})), []))
+
+    return IrodsControl
+
+
+if "register" in globals():
+    register("irods", control(), HELP)  # noqa: F821
+elif __name__ == "__main__":
     run()

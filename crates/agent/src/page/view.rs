@@ -212,7 +212,9 @@ fn held_back(
         }
         out.raw("</tbody></table></div>\n");
         if backlog.is_cut {
-            out.raw("<p class=\"quiet\">There is more than the zone tells of at a time.</p>");
+            out.raw(
+                "<p class=\"quiet\">The list is not complete: the zone reports its largest rows only.</p>",
+            );
         }
         shown += rows.len();
     }
@@ -260,7 +262,7 @@ pub fn backlog(viewer: &Viewer, filters: &BacklogFilters, found: &[Arc<Backlog>]
     }
     out.raw("</form>\n");
     if found.is_empty() {
-        out.raw("<p class=\"quiet\">No zone has told what it holds back since the agent was started.</p>");
+        out.raw("<p class=\"quiet\">No zone has reported its backlog since the agent was started. It comes with the next sweep_all; an administrator of the zone runs install_recurring once.</p>");
     }
     held_back(&mut out, viewer, found, usize::MAX, |held| {
         let word = held.cause.split(' ').next().unwrap_or_default();

@@ -66,7 +66,9 @@ pub enum NoIdentity {
         by: String,
     },
     /// A source says something that is no choice, or no name.
-    #[error("whose OMERO user {user} has cannot be told: {why}; ask the administrator to mend it")]
+    #[error(
+        "the OMERO user of {user} could not be found out: {why}; ask the administrator to correct the mapping"
+    )]
     Unusable {
         /// The iRODS user.
         user: IrodsUser,
@@ -74,7 +76,7 @@ pub enum NoIdentity {
         why: String,
     },
     /// The data is a service account's, and nobody is named for whom it was put.
-    #[error("{account} puts data on behalf of others, and for whom this was cannot be told: {why}")]
+    #[error("{account} puts data on behalf of others, and the plugin could not find out for whom: {why}")]
     NobodyNamed {
         /// The service account.
         account: IrodsUser,

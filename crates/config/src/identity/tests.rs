@@ -137,7 +137,10 @@ fn avus_that_name_two_users_are_no_choice_and_both_are_named() {
         [("alice#z", "a.smith", "alice2"), ("bob#z", "'bob'", "'robert'"), ("carol#z", "g1", "g2")]
     {
         let told = w.who(&users, user);
-        assert!(told.contains("cannot be told") && told.contains(one) && told.contains(another), "{told}");
+        assert!(
+            told.contains("could not be found out") && told.contains(one) && told.contains(another),
+            "{told}"
+        );
     }
     assert!(w.who(&users, "bob#z").contains("lab1 and lab2"));
 }
