@@ -95,7 +95,7 @@ fn look(context: &Context<'_>, now: UnixTime) -> Result<Looked, OperationError> 
     let mut before = catalog.marks_at(&zone, attribute)?;
     before.retain(|mark| mark.starts_with(due::DELETIONS_MARK));
     let known = before.iter().filter_map(|mark| Cursor::read(mark)).min_by_key(|cursor| cursor.from);
-    let asked = |after| importing.deletions(after).map_err(away);
+    let asked = |after| importing.deletions(after).map_err(|error| away(&error));
     let Some(cursor) = known else {
         let last = asked(None)?.cursor;
         keep(context, &before, Cursor { from: last, last, since: now })?;
@@ -125,7 +125,7 @@ fn look(context: &Context<'_>, now: UnixTime) -> Result<Looked, OperationError> 
 }
 
 /// OMERO is away: the next look begins where this one did.
-fn away(error: ImporterError) -> OperationError {
+fn away(error: &ImporterError) -> OperationError {
     OperationError::Impossible(error.to_string())
 }
 
@@ -162,7 +162,7 @@ fn take_in(
         let ids: BTreeSet<OmeroId> = tied.iter().filter_map(|one| one.record.fileset(names)).collect();
         let present = match importing.present(&zone, &identity, &ids, context.sweeper.clock.now()) {
             Ok(present) => present,
-            Err(error @ ImporterError::WillPass(_)) => return Err(away(error)),
+            Err(error @ ImporterError::WillPass(_)) => return Err(away(&error)),
             Err(error @ ImporterError::Refused(_)) => {
                 log::warn!("act=deletions user={} failed=\"{error}\"", identity.user);
                 continue;
