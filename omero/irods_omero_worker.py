@@ -44,6 +44,7 @@ MAX_PASSWORD_FILE = 16384
 MAX_PATHS = 20000
 MAX_ITEMS = 5000
 MAX_ENTRIES = 20000
+MAX_DELETIONS = 10000
 # What a person can choose to have saved, how many of it in one request, and how many images are named of a fileset.
 CHOSEN_KINDS = ("Image", "Dataset", "Project", "Plate", "Screen")
 MAX_OBJECTS = 1000
@@ -600,6 +601,7 @@ class Worker:
             "put": self.put,
             "annotate": self.annotate,
             "delete": self.delete,
+            "deletions": self.deletions,
             "leftovers": self.leftovers,
             "visit": self.visit,
             "leave": self.leave,
@@ -653,6 +655,36 @@ class Worker:
             }
         finally:
             close(client)
+
+    def deletions(self, params, deadline):
+        """The filesets that were deleted, by OMERO's own log of events."""
+        server = Server(params.object("server"))
+        sudo_user, path = params.text("sudo_user"), params.text("password_file")
+        after = params.number("after", 0, 2 ** 63 - 1) if "after" in params.given else None
+        count = params.number("count", 1, MAX_DELETIONS, 1000)
+        params.end()
+        client = self.admin(server, sudo_user, path, deadline)
+        try:
+            query = Query(limited(client.getSession().getQueryService(), deadline), deadline)
+            # Asked first: what comes meanwhile is the next request's.
+            last = number(query.rows("select max(l.id) from EventLog l")[0][0]) or 0
+            rows = [] if after is None or after >= last else query.rows(
+                "select l.id, l.entityId, u.omeName, e.time from EventLog l join l.event e join e.experimenter u "
+                "where l.id > :after and l.id <= :last and l.action = 'DELETE' "
+                "and l.entityType = 'ome.model.fs.Fileset' order by l.id", after=after, last=last, most=count)
+        finally:
+            close(client)
+        is_more = len(rows) == count
+        return {
+            "cursor": number(rows[-1][0]) if is_more else last,
+            "filesets": [{
+                "fileset": number(fileset),
+                # OMERO keeps some names from some sessions.
+                "by": None if by == "<hidden>" else by,
+                "at": int(at) // 1000,
+            } for _, fileset, by, at in rows],
+            "more": is_more,
+        }
 
     def admin(self, server, sudo_user, password_file, deadline):
         """A client in which the sudo user is logged in."""

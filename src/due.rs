@@ -378,6 +378,14 @@ pub fn queue_sweep_skipped(catalog: &dyn Catalog, now: UnixTime) -> Result<(), C
     ensure(catalog, SWEEP_SKIPPED, now, Duration::from_secs(1))
 }
 
+/// Makes sure that OMERO is asked what was deleted there: one such job is to come.
+///
+/// # Errors
+/// The catalog failed.
+pub fn ensure_deletions(catalog: &dyn Catalog, now: UnixTime, delay: Duration) -> Result<(), CatalogError> {
+    ensure(catalog, DELETIONS, now, delay)
+}
+
 /// Makes sure that somebody asks the agents what they have done: one such job is to come.
 ///
 /// # Errors
@@ -489,6 +497,15 @@ pub const SAVE_LOCK: &str = "save";
 
 /// The rule text that does so.
 pub const SAVE: &str = r#"{"operation":"save"}"#;
+
+/// The name of the lock of whoever asks OMERO what was deleted there.
+pub const DELETIONS_LOCK: &str = "deletions";
+
+/// The rule text that asks OMERO what was deleted there.
+pub const DELETIONS: &str = r#"{"operation":"deletions"}"#;
+
+/// The start of the AVU that says how far OMERO's log of events is read: it stands beside those of the regular look.
+pub const DELETIONS_MARK: &str = "deletions ";
 
 /// The rule text that looks at skipped data again.
 pub const SWEEP_SKIPPED: &str = r#"{"operation":"sweep_skipped"}"#;

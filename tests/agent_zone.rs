@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU16, Ordering};
 use support::tls::Authority;
-use support::zone::{INSTANCE, TestZone};
+use support::zone::{DelayServer, INSTANCE, TestZone};
 
 const TOKEN: &str = "the token of the zone's servers";
 const ALICES: &str = "/tempZone/home/alice/a.tif";
@@ -401,4 +401,71 @@ fn the_page_of_the_agent_shows_what_the_zone_holds_back() {
         let page = site.exchange(&ask);
         page.contains("1 skipped") && page.contains("/tempZone/home/bob/microscopy") && page.contains(&shown)
     });
+}
+
+/// A site with data of alice that is imported.
+fn with_an_image() -> (Site, DelayServer) {
+    let mut site = Site::new(Way::Socket);
+    site.start_agent();
+    let image = site.zone.image("a.tif");
+    let delay = site.zone.delay_server();
+    site.zone.does("alice", &["put", &image, ALICES]);
+    site.zone.wait_for(ALICES, "imported");
+    site.zone.wait_until_nothing_is_due();
+    (site, delay)
+}
+
+#[test]
+fn what_is_deleted_in_omero_is_free_a_moment_later_in_agent_mode_too() {
+    let (mut site, _delay) = with_an_image();
+    let refused = |zone: &TestZone| {
+        let seen = zone.act("alice", &["rm", "-f", ALICES]);
+        let told = format!("{}{}", seen.output, seen.error);
+        assert!(!seen.ok && told.contains("-169000"), "{told}");
+        told
+    };
+    assert!(refused(&site.zone).contains("try again a minute later"));
+    site.zone.wait_until("OMERO was asked", |z| !looks(z));
+    assert_eq!(site.zone.value(ALICES, "state").as_deref(), Some("imported"), "its images are there");
+    let fileset = site.zone.value(ALICES, "fileset").unwrap();
+    site.zone.omero.act("alice", &["delete", "-q", &format!("Fileset:{fileset}")]);
+    // An agent that cannot be reached is no word of OMERO.
+    site.kill_agent();
+    refused(&site.zone);
+    site.zone.wait_until("the job has failed", |z| !looks(z));
+    assert_eq!(site.zone.value(ALICES, "state").as_deref(), Some("imported"), "nobody knows");
+    site.start_agent();
+    refused(&site.zone);
+    site.zone.wait_until("the record says so", |z| z.value(ALICES, "state").as_deref() == Some("skipped"));
+    let reason = site.zone.value(ALICES, "reason").unwrap();
+    assert!(reason.starts_with("removed in OMERO"), "{reason}");
+    site.zone.does("alice", &["rm", "-f", ALICES]);
+}
+
+/// Whether a job waits that asks OMERO for filesets.
+fn looks(zone: &TestZone) -> bool {
+    zone.admin(&["sql", "select count(*) from R_RULE_EXEC where rule_name like '%look_in_omero%'"]).trim()
+        != "0"
+}
+
+#[test]
+fn images_are_deleted_through_the_agent_with_the_rights_of_whoever_asks() {
+    let (site, _delay) = with_an_image();
+    let release = json!({"operation": "release", "path": ALICES, "images": "delete"}).to_string();
+    let asks = |user: &str| {
+        let seen = site.zone.act(user, &["rule", "-r", INSTANCE, &release]);
+        assert!(seen.ok, "{user}: {}{}", seen.output, seen.error);
+    };
+    site.zone.does("alice", &["chmod", "own", "carol", ALICES]);
+    asks("carol");
+    site.zone.wait_until("it is said why not", |z| z.log().contains("may OMERO user carol delete it?"));
+    assert_eq!(site.zone.omero.count("filesets"), 1);
+    assert_eq!(site.zone.value(ALICES, "state").as_deref(), Some("imported"));
+    asks("alice");
+    site.zone.wait_until("it is released", |z| z.value(ALICES, "state").as_deref() == Some("skipped"));
+    assert_eq!(site.zone.omero.count("filesets"), 0);
+    let log = fs::read_to_string(site.zone.path("agent.log")).unwrap();
+    assert!(log.contains("act=\"delete_in_omero\""), "{log}");
+    site.zone.does("alice", &["rm", "-f", ALICES]);
+    assert_eq!(site.zone.errors(), Vec::<String>::new());
 }

@@ -62,6 +62,12 @@ pub trait Holdings: Inquiry {
     /// The catalog failed.
     fn data_of_fileset(&self, fileset: OmeroId) -> Result<BTreeMap<DataId, CollectionId>, CatalogError>;
 
+    /// The directories that are one image whose records name a fileset.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    fn directories_of_fileset(&self, fileset: OmeroId) -> Result<Vec<LogicalPath>, CatalogError>;
+
     /// Name, parent and vault path of every resource; the parent of a root is empty, and so is the vault path of one that
     /// only has children.
     ///
@@ -261,6 +267,19 @@ impl Holdings for IrodsCatalog<'_> {
             {
                 found.insert(id, collection);
             }
+            true
+        })?;
+        Ok(found)
+    }
+
+    fn directories_of_fileset(&self, fileset: OmeroId) -> Result<Vec<LogicalPath>, CatalogError> {
+        let wanted = [
+            (column::META_COLL_ATTR_NAME, among(&self.in_omero())),
+            (column::META_COLL_ATTR_VALUE, equals(&fileset.to_string())),
+        ];
+        let mut found = Vec::new();
+        self.list(&[column::COLL_NAME], &wanted, &format!("fileset {fileset}"), &mut |cells| {
+            found.extend(cells.first().and_then(|name| LogicalPath::parse(name).ok()));
             true
         })?;
         Ok(found)

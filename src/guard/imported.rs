@@ -353,7 +353,7 @@ impl Keeper<'_> {
             }
             Some(_) | None => format!("'{path}' is not {done}: it is"),
         };
-        let then = if self.config.omero.is_some() {
+        let then = if self.can_ask() {
             "try again a minute later (OMERO is being asked whether they are gone)"
         } else {
             "release the data then"
@@ -390,6 +390,11 @@ impl Keeper<'_> {
         }
     }
 
+    /// Whether anything reaches OMERO, on this host or by agents.
+    fn can_ask(&self) -> bool {
+        self.config.omero.is_some() || self.config.agents.is_some()
+    }
+
     /// Has OMERO asked whether the images are still there: where they are not, the next try goes through.
     fn look_later(&self, found: &Found) {
         let scope = match found.holder {
@@ -411,8 +416,8 @@ impl Keeper<'_> {
 
     /// Queues a job, if it does not wait already.
     fn queue(&self, text: &str) {
-        // Agents cannot be asked for filesets; and the server that has the catalog refuses it too.
-        if !self.can_write || self.config.omero.is_none() {
+        // The server that has the catalog refuses it too, and queues it.
+        if !self.can_write || !self.can_ask() {
             return;
         }
         let queued = self.catalog.jobs().and_then(|jobs| {

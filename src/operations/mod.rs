@@ -3,6 +3,7 @@
 
 mod attention;
 mod audit;
+mod deletions;
 mod explain;
 mod functions;
 mod recurring;
@@ -80,6 +81,8 @@ pub enum Operation {
     Save,
     /// Look at skipped data again.
     SweepSkipped,
+    /// Ask OMERO what was deleted there, and write down what data that concerns.
+    Deletions,
     /// Go on with the doctor's patrol.
     Patrol,
     /// Ask OMERO whether images are still there, and write down which are not.
@@ -98,6 +101,7 @@ impl Operation {
             | Self::Collect
             | Self::Save
             | Self::SweepSkipped
+            | Self::Deletions
             | Self::Patrol
             | Self::LookInOmero(_)
             | Self::DeleteInOmero(_) => true,
@@ -284,6 +288,7 @@ impl Request {
             }
             Operation::Patrol => audit::patrol::go_on(context)?,
             Operation::SweepSkipped => json!({"marked": sweeper.sweep_skipped()?}),
+            Operation::Deletions => deletions::answer(context)?,
         })
     }
 }

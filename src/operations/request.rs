@@ -40,6 +40,7 @@ const OPERATIONS: &[&str] = &[
     "collect",
     "save",
     "sweep_skipped",
+    "deletions",
     "patrol",
     "look_in_omero",
     "delete_in_omero",
@@ -198,6 +199,7 @@ fn operation(name: &str, form: &Form<'_>) -> Option<Operation> {
             Operation::Collect
         }
         "save" => Operation::Save,
+        "deletions" => Operation::Deletions,
         "patrol" => Operation::Patrol,
         "look_in_omero" => Operation::LookInOmero(scope(form)?),
         "delete_in_omero" => {
@@ -380,6 +382,7 @@ mod tests {
             json!({"operation": "collect"}),
             json!({"operation": "save"}),
             json!({"operation": "sweep_skipped"}),
+            json!({"operation": "deletions"}),
             json!({"operation": "patrol"}),
             json!({"operation": "look_in_omero", "collection": "10", "data": "11", "tree": true}),
             json!({"operation": "delete_in_omero", "collection": "10", "data": "11", "tree": false,

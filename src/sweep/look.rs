@@ -91,7 +91,7 @@ impl<'a> Look<'a> {
         let (catalog, names) = (sweeper.catalog, &sweeper.config.attributes);
         let zone = catalog.zone()?;
         let mut before = catalog.marks_at(&zone, &names.noticed)?;
-        before.retain(|mark| !mark.starts_with(SKIPPED));
+        before.retain(|mark| !mark.starts_with(SKIPPED) && !mark.starts_with(due::DELETIONS_MARK));
         let progress = before.iter().filter_map(|mark| Progress::read(mark)).max_by_key(|p| p.at);
         // The lock's collection is the newest thing in the catalog, and all things have their ids from one sequence.
         let top = hold.lock.borrow().id().number();

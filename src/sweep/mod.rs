@@ -40,7 +40,7 @@ use irods_omero_importer::{Importing, Subject};
 use irods_omero_model::clock::Clock;
 use irods_omero_model::decide::{Quiet, Recorded, Wait};
 use irods_omero_model::names::{CollectionId, DataId, LogicalPath};
-use irods_omero_model::record::{self, Cause, Entry};
+use irods_omero_model::record::{self, Cause, Entry, State};
 use irods_omero_model::watch::{Marker, Place, Tag, Watching};
 use lock::{Lock, Taken};
 use look::Look;
@@ -251,6 +251,9 @@ impl Sweeper<'_> {
         let interval = self.config.sweep_all_interval;
         let next = if without.len() > room { interval.min(due::NEXT_LOOK_WHEN_FULL) } else { interval };
         due::ensure_sweep_all(self.catalog, &jobs, now, next)?;
+        if self.importing.is_some() && self.catalog.is_borne(&names.state, State::Imported.as_str())? {
+            due::ensure_deletions(self.catalog, now, Duration::from_secs(1))?;
+        }
         if !self.config.recheck_skipped.is_zero() && self.is_any_skipped()? {
             // What changed up to two looks ago: the look before may have come just too early to see it.
             let since = now.saturating_sub(2 * interval.as_secs());

@@ -1247,6 +1247,7 @@ fn run_queue(w: &World) {
         let _ = match next.text.as_str() {
             due::SWEEP_ALL => sweeper.sweep_all().map(|_| ()),
             due::SWEEP_SKIPPED => sweeper.sweep_skipped().map(|_| ()),
+            due::DELETIONS => Ok(()),
             sweep => {
                 sweeper.sweep(CollectionId::parse(sweep.rsplit('"').nth(1).unwrap()).unwrap()).map(|_| ())
             }

@@ -16,10 +16,14 @@ use irods_omero_importer::secret;
 use irods_omero_importer::settings::Omero;
 use irods_omero_importer::wire::{Became, JobState, Outcome, Submit, to_json};
 use irods_omero_importer::worker::Worker;
-use irods_omero_importer::{Batch, FileOutcome, Importer, ImporterError, Sessions, Subject};
+use irods_omero_importer::{
+    Batch, Deletions, FileOutcome, FilesetToDelete, Importer, ImporterError, Sessions, Subject,
+};
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::clock::{Clock, SystemClock};
-use std::collections::{BTreeMap, HashSet};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::OmeroId;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -244,13 +248,62 @@ impl Runner {
         roots: &[PathBuf],
         follow: &Follow,
     ) -> Result<Vec<Followed>, ImporterError> {
-        let Some(omero) = config.servers.get(server) else {
-            return Err(ImporterError::WillPass(format!(
-                "this agent has no OMERO server '{server}' any more"
-            )));
-        };
-        let importer = CommandImporter::new(omero).within(roots).sharing(&self.0.sessions);
+        let importer = self.importer(config, server)?.within(roots);
         importer.follow(follow, now(), &mut || {})
+    }
+
+    /// Which of some filesets are in OMERO, as far as a user sees them.
+    ///
+    /// # Errors
+    /// OMERO could not be asked: nothing is known.
+    pub fn present(
+        &self,
+        config: &Config,
+        server: &str,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        self.importer(config, server)?.present(identity, ids, now(), &mut || {})
+    }
+
+    /// The filesets that were deleted in OMERO since its log of events was last read up to a cursor.
+    ///
+    /// # Errors
+    /// OMERO could not be asked: nothing is known.
+    pub fn deletions(
+        &self,
+        config: &Config,
+        server: &str,
+        after: Option<u64>,
+    ) -> Result<Deletions, ImporterError> {
+        self.importer(config, server)?.deletions(after, &mut || {})
+    }
+
+    /// Deletes filesets with the rights of a user. Gives those that were left, each with the reason.
+    ///
+    /// # Errors
+    /// OMERO could not be asked. Some may be gone.
+    pub fn delete(
+        &self,
+        config: &Config,
+        server: &str,
+        identity: &OmeroIdentity,
+        zone: &str,
+        filesets: &[FilesetToDelete],
+    ) -> Result<BTreeMap<OmeroId, String>, ImporterError> {
+        self.importer(config, server)?.delete(identity, zone, filesets, now(), &mut || {})
+    }
+
+    /// What asks an OMERO server.
+    fn importer<'c>(
+        &'c self,
+        config: &'c Config,
+        server: &str,
+    ) -> Result<CommandImporter<'c>, ImporterError> {
+        let omero = config.servers.get(server).ok_or_else(|| {
+            ImporterError::WillPass(format!("this agent has no OMERO server '{server}' any more"))
+        })?;
+        Ok(CommandImporter::new(omero).sharing(&self.0.sessions))
     }
 
     /// The worker of an OMERO server, which imports share.

@@ -71,8 +71,25 @@ pub struct Config {
     pub max_files_per_sweep: usize,
     /// How often data that was skipped is looked at again by itself; zero means never.
     pub recheck_skipped: Duration,
+    /// What becomes of data whose images somebody deletes in OMERO.
+    pub on_delete_in_omero: OnDelete,
     /// In which time the doctor's patrol looks at everything; `None`: there is none.
     pub patrol: Option<Duration>,
+}
+
+/// What becomes of data whose images somebody deletes in OMERO.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDelete {
+    /// Its record says so, and it is not imported again unless somebody asks.
+    #[default]
+    Record,
+    /// It is imported again, where it is still watched.
+    ImportAgain,
+}
+
+impl OnDelete {
+    /// The words of the configuration.
+    pub const WORDS: [&'static str; 2] = ["record", "import_again"];
 }
 
 /// Importer options a site may add, by what stands before `=`. Everything else could change who imports,
@@ -236,6 +253,10 @@ fn read(form: Form<'_>) -> Config {
         );
     }
     let max_queued = form.number("max_queued_sweeps", 100, 2..=100_000);
+    let on_delete_in_omero = match form.choice("on_delete_in_omero", &OnDelete::WORDS, OnDelete::WORDS[0]) {
+        word if word == OnDelete::WORDS[1] => OnDelete::ImportAgain,
+        _ => OnDelete::Record,
+    };
     let patrol = form.form("patrol").and_then(patrol);
     if needed {
         if visibility.is_empty() {
@@ -274,6 +295,7 @@ fn read(form: Form<'_>) -> Config {
         retry_max_age,
         max_files_per_sweep: usize::try_from(max_files).unwrap_or(usize::MAX),
         recheck_skipped: users.recheck_skipped,
+        on_delete_in_omero,
         patrol,
     }
 }

@@ -11,6 +11,7 @@ fn right() -> Value {
                    "on_overwrite": "reimport"}],
         "tags": true, "tag_cache_in_seconds": 20, "max_queued_sweeps": 50, "retry_max_age_in_seconds": 86_400,
         "include": ["*.tif"], "exclude": ["*_backup.tif"], "exclude_collections": [".*", "scratch"], "complete_marker": "avu:complete", "on_overwrite": "report",
+        "on_delete_in_omero": "import_again",
         "directory_formats": ["*.zarr", "*.d"], "multi_file_formats": ["*.companion.ome"],
         "quiet_period_in_seconds": 10,
         "max_wait_in_seconds": 600,

@@ -7,14 +7,17 @@ mod saves;
 
 pub use saves::{ContentError, SaveSource, save_sources};
 
+use crate::Deletions;
 use crate::agents::{Agent, AgentError, Agents};
 use crate::ffi::ignoring_broken_pipes;
 use crate::follow::Followed;
 use crate::settings::{Address, AgentMode, AgentSettings};
 use crate::wire::{self, Changes, Job, Jobs, Key, MAX_BODY_BYTES, Refusal, Submit};
 use crate::{secret, tls};
+use irods_omero_model::names::OmeroId;
 use once_cell::unsync::OnceCell;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::ToSocketAddrs;
@@ -94,6 +97,12 @@ impl<'a> Client<'a> {
 
     fn not_taken(&self, why: &str) -> AgentError {
         AgentError::NotTaken(format!("the agent '{}' {why}", self.agent.name))
+    }
+
+    fn too_old(&self, what: &str) -> AgentError {
+        self.not_taken(&format!(
+            "is of a version that cannot {what}: install the same version on the OMERO host as here"
+        ))
     }
 
     fn unclear(&self, why: &str) -> AgentError {
@@ -262,10 +271,9 @@ impl Agent for Client<'_> {
         let answer = self.post("/v1/follow", &body.to_json())?;
         match answer.status {
             StatusCode::OK => Ok(self.read::<wire::FollowAnswer>(&answer)?.into_outcomes()),
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(self.not_taken(
-                "is of a version that cannot point OMERO's links to another place: install the same version on the OMERO host as \
-                 here",
-            )),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(self.too_old("point OMERO's links to another place"))
+            }
             _ => Err(self.refusal(&answer)),
         }
     }
@@ -273,6 +281,40 @@ impl Agent for Client<'_> {
     fn tell_backlog(&self, backlog: &wire::Backlog) -> Result<(), AgentError> {
         let answer = self.post("/v1/backlog", &backlog.to_json())?;
         if answer.status.is_success() { Ok(()) } else { Err(self.refusal(&answer)) }
+    }
+
+    fn look(&self, body: &wire::FilesetsLook) -> Result<BTreeSet<OmeroId>, AgentError> {
+        let answer = self.post("/v1/filesets/look", &body.to_json())?;
+        match answer.status {
+            StatusCode::OK => Ok(self.read::<wire::FilesetsFound>(&answer)?.present),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(self.too_old("look for filesets in OMERO"))
+            }
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    fn delete(&self, body: &wire::FilesetsDelete) -> Result<BTreeMap<OmeroId, String>, AgentError> {
+        let answer = self.post("/v1/filesets/delete", &body.to_json())?;
+        match answer.status {
+            StatusCode::OK => Ok(self.read::<wire::FilesetsLeft>(&answer)?.into_left()),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(self.too_old("delete images in OMERO"))
+            }
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    fn deletions(&self, after: Option<u64>, server: Option<&str>) -> Result<Deletions, AgentError> {
+        let query = wire::DeletionsAfter { after, server: server.map(str::to_owned) };
+        let answer = self.get(&format!("/v1/deletions{}", query.to_query()), MAX_JOBS_BYTES)?;
+        match answer.status {
+            StatusCode::OK => Ok(self.read::<wire::Deletions>(&answer)?.into_deletions()),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(self.too_old("read OMERO's log of events"))
+            }
+            _ => Err(self.refusal(&answer)),
+        }
     }
 
     fn changes(&self, after: u64, limit: usize) -> Result<Changes, AgentError> {

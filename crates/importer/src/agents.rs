@@ -2,9 +2,11 @@
 
 use crate::follow::{Follow, Followed};
 use crate::wire::{self, Changes, Job, Key, Submit};
-use irods_omero_model::names::OmeroName;
+use crate::{Deletions, FilesetToDelete, ImporterError};
+use irods_omero_model::identity::OmeroIdentity;
+use irods_omero_model::names::{OmeroId, OmeroName};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Why an agent did not do what was asked. Each is a sentence that names the agent and the remedy.
@@ -81,6 +83,30 @@ pub trait Agent {
         )))
     }
 
+    /// Which of some filesets are in OMERO.
+    ///
+    /// # Errors
+    /// It did not answer, or does not know how.
+    fn look(&self, _body: &wire::FilesetsLook) -> Result<BTreeSet<OmeroId>, AgentError> {
+        Err(AgentError::NotTaken(format!("the agent '{}' cannot look for filesets", self.name())))
+    }
+
+    /// Has filesets deleted in OMERO. Gives those that were left, each with the reason.
+    ///
+    /// # Errors
+    /// It did not answer, or does not know how. Some may be gone.
+    fn delete(&self, _body: &wire::FilesetsDelete) -> Result<BTreeMap<OmeroId, String>, AgentError> {
+        Err(AgentError::NotTaken(format!("the agent '{}' cannot delete filesets", self.name())))
+    }
+
+    /// The filesets that were deleted in OMERO since its log of events was last read up to a cursor.
+    ///
+    /// # Errors
+    /// It did not answer, or does not know how.
+    fn deletions(&self, _after: Option<u64>, _server: Option<&str>) -> Result<Deletions, AgentError> {
+        Err(AgentError::NotTaken(format!("the agent '{}' cannot read OMERO's log of events", self.name())))
+    }
+
     /// The jobs that changed after a cursor, at most `limit` of them, the longest unchanged first. A cursor in the
     /// answer below that in the question says that the agent has begun anew.
     ///
@@ -136,26 +162,99 @@ impl<'a> Agents<'a> {
     /// None does; a sentence that says why.
     pub fn follow(&self, zone: &str, follow: &Follow) -> Result<Vec<Followed>, String> {
         let body = wire::Follow::new(zone, self.wanted_server(), follow);
+        let done = self.first(&follow.identity.user, "follow", |agent| match agent.follow(&body) {
+            Ok(outcomes) if outcomes.len() != follow.files.len() => Err(AgentError::Unclear(format!(
+                "the agent '{}' did not say what became of each file",
+                agent.name()
+            ))),
+            answer => answer,
+        });
+        done.map_err(|error| error.to_string())
+    }
+
+    /// Which of some filesets are in OMERO, as far as a user sees them.
+    ///
+    /// # Errors
+    /// None can be asked: nothing is known of them.
+    pub fn present(
+        &self,
+        zone: &str,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        let all: Vec<OmeroId> = ids.iter().copied().collect();
+        let mut present = BTreeSet::new();
+        for some in all.chunks(wire::MAX_LOOKED_FOR) {
+            let body = wire::FilesetsLook::new(zone, self.wanted_server(), identity, some);
+            present.extend(self.first(&identity.user, "look", |agent| agent.look(&body))?);
+        }
+        Ok(present)
+    }
+
+    /// Deletes filesets with the rights of a user. Gives those that were left, each with the reason.
+    ///
+    /// # Errors
+    /// None can be asked. Some may be gone.
+    pub fn delete(
+        &self,
+        zone: &str,
+        identity: &OmeroIdentity,
+        filesets: &[FilesetToDelete],
+    ) -> Result<BTreeMap<OmeroId, String>, ImporterError> {
+        let mut left = BTreeMap::new();
+        for some in filesets.chunks(wire::MAX_DELETED) {
+            let body = wire::FilesetsDelete::new(zone, self.wanted_server(), identity, some);
+            left.extend(self.first(&identity.user, "delete", |agent| agent.delete(&body))?);
+        }
+        Ok(left)
+    }
+
+    /// The filesets that were deleted in OMERO since its log of events was last read up to a cursor; without one only how far
+    /// it goes. All agents tell of the same log.
+    ///
+    /// # Errors
+    /// None can be asked: nothing is known of them.
+    pub fn deletions(&self, after: Option<u64>) -> Result<Deletions, ImporterError> {
+        let server = self.wanted_server();
+        self.first_of(self.all().collect(), "deletions", |agent| agent.deletions(after, server))
+    }
+
+    /// The answer of the first agent that gives one, in the order of a user.
+    fn first<T>(
+        &self,
+        user: &OmeroName,
+        act: &str,
+        ask: impl Fn(&dyn Agent) -> Result<T, AgentError>,
+    ) -> Result<T, ImporterError> {
         let mut agents: Vec<&dyn Agent> = self.all().collect();
-        agents.sort_by_key(|agent| std::cmp::Reverse(weight(agent.name(), &follow.identity.user)));
-        let mut whys = Vec::new();
+        agents.sort_by_key(|agent| std::cmp::Reverse(weight(agent.name(), user)));
+        self.first_of(agents, act, ask)
+    }
+
+    fn first_of<T>(
+        &self,
+        agents: Vec<&dyn Agent>,
+        act: &str,
+        ask: impl Fn(&dyn Agent) -> Result<T, AgentError>,
+    ) -> Result<T, ImporterError> {
+        let (mut whys, mut is_refused) = (Vec::new(), true);
         for agent in agents {
             if let Some(why) = self.silent.borrow().get(agent.name()) {
+                is_refused = false;
                 whys.push(why.clone());
                 continue;
             }
-            match agent.follow(&body) {
-                Ok(outcomes) if outcomes.len() == follow.files.len() => return Ok(outcomes),
-                Ok(_) => {
-                    whys.push(format!("the agent '{}' did not say what became of each file", agent.name()));
-                }
+            match ask(agent) {
+                Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    log::warn!("act=follow agent={} failed=\"{error}\"", agent.name());
+                    log::warn!("act={act} agent={} failed=\"{error}\"", agent.name());
+                    is_refused &= matches!(error, AgentError::Refused(_));
                     whys.push(error.to_string());
                 }
             }
         }
-        Err(whys.join("; "))
+        let why = whys.join("; ");
+        Err(if is_refused { ImporterError::Refused(why) } else { ImporterError::WillPass(why) })
     }
 
     /// The agent that is to have a user's job: the same for all jobs of a user, so that their order and OMERO's

@@ -27,7 +27,9 @@ use crate::settings::Omero;
 use crate::work::Work;
 use crate::worker::{Kind, MAX_ITEMS, Note, Waiting};
 use crate::workplace::{Purpose, Workplace};
-use crate::{Batch, BatchFile, FileOutcome, Importer, ImporterError, Subject, check_path};
+use crate::{
+    Batch, BatchFile, Deletions, FileOutcome, FilesetToDelete, Importer, ImporterError, Subject, check_path,
+};
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::identity::OmeroIdentity;
 use irods_omero_model::names::OmeroId;
@@ -509,11 +511,16 @@ impl Importer for CommandImporter<'_> {
     fn delete(
         &self,
         identity: &OmeroIdentity,
-        ids: &BTreeSet<OmeroId>,
+        zone: &str,
+        filesets: &[FilesetToDelete],
         now: UnixTime,
         alive: &mut dyn FnMut(),
-    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
-        self.delete_in_omero(identity, ids, now, alive)
+    ) -> Result<BTreeMap<OmeroId, String>, ImporterError> {
+        self.delete_in_omero(identity, zone, filesets, now, alive)
+    }
+
+    fn deletions(&self, after: Option<u64>, alive: &mut dyn FnMut()) -> Result<Deletions, ImporterError> {
+        self.deletions_in_omero(after, alive)
     }
 
     fn inspect(

@@ -43,10 +43,10 @@ use inspect::{Inspected, Inspection};
 use irods_omero_model::catalog::Kind;
 use irods_omero_model::clock::UnixTime;
 use irods_omero_model::identity::OmeroIdentity;
-use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, NameError, OmeroId};
+use irods_omero_model::names::{CollectionId, DataId, IrodsUser, LogicalPath, NameError, OmeroId, OmeroName};
 use irods_omero_model::record::{Imported, Version};
 use irods_omero_model::target::Target;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What in iRODS is imported: a file, or the directory of a format that is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +162,15 @@ pub struct UsableFile {
     pub checksum: Option<String>,
 }
 
+/// A fileset that is to be deleted in OMERO, and what in iRODS it may be of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesetToDelete {
+    /// The fileset.
+    pub fileset: OmeroId,
+    /// The files of its set.
+    pub subjects: BTreeSet<Subject>,
+}
+
 /// What became of one file of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileOutcome {
@@ -252,18 +261,29 @@ pub trait Importer {
         Err(ImporterError::Refused("this importer cannot ask for filesets".to_owned()))
     }
 
-    /// Deletes filesets of a user with their images, with that user's rights. Gives those that are there still.
+    /// Deletes filesets of a user with their images, with that user's rights, if our annotation says that they are of what in
+    /// a zone they are said to be of. Gives those that were not deleted, each with the reason.
     ///
     /// # Errors
     /// OMERO cannot be asked. Some of them may be gone.
     fn delete(
         &self,
         _identity: &OmeroIdentity,
-        _ids: &BTreeSet<OmeroId>,
+        _zone: &str,
+        _filesets: &[FilesetToDelete],
         _now: UnixTime,
         _alive: &mut dyn FnMut(),
-    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+    ) -> Result<BTreeMap<OmeroId, String>, ImporterError> {
         Err(ImporterError::Refused("this importer cannot delete filesets".to_owned()))
+    }
+
+    /// The filesets that were deleted in OMERO since its log of events was last read up to a cursor; without one only how far
+    /// it goes.
+    ///
+    /// # Errors
+    /// OMERO cannot be asked: nothing is known of them.
+    fn deletions(&self, _after: Option<u64>, _alive: &mut dyn FnMut()) -> Result<Deletions, ImporterError> {
+        Err(ImporterError::Refused("this importer cannot read OMERO's log of events".to_owned()))
     }
 
     /// What OMERO has of a user's filesets, and where their links lead. Nothing is changed.
@@ -284,6 +304,28 @@ pub trait Importer {
     fn server(&self) -> &str;
 }
 
+/// Filesets that were deleted in OMERO.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deletions {
+    /// Up to where OMERO's log of events was read.
+    pub cursor: u64,
+    /// The filesets, in the order in which they were deleted.
+    pub filesets: Vec<DeletedFileset>,
+    /// Whether there are more behind the cursor.
+    pub is_more: bool,
+}
+
+/// A fileset that was deleted in OMERO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedFileset {
+    /// Its id.
+    pub fileset: OmeroId,
+    /// The OMERO user who deleted it; `None` where that is not told.
+    pub by: Option<OmeroName>,
+    /// When, by OMERO's clock.
+    pub at: UnixTime,
+}
+
 /// How batches are performed.
 #[derive(Clone, Copy)]
 pub enum Importing<'a> {
@@ -299,6 +341,51 @@ impl Importing<'_> {
         match self {
             Self::Here(importer) => importer.server(),
             Self::ByAgents(agents) => agents.server(),
+        }
+    }
+
+    /// See [`Importer::present`].
+    ///
+    /// # Errors
+    /// OMERO cannot be asked: nothing is known of them.
+    pub fn present(
+        &self,
+        zone: &str,
+        identity: &OmeroIdentity,
+        ids: &BTreeSet<OmeroId>,
+        now: UnixTime,
+    ) -> Result<BTreeSet<OmeroId>, ImporterError> {
+        match self {
+            Self::Here(importer) => importer.present(identity, ids, now, &mut || {}),
+            Self::ByAgents(agents) => agents.present(zone, identity, ids),
+        }
+    }
+
+    /// See [`Importer::deletions`].
+    ///
+    /// # Errors
+    /// OMERO cannot be asked: nothing is known of them.
+    pub fn deletions(&self, after: Option<u64>) -> Result<Deletions, ImporterError> {
+        match self {
+            Self::Here(importer) => importer.deletions(after, &mut || {}),
+            Self::ByAgents(agents) => agents.deletions(after),
+        }
+    }
+
+    /// See [`Importer::delete`].
+    ///
+    /// # Errors
+    /// OMERO cannot be asked. Some of them may be gone.
+    pub fn delete(
+        &self,
+        zone: &str,
+        identity: &OmeroIdentity,
+        filesets: &[FilesetToDelete],
+        now: UnixTime,
+    ) -> Result<BTreeMap<OmeroId, String>, ImporterError> {
+        match self {
+            Self::Here(importer) => importer.delete(identity, zone, filesets, now, &mut || {}),
+            Self::ByAgents(agents) => agents.delete(zone, identity, filesets),
         }
     }
 }

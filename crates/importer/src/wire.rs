@@ -5,10 +5,17 @@
 //! turns it. What comes back is a [`Job`], to whose fields a newer agent may add.
 
 mod backlog;
+mod deletions;
+mod filesets;
 mod follow;
 mod save;
 
 pub use backlog::{Backlog, Held, MAX_HELD, MAX_REASON_BYTES};
+pub use deletions::{Deleted, Deletions, DeletionsAfter};
+pub use filesets::{
+    FilesetLeft, FilesetOf, FilesetsDelete, FilesetsFound, FilesetsLeft, FilesetsLook, MAX_DELETED,
+    MAX_LOOKED_FOR,
+};
 pub use follow::{Became as FollowBecame, Follow, FollowAnswer, FollowState, MAX_MOVED, Moved};
 pub use save::{
     FileKind, FileReport, InIrods, MAX_CONTENT_BYTES, MAX_IMAGES, MAX_OBJECTS, MAX_SAVE_FILES, ObjectKind,

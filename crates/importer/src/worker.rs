@@ -9,8 +9,9 @@ mod process;
 mod visits;
 
 pub use answers::{
-    Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, Entry, Fileset, FilesetFiles,
-    Hello, Leftover, Leftovers, LoggedOut, Opened, Probe, Repository, StoredFile,
+    Annotated, Annotation, AnnotationState, Container, DeleteState, Deleted, DeletedFileset, Deletions,
+    Entry, Fileset, FilesetFiles, Hello, Leftover, Leftovers, LoggedOut, Opened, Probe, Repository,
+    StoredFile,
 };
 pub use launch::{LaunchError, command_of, python_of};
 pub use process::WorkerProcess;
@@ -286,6 +287,24 @@ pub trait Worker: fmt::Debug + Send + Sync {
             "password_file": text(&server.password_file),
         });
         self.read("probe", params, waiting)
+    }
+
+    /// The filesets that were deleted since the log of events was last read up to a cursor; without one only how far it goes.
+    fn deletions(
+        &self,
+        server: &Server,
+        after: Option<u64>,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Deletions, WorkerError> {
+        let mut params = json!({
+            "server": address(server),
+            "sudo_user": server.sudo_user.as_str(),
+            "password_file": text(&server.password_file),
+        });
+        if let Some(after) = after {
+            params["after"] = json!(after);
+        }
+        self.read("deletions", params, waiting)
     }
 
     /// Opens a session for a user. The worker keeps it alive until [`Worker::logout`].

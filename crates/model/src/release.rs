@@ -1,7 +1,7 @@
 //! The records of data whose tie to OMERO has ended: somebody released it, or deleted its images there.
 
 use crate::attributes::Attributes;
-use crate::names::IrodsUser;
+use crate::names::{IrodsUser, OmeroName};
 use crate::record::{Cause, Ids, Record, State, Triple, sentence};
 
 /// Who is named as having asked that data is left alone whose images somebody deleted in OMERO.
@@ -20,12 +20,14 @@ impl Record {
         self.untied(names, &reason, &by.to_string(), !deleted)
     }
 
-    /// The record of data whose images somebody deleted in OMERO: the data is not imported again unless that is asked for.
-    pub fn removed_in_omero(&self, names: &Attributes) -> Vec<Triple> {
+    /// The record of data whose images somebody deleted in OMERO, if it is known who: the data is not imported again unless that
+    /// is asked for.
+    pub fn removed_in_omero(&self, names: &Attributes, by: Option<&OmeroName>) -> Vec<Triple> {
         let fileset =
             self.fileset(names).map_or_else(|| "its fileset".to_owned(), |id| format!("fileset {id}"));
+        let by = by.map_or_else(String::new, |user| format!(" by {user}"));
         let reason =
-            format!("removed in OMERO: {fileset} is not there any more; a retry imports the data again");
+            format!("removed in OMERO{by}: {fileset} is not there any more; a retry imports the data again");
         self.untied(names, &reason, IN_OMERO, false)
     }
 
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn of_what_was_deleted_in_omero_the_record_says_so() {
         let names = Attributes::default();
-        let removed = Record { triples: record(&names).removed_in_omero(&names), ..Record::on(9) };
+        let removed = Record { triples: record(&names).removed_in_omero(&names, None), ..Record::on(9) };
         assert_eq!((removed.state(&names), removed.fileset(&names)), (Some(State::Skipped), None));
         assert_eq!(removed.ignored_by(&names), Some(IN_OMERO));
         assert!(removed.reason(&names).unwrap().contains("fileset 5"));

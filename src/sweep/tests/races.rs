@@ -200,6 +200,7 @@ impl Zone {
             let _ = match job.text.as_str() {
                 due::SWEEP_ALL => sweeper.sweep_all().map(drop),
                 due::SWEEP_SKIPPED => sweeper.sweep_skipped().map(drop),
+                due::DELETIONS => Ok(()),
                 _ => sweeper.sweep(id()).map(drop),
             };
             if may_die {

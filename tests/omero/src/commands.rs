@@ -428,6 +428,7 @@ pub fn delete_one(
             )?;
             run("delete from fileset_entry where fileset = ?1")?;
             run("delete from fileset where id = ?1")?;
+            store.log_deletion(context, c.package, class, id)?;
         }
         "Image" => {
             let siblings: i64 = store.db.query_row(

@@ -17,6 +17,9 @@ create table session (
 create table event (
   id integer primary key autoincrement, time integer not null,
   experimenter integer not null, experimenter_group integer not null);
+create table event_log (
+  id integer primary key autoincrement, action text not null, entity_type text not null, entity_id integer not null,
+  event integer not null);
 create table fileset (id integer primary key autoincrement, template_prefix text not null,
   uploaded integer not null default 0, session text,
   owner_id integer not null, group_id integer not null, creation_event integer, update_event integer);

@@ -358,6 +358,22 @@ impl Store {
         Ok(self.db.last_insert_rowid())
     }
 
+    /// Notes in the log of events that something was deleted, as OMERO does for every object.
+    pub fn log_deletion(
+        &self,
+        context: &Context,
+        package: &str,
+        class: &str,
+        id: i64,
+    ) -> rusqlite::Result<()> {
+        let event = self.event(context)?;
+        self.db.execute(
+            "insert into event_log (action, entity_type, entity_id, event) values ('DELETE', ?1, ?2, ?3)",
+            params![format!("ome.model.{package}.{class}"), id, event],
+        )?;
+        Ok(())
+    }
+
     /// The SQL condition for the rows of `alias` that this session may read;
     /// `all` asks across groups.
     pub fn readable(&self, context: &Context, alias: &str, all: bool) -> rusqlite::Result<String> {

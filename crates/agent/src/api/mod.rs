@@ -1,6 +1,7 @@
 //! What is asked of the agent over HTTP. `openapi.json` beside the sources is its description.
 
 mod backlog;
+mod filesets;
 mod follow;
 pub mod guard;
 pub(crate) mod jobs;
@@ -35,7 +36,7 @@ use tokio::time::timeout;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Every route, as method and path, that the description has to have.
-pub const ROUTES: [(&str, &str); 27] = [
+pub const ROUTES: [(&str, &str); 30] = [
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
@@ -43,6 +44,9 @@ pub const ROUTES: [(&str, &str); 27] = [
     ("post", "/v1/jobs/{id}/retry"),
     ("get", "/v1/changes"),
     ("post", "/v1/follow"),
+    ("get", "/v1/deletions"),
+    ("post", "/v1/filesets/look"),
+    ("post", "/v1/filesets/delete"),
     ("post", "/v1/saves"),
     ("get", "/v1/saves"),
     ("get", "/v1/saves/{id}"),
@@ -74,6 +78,9 @@ pub fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/changes", get(jobs::changes))
         .route("/v1/follow", post(follow::follow))
+        .route("/v1/deletions", get(filesets::deletions))
+        .route("/v1/filesets/look", post(filesets::look))
+        .route("/v1/filesets/delete", post(filesets::delete))
         .route("/v1/saves", post(saves::ask).get(saves::list))
         .route("/v1/saves/{id}", get(saves::get))
         .route("/v1/saves/{id}/cancel", post(saves::cancel))

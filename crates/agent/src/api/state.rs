@@ -42,6 +42,8 @@ pub struct App {
     pub deep: Arc<Semaphore>,
     /// Room for links that are being pointed: each takes a thread and a session in OMERO.
     pub follows: Arc<Semaphore>,
+    /// Room for questions about filesets that are in OMERO: likewise.
+    pub filesets: Arc<Semaphore>,
     /// Room for questions whose a session in OMERO is.
     pub visits: Arc<Semaphore>,
     /// Room for questions what belongs to what a person chose: these take longer.
@@ -60,6 +62,9 @@ const FINDINGS_AGE: Duration = Duration::from_secs(5);
 
 /// So many filesets have their links pointed at a time.
 const FOLLOWS: usize = 4;
+
+/// So many callers ask for filesets, or have them deleted, at a time.
+const FILESETS: usize = 4;
 
 /// So many questions are asked at a time in the sessions of people.
 const VISITS: usize = 6;
@@ -96,6 +101,7 @@ impl App {
             damage,
             deep: Arc::new(Semaphore::new(1)),
             follows: Arc::new(Semaphore::new(FOLLOWS)),
+            filesets: Arc::new(Semaphore::new(FILESETS)),
             visits: Arc::new(Semaphore::new(VISITS)),
             choices: Arc::new(Semaphore::new(CHOICES)),
             contents: Arc::new(Semaphore::new(CONTENTS)),

@@ -31,6 +31,29 @@ pub struct Probe {
     pub is_admin: bool,
 }
 
+/// What was deleted, by OMERO's own log of events.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Deletions {
+    /// Up to where the log was read.
+    pub cursor: u64,
+    /// The filesets, in the order in which they were deleted.
+    pub filesets: Vec<DeletedFileset>,
+    /// Whether there are more behind the cursor.
+    pub more: bool,
+}
+
+/// A fileset that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DeletedFileset {
+    /// Its id.
+    #[serde(deserialize_with = "id")]
+    pub fileset: OmeroId,
+    /// Who deleted it; `None` where OMERO does not tell.
+    pub by: Option<String>,
+    /// When, in seconds since 1970, by the server's clock.
+    pub at: i64,
+}
+
 /// A session that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Opened {

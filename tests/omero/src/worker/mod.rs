@@ -344,6 +344,7 @@ impl Request<'_> {
             "put" => self.put(),
             "annotate" => self.annotate(),
             "delete" => self.delete(),
+            "deletions" => self.deletions(),
             "leftovers" => self.leftovers(),
             "visit" => self.visit(),
             "leave" => self.leave(),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Failed, Request, held, password};
+use super::{Answer, Failed, Request, held, password, rows};
 use crate::store::{Context, Refusal, Store};
 
 /// Where OMERO is; the stand-in is everywhere, but the text has to be one that a real worker takes.
@@ -39,6 +39,22 @@ struct Probe {
     server: Server,
     sudo_user: String,
     password_file: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deletions {
+    server: Server,
+    sudo_user: String,
+    password_file: String,
+    #[serde(default)]
+    after: Option<i64>,
+    #[serde(default = "a_thousand")]
+    count: i64,
+}
+
+fn a_thousand() -> i64 {
+    1_000
 }
 
 #[derive(Deserialize)]
@@ -109,6 +125,33 @@ impl Request<'_> {
             }
         })?;
         Ok((store, context))
+    }
+
+    pub(super) fn deletions(&mut self) -> Answer {
+        let p: Deletions = self.params()?;
+        if p.after.is_some_and(|after| after < 0) || !(1..=10_000).contains(&p.count) {
+            return Err(Failed::new("bad_params", "after or count is out of its range"));
+        }
+        let (store, context) = self.admin(&p.server, &p.sudo_user, &p.password_file)?;
+        self.faults.strike("answer", None);
+        let last = rows(&store, "select coalesce(max(id), 0) from event_log", &[])?;
+        let last = last.first().and_then(|row| row.first()?.as_i64()).unwrap_or(0);
+        let found = match p.after {
+            Some(after) => rows(
+                &store,
+                "select l.id, l.entity_id, x.ome_name, e.time / 1000 from event_log l join event e on e.id = l.event
+                 join experimenter x on x.id = e.experimenter
+                 where l.id > ?1 and l.action = 'DELETE' and l.entity_type = 'ome.model.fs.Fileset' order by l.id limit ?2",
+                &[&after, &p.count],
+            )?,
+            None => Vec::new(),
+        };
+        store.close_session(&context.session)?;
+        let is_more = i64::try_from(found.len()).is_ok_and(|n| n == p.count);
+        let cursor = found.last().filter(|_| is_more).map_or(json!(last), |row| row[0].clone());
+        let filesets: Vec<_> =
+            found.iter().map(|row| json!({ "fileset": row[1], "by": row[2], "at": row[3] })).collect();
+        Ok(json!({ "cursor": cursor, "filesets": filesets, "more": is_more }))
     }
 
     pub(super) fn probe(&self) -> Answer {
