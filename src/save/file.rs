@@ -40,6 +40,8 @@ pub enum Outcome {
     Refused(String),
     /// It will be tried again: a sentence.
     Later(String),
+    /// The same of this file alone: nothing of it has come, and nothing hidden is left of it.
+    Hindered(String),
     /// Its turn is over; the next goes on with it.
     OutOfTime,
     /// Somebody else is at it.
@@ -368,7 +370,7 @@ impl Filer<'_> {
             let closed = self.zone.close(open);
             match ended? {
                 Some(outcome) => {
-                    if matches!(outcome, Outcome::Refused(_)) {
+                    if matches!(outcome, Outcome::Refused(_) | Outcome::Hindered(_)) {
                         self.take_away(hidden)?;
                     }
                     return Ok(Bytes::Not(outcome));
@@ -430,7 +432,8 @@ impl Filer<'_> {
                     // What has come is right.
                     failures = if sums.size() > from { 0 } else { failures + 1 };
                     if failures >= TRIES {
-                        return Ok(Some(Outcome::Later(why)));
+                        let has_any = sums.size() > 0;
+                        return Ok(Some(if has_any { Outcome::Later(why) } else { Outcome::Hindered(why) }));
                     }
                 }
                 Err(ContentError::Taken(error)) => return Ok(Some(Outcome::Later(error.to_string()))),

@@ -34,6 +34,9 @@ const TURN: u64 = 60;
 /// The least part of it that a save has, in seconds.
 const LEAST_PART: u64 = 10;
 
+/// After so many files in a row that cannot be read it is the agent that cannot.
+const HINDERED: u32 = 3;
+
 /// The most saves of one agent that are looked at in one turn.
 const MAX_SAVES: usize = 1_000;
 
@@ -205,6 +208,8 @@ impl Saver<'_> {
             until,
             made: &made,
         };
+        // A file that cannot be read keeps no other waiting, unless it is the agent that cannot.
+        let (mut hindered, mut in_a_row) = (None, 0);
         let mut after = 0;
         loop {
             let page = match source.queued_files(id, after) {
@@ -241,12 +246,22 @@ impl Saver<'_> {
                         reports.send();
                         return Ok(wait(source, save, &why));
                     }
+                    Outcome::Hindered(why) => {
+                        in_a_row += 1;
+                        let first = hindered.get_or_insert(why);
+                        if in_a_row >= HINDERED {
+                            reports.send();
+                            return Ok(wait(source, save, first));
+                        }
+                        continue;
+                    }
                     Outcome::OutOfTime => {
                         reports.send();
                         return Ok(Progress::PartIsOver);
                     }
                     Outcome::TakenOver => return Ok(Progress::TakenOver),
                 }
+                in_a_row = 0;
                 if !reports.is_open {
                     return Ok(Progress::Rests);
                 }
@@ -258,7 +273,10 @@ impl Saver<'_> {
                 _ => break,
             }
         }
-        Ok(Self::finish(source, save))
+        Ok(match hindered {
+            Some(why) => wait(source, save, &why),
+            None => Self::finish(source, save),
+        })
     }
 
     /// Ends a save of which no file waits.
@@ -289,7 +307,7 @@ fn log_outcome(agent: &str, save: &Save, user: &IrodsUser, file: &SaveFile, outc
         Outcome::Refused(why) => {
             log::info!("act=save agent={agent} save={id} file={n} user={user} refused=\"{why}\"");
         }
-        Outcome::Later(why) => {
+        Outcome::Later(why) | Outcome::Hindered(why) => {
             log::warn!("act=save agent={agent} save={id} file={n} user={user} waits=\"{why}\"");
         }
         Outcome::Already(_) | Outcome::OutOfTime | Outcome::TakenOver => {}

@@ -294,6 +294,8 @@ struct AgentOfTest {
     contents: RefCell<BTreeMap<u64, Vec<u8>>>,
     /// After how many bytes of one answer the connection is cut.
     cut: Cell<Option<u64>>,
+    /// The number of a file that the agent cannot read.
+    unreadable: Cell<Option<u64>>,
     is_down: Cell<bool>,
     reason: RefCell<Option<String>>,
     asked: Cell<u64>,
@@ -356,6 +358,7 @@ fn agent(files: &[(&str, &[u8])]) -> Rc<AgentOfTest> {
         files: RefCell::new(all),
         contents: RefCell::new(contents),
         cut: Cell::default(),
+        unreadable: Cell::default(),
         is_down: Cell::default(),
         reason: RefCell::default(),
         asked: Cell::default(),
@@ -439,6 +442,9 @@ impl SaveSource for Source {
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<u64, ContentError> {
         self.0.asked.set(self.0.asked.get() + 1);
+        if self.0.unreadable.get() == Some(n) {
+            return Err(ContentError::WillPass("its file system is away".to_owned()));
+        }
         let contents = self.0.contents.borrow();
         let bytes = &contents[&n];
         let end = (from + length).min(bytes.len() as u64);
@@ -626,6 +632,19 @@ fn a_connection_that_is_cut_again_and_again_costs_no_byte_twice() {
     agent.cut.set(None);
     run(&world, &agent).unwrap();
     assert_eq!((agent.state(), world.text(A).unwrap()), (SaveState::Done, b"0123456789".to_vec()));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_now_keeps_no_other_waiting() {
+    let (world, agent) = (World::new(), agent(&[("b.tif", b"away"), ("a.tif", b"0123456789")]));
+    agent.unreadable.set(Some(1));
+    run(&world, &agent).unwrap();
+    assert_eq!(world.text(A).unwrap(), b"0123456789");
+    assert_eq!((agent.state(), world.hidden()), (SaveState::Running, 0));
+    assert!(agent.reason.borrow().as_ref().unwrap().contains("away"));
+    agent.unreadable.set(None);
+    run(&world, &agent).unwrap();
+    assert_eq!((agent.state(), world.visible().len()), (SaveState::Done, 2));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use crate::access::is_within;
 use crate::config::Config;
 use crate::mounts::Mounts;
+use irods_omero_importer::NOWHERE;
 use irods_omero_importer::saves::Stored;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::{self, File};
@@ -61,6 +62,13 @@ impl Originals {
         let about = fs::symlink_metadata(&place).map_err(|e| lost(&place, &e, true))?;
         if about.is_symlink() {
             let target = fs::read_link(&place).map_err(|e| lost(&place, &e, true))?;
+            if target.starts_with(NOWHERE) {
+                return Err(OriginalError::Refused(format!(
+                    "{} leads to {}: other data was put into iRODS where its bytes lay, and OMERO has them no longer",
+                    place.display(),
+                    target.display()
+                )));
+            }
             // A file system that hangs is found out by one thread for all.
             if let Some(root) = self.roots.iter().find(|root| target.starts_with(root)) {
                 self.mounts.look(root).map_err(OriginalError::WillPass)?;
@@ -212,6 +220,9 @@ mod tests {
         assert!(matches!(refused("ann_2/none", 3), OriginalError::Refused(_)));
         symlink(dir.path().join("vault/gone.tif"), dir.path().join("repository/ann_2/dangling")).unwrap();
         assert!(matches!(refused("ann_2/dangling", 3), OriginalError::WillPass(_)));
+        symlink("/irods-data-replaced/by-data-id-9/v/a.tif", dir.path().join("repository/ann_2/cut"))
+            .unwrap();
+        assert!(matches!(refused("ann_2/cut", 3), OriginalError::Refused(why) if why.contains("no longer")));
         rustix::fs::mknodat(
             CWD,
             dir.path().join("repository/ann_2/pipe"),

@@ -32,6 +32,7 @@ mod work;
 pub mod worker;
 mod workplace;
 
+pub use links::NOWHERE;
 pub use process::Observer;
 pub use session::{LONGEST_IDLE, Sessions};
 pub use workplace::is_below;

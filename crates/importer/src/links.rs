@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a link leads that was cut off. Nothing may be made there.
-pub(crate) const NOWHERE: &str = "/irods-data-replaced";
+pub const NOWHERE: &str = "/irods-data-replaced";
 
 /// The longest target of a link, in bytes: `PATH_MAX` less the terminating NUL.
 const MAX_TARGET: usize = 4_095;

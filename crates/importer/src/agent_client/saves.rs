@@ -182,6 +182,8 @@ impl SaveSource for Client<'_> {
                 StatusCode::UNPROCESSABLE_ENTITY | StatusCode::RANGE_NOT_SATISFIABLE => {
                     ContentError::Refused(said)
                 }
+                // The agent says itself what hinders it.
+                StatusCode::SERVICE_UNAVAILABLE if !said.is_empty() => will_pass(format!("says: {said}")),
                 _ => passes(self.refusal(&answer)),
             });
         }
