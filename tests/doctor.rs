@@ -398,11 +398,14 @@ fn a_user_who_is_another_in_omero_now_is_told() {
     let zone = TestZone::new();
     let _delay = imported(&zone);
     let config = zone.path("server_config.json");
-    let text = fs::read_to_string(&config).unwrap();
-    let changed = text.replace(r#"{"group":"lab","user":"alice"}"#, r#""carol""#);
-    assert_ne!(changed, text);
-    fs::write(zone.path("zone").join("config/server_config.json"), &changed)
-        .or_else(|_| fs::write(zone.path("zone").join("server_config.json"), &changed))
+    let mut server: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    let stanza = "/plugin_configuration/rule_engines/0/plugin_specific_configuration";
+    let user = server.pointer_mut(&format!("{stanza}/users/table/alice#tempZone")).unwrap();
+    *user = json!("carol");
+    // The stand-in has a copy of its own.
+    let own = zone.path("zone");
+    fs::write(own.join("config/server_config.json"), server.to_string())
+        .or_else(|_| fs::write(own.join("server_config.json"), server.to_string()))
         .unwrap();
     let found = audit(&zone, "alice", &of_file());
     assert_eq!(codes(&found), [("other-user", None, None)], "{found:?}");

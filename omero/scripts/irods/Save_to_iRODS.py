@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Save to iRODS: a script that OMERO runs for a person who chose something in OMERO.web.
 

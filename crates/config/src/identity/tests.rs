@@ -409,7 +409,7 @@ fn administrators_service_accounts_and_denied_names_are_nobody() {
     world.users.extend(["admin#z", "irods#z"]);
     let users = json!({
         "table": {"admin#z": "chief", "irods#z": "svc", "scope#z": "scope", "bob#z": "bob"},
-        "on_behalf_of": [{"account": "scope#z", "from": "path", "element": 3}], "denied": ["facility"], "same_name": ["z"],
+        "on_behalf_of": [{"account": "scope#z", "from": "path", "element": 3, "zone": "z"}], "denied": ["facility"], "same_name": ["z"],
     });
     assert!(world.back(&users, "chief").contains("is an administrator"), "{}", world.back(&users, "chief"));
     assert!(world.back(&users, "svc").contains("the account that the server runs as"));
