@@ -3,6 +3,7 @@
 use super::guard::{Known, Submitter};
 use super::jobs;
 use super::problem::Problem;
+use super::question::unreadable;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use irods_omero_importer::wire::Backlog;
@@ -15,8 +16,7 @@ pub async fn backlog(
 ) -> Result<StatusCode, Problem> {
     let limit = app.live.get().config.limits.body_timeout;
     let (bytes, _room) = jobs::receive(&app, &headers, body, limit).await?;
-    let backlog =
-        Backlog::read(&bytes).map_err(|p| Problem::new(StatusCode::BAD_REQUEST, p.message).at(&p.pointer))?;
+    let backlog = Backlog::read(&bytes).map_err(unreadable)?;
     if !client.grant.zones.allow(&backlog.zone) {
         let detail = format!("{} may not speak for the zone '{}'", client.name, backlog.zone);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).at("/zone"));

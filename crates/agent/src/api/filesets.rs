@@ -7,17 +7,16 @@ use super::App;
 use super::guard::{Known, Submitter};
 use super::jobs::{self, Asked};
 use super::problem::Problem;
+use super::question::{self, check_caller, check_takes_new, unreadable};
 use crate::auth::Client;
 use crate::live::Loaded;
-use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use irods_omero_importer::ImporterError;
 use irods_omero_importer::wire::{
     Deletions, DeletionsAfter, FilesetsDelete, FilesetsFound, FilesetsLeft, FilesetsLook,
 };
-use irods_omero_model::form;
 use irods_omero_model::names::OmeroName;
 use serde::Serialize;
 
@@ -53,10 +52,7 @@ pub async fn delete(
     body: Body,
 ) -> Result<Response, Problem> {
     let loaded = app.live.get();
-    if app.runner.is_draining() {
-        let detail = "the agent is to be stopped and takes nothing new: ask again when it is back";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-    }
+    check_takes_new(&app)?;
     let (bytes, _room) = jobs::receive(&app, &headers, body, loaded.config.limits.body_timeout).await?;
     let asked = FilesetsDelete::read(&bytes).map_err(unreadable)?;
     let server = admitted(&loaded, &client, &asked.zone, &asked.user, asked.server.as_deref())?;
@@ -93,10 +89,6 @@ pub async fn deletions(
     .await
 }
 
-fn unreadable(problem: form::Problem) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, problem.message).at(&problem.pointer)
-}
-
 /// The OMERO server that is meant, if the caller may ask there for a user, in the name of a zone.
 fn admitted(
     loaded: &Loaded,
@@ -105,28 +97,15 @@ fn admitted(
     user: &OmeroName,
     server: Option<&str>,
 ) -> Result<String, Problem> {
-    if !client.grant.zones.allow(zone) {
-        let detail = format!("{} may not submit for the zone '{zone}'", client.name);
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at("/zone"));
-    }
-    let user = user.as_str();
-    let allowed = loaded.config.users.check(user).and_then(|()| client.check_user(user));
-    allowed.map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why).at("/user"))?;
+    check_caller(&loaded.config, client, zone, user)?;
     jobs::server_of(&loaded.config, server)
 }
 
-/// The answer to a question to OMERO, once there is room for it: each takes a thread and a session in OMERO.
+/// The answer to a question, once there is room for it.
 async fn answered<T: Serialize + Send + 'static>(
     app: &App,
     ask: impl FnOnce() -> Result<T, ImporterError> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "others ask OMERO for filesets: ask again");
-    let _one = app.filesets.try_acquire().map_err(busy)?;
-    let inside =
-        |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed inside while it asked OMERO");
-    match tokio::task::spawn_blocking(ask).await.map_err(inside)? {
-        Ok(answer) => Ok(Json(answer).into_response()),
-        Err(ImporterError::WillPass(why)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)),
-        Err(ImporterError::Refused(why)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)),
-    }
+    let busy = "others ask OMERO for filesets: ask again";
+    question::answered(&app.filesets, busy, "asked OMERO", ask).await
 }

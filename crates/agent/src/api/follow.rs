@@ -4,12 +4,11 @@
 use super::guard::{Known, Submitter};
 use super::jobs;
 use super::problem::Problem;
+use super::question::{answered, check_caller, check_takes_new, unreadable};
 use crate::access::is_within;
-use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use irods_omero_importer::ImporterError;
+use axum::response::Response;
 use irods_omero_importer::wire::{Follow, FollowAnswer};
 use std::path::Path;
 
@@ -20,42 +19,22 @@ pub async fn follow(
     body: Body,
 ) -> Result<Response, Problem> {
     let loaded = app.live.get();
-    if app.runner.is_draining() {
-        let detail = "the agent is to be stopped and takes nothing new: ask again when it is back";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-    }
+    check_takes_new(&app)?;
     let (bytes, _room) = jobs::receive(&app, &headers, body, loaded.config.limits.body_timeout).await?;
-    let asked =
-        Follow::read(&bytes).map_err(|p| Problem::new(StatusCode::BAD_REQUEST, p.message).at(&p.pointer))?;
-    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
-    if !client.grant.zones.allow(&asked.zone) {
-        let detail = format!("{} may not submit for the zone '{}'", client.name, asked.zone);
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at("/zone"));
-    }
-    let user = asked.user.as_str();
-    let allowed = loaded.config.users.check(user).and_then(|()| client.check_user(user));
-    allowed.map_err(|why| unprocessable(why).at("/user"))?;
+    let asked = Follow::read(&bytes).map_err(unreadable)?;
+    check_caller(&loaded.config, &client, &asked.zone, &asked.user)?;
     let roots = client.roots(&loaded.config.roots).to_vec();
     if let Some(n) = asked.files.iter().position(|file| !is_within(Path::new(&file.path), &roots)) {
         let detail = format!("{} may not have links point to files of that directory", client.name);
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).at(&format!("/files/{n}/path")));
     }
     let server = jobs::server_of(&loaded.config, asked.server.as_deref())?;
-    // Each takes a thread and a session in OMERO for as long as it lasts.
-    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "other links are being pointed: ask again");
-    let _one = app.follows.try_acquire().map_err(busy)?;
     let (zone, caller) = (asked.zone.clone(), client.name.clone());
     let (follow, runner) = (asked.into_follow(), app.runner.clone());
     tracing::info!(act = "follow", caller, zone, fileset = %follow.fileset, files = follow.files.len());
-    let inside =
-        |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed inside while it followed");
-    let work = move || {
+    answered(&app.follows, "other links are being pointed: ask again", "followed", move || {
         let done = runner.follow(&loaded.config, &server, &roots, &follow);
         done.map(|outcomes| FollowAnswer::of(&follow, outcomes))
-    };
-    match tokio::task::spawn_blocking(work).await.map_err(inside)? {
-        Ok(answer) => Ok(Json(answer).into_response()),
-        Err(ImporterError::WillPass(why)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)),
-        Err(ImporterError::Refused(why)) => Err(unprocessable(why)),
-    }
+    })
+    .await
 }

@@ -2,6 +2,7 @@
 
 use super::guard::{Known, Operator, Reader, Submitter};
 use super::problem::Problem;
+use super::question::{check_caller, check_takes_new};
 use super::state::App;
 use crate::access::is_within;
 use crate::auth::Client;
@@ -72,21 +73,11 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     let loaded = app.live.get();
     let limits = &loaded.config.limits;
-    if app.runner.is_draining() {
-        let detail = "the agent is to be stopped and takes nothing new: ask again when it is back";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-    }
+    check_takes_new(&app)?;
     // Held until the job is on the disk: the same bytes are in memory as text, as values and as what is written.
     let (bytes, _room) = receive(&app, &headers, body, limits.body_timeout).await?;
     let submit = parse(bytes).await?;
-    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
-    if !client.grant.zones.allow(&submit.zone) {
-        let detail = format!("{} may not submit for the zone '{}'", client.name, submit.zone);
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail).at("/zone"));
-    }
-    let user = submit.user.as_str();
-    let allowed = loaded.config.users.check(user).and_then(|()| client.check_user(user));
-    allowed.map_err(|why| unprocessable(why).at("/user"))?;
+    check_caller(&loaded.config, &client, &submit.zone, &submit.user)?;
     if let Some(place) = of_others(&submit, &client, &loaded.config.roots) {
         let detail = format!(
             "{} may not submit files of that directory: the administrator of the agent can add it to 'roots' in the section \

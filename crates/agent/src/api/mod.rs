@@ -7,6 +7,7 @@ pub mod guard;
 pub(crate) mod jobs;
 pub(crate) mod person;
 mod problem;
+mod question;
 pub(crate) mod saves;
 mod state;
 

@@ -3,6 +3,7 @@
 use super::guard::{Known, Operator, Reader, Submitter};
 use super::jobs::{self, Asked, Named, asked, now};
 use super::person::{Asker, Person, check_enabled, in_session, with_visitor};
+use super::question::{check_takes_new, unreadable};
 use super::{App, Problem};
 use crate::access::May;
 use crate::auth::Client;
@@ -97,18 +98,11 @@ async fn body_of(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, 
     Ok(jobs::receive(app, headers, body, limit).await?.0)
 }
 
-fn at(problem: &irods_omero_model::form::Problem) -> Problem {
-    bad(problem.message.clone()).at(&problem.pointer)
-}
-
 /// `POST /v1/saves`: a person asks.
 pub async fn ask(person: Person, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let Person { app, server, user, key } = person;
-    if app.runner.is_draining() {
-        let detail = "the agent is to be stopped and takes nothing new: ask again when it is back";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-    }
-    let request = SaveRequest::read(&body_of(&app, &headers, body).await?).map_err(|p| at(&p))?;
+    check_takes_new(&app)?;
+    let request = SaveRequest::read(&body_of(&app, &headers, body).await?).map_err(unreadable)?;
     let loaded = app.live.get();
     let rules = loaded.config.save.clone();
     // What is an administrator in OMERO, or belongs to the system, is nobody in iRODS.
@@ -373,7 +367,7 @@ pub async fn begin(
     let Path(name) = name.map_err(|_| no_save())?;
     let save = of_zone(&caller, &name).await?;
     let (app, client) = (&caller.app, &caller.client);
-    let begin = SaveBegin::read(&body_of(app, &headers, body).await?).map_err(|p| at(&p))?;
+    let begin = SaveBegin::read(&body_of(app, &headers, body).await?).map_err(unreadable)?;
     let save = app.queue.begin_save(save.id, client.name.clone(), begin.reason, now()).await?;
     // Another caller may have been faster.
     let save = save.filter(|save| sees(client, save)).ok_or_else(no_save)?;
@@ -391,7 +385,7 @@ pub async fn report(
     let save = of_zone(&caller, &name).await?;
     let app = &caller.app;
     check_begun(&caller, &save)?;
-    let report = SaveReport::read(&body_of(app, &headers, body).await?).map_err(|p| at(&p))?;
+    let report = SaveReport::read(&body_of(app, &headers, body).await?).map_err(unreadable)?;
     match app.queue.report_files(save.id, report.files, now()).await?.ok_or_else(no_save)? {
         Told::Now(save) => Ok(Json(shown(app, *save)?)),
         Told::NoFile(place) => {
@@ -412,7 +406,7 @@ pub async fn end(
     let save = of_zone(&caller, &name).await?;
     let app = &caller.app;
     check_begun(&caller, &save)?;
-    let end = SaveEnd::read(&body_of(app, &headers, body).await?).map_err(|p| at(&p))?;
+    let end = SaveEnd::read(&body_of(app, &headers, body).await?).map_err(unreadable)?;
     match app.queue.end_save(save.id, end, now()).await?.ok_or_else(no_save)? {
         Told::Now(save) => {
             tracing::info!(
